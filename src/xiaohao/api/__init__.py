@@ -1,0 +1,1 @@
+"""The HTTP interface: the rooms' routes put together; errors, auth, paging."""

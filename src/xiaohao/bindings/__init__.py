@@ -1,0 +1,1 @@
+"""Who may be connected to whom, showing what, until when."""

@@ -1,0 +1,1 @@
+"""A call's facts: its states, its reasons, its CDR."""

@@ -1,0 +1,102 @@
+"""The terms of a call: states, reasons, the facts kept while it lives, and its CDR.
+
+Times are microseconds since 1970-01-01T00:00:00Z as the edge saw them.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class State(StrEnum):
+    """How far a call has come."""
+
+    RECEIVED = "received"
+    RINGING = "ringing"
+    ANSWERED = "answered"
+    ENDED = "ended"
+
+
+class Party(StrEnum):
+    """Who ended a call."""
+
+    CALLER = "caller"
+    CALLEE = "callee"
+    PLATFORM = "platform"
+
+
+class Reason(StrEnum):
+    """Why a call ended, in our own words; `docs/reason-codes.md` explains each in two languages."""
+
+    # answered
+    CALLER_HUNG_UP = "caller_hung_up"
+    CALLEE_HUNG_UP = "callee_hung_up"
+    PLATFORM_HUNG_UP = "platform_hung_up"
+    MAX_DURATION = "max_duration"
+    DEAD_MEDIA = "dead_media"
+    # not answered
+    CALLER_CANCELLED = "caller_cancelled"
+    CALLEE_BUSY = "callee_busy"
+    CALLEE_REJECTED = "callee_rejected"
+    CALLEE_NO_ANSWER = "callee_no_answer"
+    CALLEE_UNREACHABLE = "callee_unreachable"
+    CALLEE_NUMBER_INVALID = "callee_number_invalid"
+    TRUNK_FAILURE = "trunk_failure"
+    # refused by the platform
+    UNKNOWN_NUMBER = "unknown_number"
+    UNKNOWN_CALLER = "unknown_caller"
+    CALLER_WITHHELD = "caller_withheld"
+    BINDING_EXPIRED = "binding_expired"
+    NUMBER_NOT_IN_SERVICE = "number_not_in_service"
+    CUSTOMER_SUSPENDED = "customer_suspended"
+    NO_TRUNK = "no_trunk"
+    CHANNELS_FULL = "channels_full"
+    OVERLOAD = "overload"
+    LOOP = "loop"
+    # trouble in the platform
+    SWITCH_UNAVAILABLE = "switch_unavailable"
+    MEDIA_UNAVAILABLE = "media_unavailable"
+    MEDIA_LOST = "media_lost"
+    EDGE_LOST = "edge_lost"
+    PLATFORM_ERROR = "platform_error"
+
+
+class Try(msgspec.Struct, frozen=True):
+    """One attempt to reach the callee over one trunk."""
+
+    trunk_id: str
+    at: int
+    #: final SIP response of this try; None while it is the one that went on
+    sip_code: int | None = None
+
+
+class Call(msgspec.Struct):
+    """What the platform knows of one call. Holds real numbers: seal it before it is stored."""
+
+    id: str
+    edge_id: str
+    received_at: int
+    #: canonical form of the number dialled: a platform number, or what was dialled if it is nobody's
+    dialled: str
+    #: canonical real number of the caller; None where the CLI is withheld or unusable
+    caller: str | None = None
+    callee: str | None = None
+    #: the platform number that the callee sees
+    displayed: str | None = None
+    customer_id: str | None = None
+    binding_id: str | None = None
+    order_ref: str | None = None
+    user_data: str | None = None
+    trunk_in: str | None = None
+    trunk_out: str | None = None
+    record: bool = False
+    max_duration_s: int | None = None
+    state: State = State.RECEIVED
+    ringing_at: int | None = None
+    answered_at: int | None = None
+    ended_at: int | None = None
+    ended_by: Party | None = None
+    reason: Reason | None = None
+    sip_code: int | None = None
+    q850_cause: int | None = None
+    tries: list[Try] = msgspec.field(default_factory=list)

@@ -1,0 +1,1 @@
+"""One SQL database: schema, engine, migrations."""

@@ -1,0 +1,1 @@
+"""Kamailio and rtpengine: their generated configuration and the clients that speak to them."""

@@ -1,0 +1,1 @@
+"""The customer hears what happened: outbox, delivery, signatures."""

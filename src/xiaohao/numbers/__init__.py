@@ -1,0 +1,1 @@
+"""The platform's numbers: numbering plan, inventory, pools."""

@@ -1,0 +1,1 @@
+"""From rtpengine's capture to an audio file."""

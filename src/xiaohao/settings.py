@@ -1,0 +1,188 @@
+"""The one configuration file: TOML, every key with a default that works on one machine.
+
+`Settings.load(path)` reads it; relative paths are taken from the file's own folder.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+KEY_VARIABLE = "XIAOHAO_MASTER_KEY"
+
+
+class SettingsError(Exception):
+    """The configuration file is missing, is not TOML, or holds a key or value that is not known."""
+
+
+class Database(msgspec.Struct, forbid_unknown_fields=True):
+    """Where the one SQL database is: `sqlite:///path` or `postgresql://user@host/name`."""
+
+    url: str = "sqlite:///data/xiaohao.db"
+
+
+class Secrets(msgspec.Struct, forbid_unknown_fields=True):
+    """The master key: 64 hex digits in the variable XIAOHAO_MASTER_KEY, else in this file (made when missing)."""
+
+    master_key_file: str = "data/master.key"
+
+
+class Edge(msgspec.Struct, forbid_unknown_fields=True):
+    """Kamailio: where it listens for carriers and for the switch."""
+
+    id: str = "edge1"
+    #: `udp:address:port`, `tcp:address:port` or `tls:address:port`
+    listen: list[str] = msgspec.field(default_factory=lambda: ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"])
+    #: address that carriers see, where it is not the one listened on (NAT)
+    advertise: str | None = None
+    tls_certificate: str | None = None
+    tls_private_key: str | None = None
+    evapi: str = "127.0.0.1:8448"
+    #: JSON-RPC over UDP, loopback only
+    rpc: str = "127.0.0.1:8449"
+    workers: int = 4
+    shared_memory_mb: int = 256
+    #: new calls a second beyond which a call is refused with 503 and Retry-After; 0 = no fixed limit
+    calls_per_second: int = 0
+    #: calls that wait for the switch's decision at once, beyond which a new one is refused
+    undecided_calls: int = 64
+    #: seconds that an address stays banned after it sent what no carrier sends
+    ban_s: int = 300
+
+
+class Media(msgspec.Struct, forbid_unknown_fields=True):
+    """rtpengine: relays and records RTP in user space."""
+
+    interface: str = "127.0.0.1"
+    port_min: int = 30000
+    port_max: int = 40000
+    #: its control socket (ng protocol)
+    ng: str = "127.0.0.1:2223"
+    threads: int = 2
+    #: a talking call without any RTP from either side for so long is ended
+    dead_after_s: int = 60
+    #: the same while the call is on hold
+    dead_on_hold_after_s: int = 3600
+
+
+class Calls(msgspec.Struct, forbid_unknown_fields=True):
+    """Limits of every call."""
+
+    decision_ms: int = 2000
+    #: the callee rings this long at the most
+    ring_s: int = 60
+    #: a trunk that does not answer an INVITE at all for so long has failed
+    trunk_silence_ms: int = 3000
+    max_duration_s: int = 7200
+    #: ISO 3166 region whose national formats callers' numbers are read in
+    region: str = "CN"
+
+
+class Recording(msgspec.Struct, forbid_unknown_fields=True):
+    """What becomes of a recorded call."""
+
+    format: Literal["wav", "mp3", "opus"] = "wav"
+    #: folder of finished recordings
+    folder: str = "data/recordings"
+
+
+class Web(msgspec.Struct, forbid_unknown_fields=True):
+    """The HTTP API."""
+
+    listen: str = "127.0.0.1:8080"
+
+
+class Worker(msgspec.Struct, forbid_unknown_fields=True):
+    """Deliveries and conversions."""
+
+    #: loopback UDP port on which the worker is woken; it also looks by itself twice a second
+    wake: str = "127.0.0.1:8450"
+    #: seconds between the tries of a delivery; the last one repeats for 24 h
+    retry_s: list[int] = msgspec.field(default_factory=lambda: [10, 30, 60, 120, 180, 600])
+    delivery_timeout_s: float = 5.0
+    #: /metrics and /healthz of the worker
+    listen: str = "127.0.0.1:8081"
+
+
+class Switch(msgspec.Struct, forbid_unknown_fields=True):
+    """The switch's own small HTTP listener: /healthz, /metrics, and rtpengine's word that a call's media died."""
+
+    listen: str = "127.0.0.1:8082"
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True):
+    """The whole file."""
+
+    #: generated configuration, sockets, pid files, captures, logs
+    runtime_folder: str = "run"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    database: Database = msgspec.field(default_factory=Database)
+    secrets: Secrets = msgspec.field(default_factory=Secrets)
+    edge: Edge = msgspec.field(default_factory=Edge)
+    media: Media = msgspec.field(default_factory=Media)
+    calls: Calls = msgspec.field(default_factory=Calls)
+    recording: Recording = msgspec.field(default_factory=Recording)
+    web: Web = msgspec.field(default_factory=Web)
+    worker: Worker = msgspec.field(default_factory=Worker)
+    switch: Switch = msgspec.field(default_factory=Switch)
+
+    @classmethod
+    def load(cls, path: Path) -> "Settings":
+        """Read a configuration file. Raises SettingsError with the key that is wrong."""
+        try:
+            raw = tomllib.loads(path.read_text())
+            settings = msgspec.convert(raw, cls)
+        except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+            raise SettingsError(f"{path.name}: {error}") from error
+        settings._anchor(path.resolve().parent)
+        return settings
+
+    def _anchor(self, folder: Path) -> None:
+        self.runtime_folder = str(folder / self.runtime_folder)
+        self.secrets.master_key_file = str(folder / self.secrets.master_key_file)
+        self.recording.folder = str(folder / self.recording.folder)
+        scheme, _, place = self.database.url.partition(":///")
+        if scheme == "sqlite":
+            self.database.url = f"sqlite:///{folder / place}"
+        for name in ("tls_certificate", "tls_private_key"):
+            if value := getattr(self.edge, name):
+                setattr(self.edge, name, str(folder / value))
+
+    @property
+    def captures_folder(self) -> Path:
+        """Where rtpengine writes what it records: `pcaps/`, `metadata/`, `tmp/`."""
+        return Path(self.runtime_folder) / "captures"
+
+    def master_key(self) -> bytes:
+        """The master key from the environment, or from its file, which is made (mode 600) when missing."""
+        if text := os.environ.get(KEY_VARIABLE):
+            return _key_from(text, KEY_VARIABLE)
+        path = Path(self.secrets.master_key_file)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                    file.write(os.urandom(32).hex() + "\n")
+            except FileExistsError:
+                pass  # another process of the platform was quicker: its key is the key
+        return _key_from(path.read_text(), path.name)
+
+
+def _key_from(text: str, source: str) -> bytes:
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError as error:
+        raise SettingsError(f"{source}: the master key must be 64 hex digits") from error
+    if len(key) != 32:
+        raise SettingsError(f"{source}: the master key must be 64 hex digits")
+    return key
+
+
+def host_port(address: str) -> tuple[str, int]:
+    """Split `host:port`. Raises SettingsError."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise SettingsError(f"{address!r} is not of the form host:port")
+    return host, int(port)

@@ -1,0 +1,1 @@
+"""Decides each call, keeps its state, writes its events and its CDR."""

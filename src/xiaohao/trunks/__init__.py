@@ -1,0 +1,1 @@
+"""Carrier trunks as data."""
