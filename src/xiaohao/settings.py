@@ -24,7 +24,7 @@ class Database(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Secrets(msgspec.Struct, forbid_unknown_fields=True):
-    """The master key: 64 hex digits in the variable XIAOHAO_MASTER_KEY, else in this file (made when missing)."""
+    """The master key: 64 hex digits in the variable XIAOHAO_MASTER_KEY, else in this file."""
 
     master_key_file: str = "data/master.key"
 
@@ -107,7 +107,7 @@ class Worker(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Switch(msgspec.Struct, forbid_unknown_fields=True):
-    """The switch's own small HTTP listener: /healthz, /metrics, and rtpengine's word that a call's media died."""
+    """The switch's own HTTP listener: /healthz, /metrics, and rtpengine's word that media died."""
 
     listen: str = "127.0.0.1:8082"
 

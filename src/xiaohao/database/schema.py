@@ -51,7 +51,7 @@ trunks = Table(
     Column("id", Text, primary_key=True),  # trk_…
     Column("name", Text, nullable=False, unique=True),
     Column("state", Text, nullable=False),  # active | disabled
-    Column("spec", Text, nullable=False),  # JSON of trunks.model.TrunkSpec
+    Column("spec_sealed", LargeBinary, nullable=False),  # JSON of trunks.model.TrunkSpec
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False, index=True),
 )

@@ -1,0 +1,109 @@
+"""A carrier trunk as data: who may send us calls, where calls leave, and how the carrier spells numbers."""
+
+from enum import StrEnum
+from ipaddress import ip_network
+
+import msgspec
+
+from xiaohao.numbers.model import NumberForm
+
+
+class CliHeader(StrEnum):
+    """The SIP header in which a carrier gives and expects the caller's number (CLI)."""
+
+    FROM = "from"
+    #: P-Asserted-Identity, RFC 3325
+    PAI = "pai"
+    #: Remote-Party-ID, draft-ietf-sip-privacy-04, still common
+    RPID = "rpid"
+
+
+class Transport(StrEnum):
+    """How SIP reaches the carrier."""
+
+    UDP = "udp"
+    TCP = "tcp"
+    TLS = "tls"
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One address of the carrier that takes our calls."""
+
+    host: str
+    port: int = 5060
+    transport: Transport = Transport.UDP
+
+
+class Digest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A user name and password (RFC 3261 section 22, MD5)."""
+
+    username: str
+    password: str
+
+
+class TrunkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything about a trunk that an operator sets. Holds a password: seal it before it is stored."""
+
+    #: the company behind the trunk; trunks of one carrier stand in for each other
+    carrier: str
+    #: where calls leave, in this order
+    targets: list[Target]
+    #: addresses or networks (CIDR) whose calls we take as this trunk's
+    sources: list[str] = msgspec.field(default_factory=list)
+    #: lets callers in from any address that knows this user name and password
+    digest_in: Digest | None = None
+    #: answers the carrier's 401 or 407
+    digest_out: Digest | None = None
+    cli_header_in: CliHeader = CliHeader.FROM
+    cli_header_out: CliHeader = CliHeader.FROM
+    #: how the callee is spelled in requests that we send
+    callee_form: NumberForm = NumberForm.E164
+    #: how the number displayed is spelled in requests that we send
+    cli_form: NumberForm = NumberForm.E164
+    #: digits put before the callee in requests that we send
+    prefix_out: str = ""
+    #: digits taken off the dialled number in requests that we get
+    prefix_in: str = ""
+    #: calls at once, both directions together; 0 = no limit
+    channels: int = 0
+    #: seconds between OPTIONS that ask whether the carrier is there; 0 = never ask, always trust
+    options_s: int = 30
+    #: the lower number is tried first
+    priority: int = 10
+    #: share of the calls among trunks of one priority
+    weight: int = 1
+
+
+def faults(spec: TrunkSpec) -> list[str]:
+    """What is wrong with a specification, in words; empty where nothing is."""
+    found: list[str] = []
+    for source in spec.sources:
+        try:
+            ip_network(source, strict=False)
+        except ValueError:
+            found.append(f"sources: {source!r} is neither an address nor a network")
+    if not spec.sources and not spec.targets and not spec.digest_in:
+        found.append("a trunk needs sources, targets or digest_in")
+    for target in spec.targets:
+        if not 0 < target.port < 65536:
+            found.append(f"targets: port {target.port} is not between 1 and 65535")
+        if not target.host or any(c in target.host for c in " <>;,|\"'\r\n"):
+            found.append(f"targets: {target.host!r} is not a host name or address")
+    for name, digits in (("prefix_in", spec.prefix_in), ("prefix_out", spec.prefix_out)):
+        if digits and not digits.isdigit():
+            found.append(f"{name}: digits only")
+    for name, value in (("channels", spec.channels), ("options_s", spec.options_s)):
+        if value < 0:
+            found.append(f"{name}: not below 0")
+    if spec.weight < 1:
+        found.append("weight: at least 1")
+    return found
+
+
+class Trunk(msgspec.Struct, frozen=True):
+    """A trunk of the platform."""
+
+    id: str
+    name: str
+    state: str
+    spec: TrunkSpec
