@@ -1,0 +1,39 @@
+"""Time: microseconds since 1970-01-01T00:00:00Z everywhere inside, RFC 3339 text outside."""
+
+import time
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Final
+
+#: China Standard Time has had no daylight saving since 1991, so a fixed offset says it all.
+CHINA: Final = timezone(timedelta(hours=8))
+SECOND: Final = 1_000_000
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def now_us() -> int:
+    """The present moment in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def rfc3339(us: int) -> str:
+    """UTC with milliseconds: `2026-11-23T03:04:05.678Z` (RFC 3339 section 5.6); finer digits are cut off."""
+    return f"{_moment(us).strftime('%Y-%m-%dT%H:%M:%S')}.{us // 1000 % 1000:03d}Z"
+
+
+def rfc3339_local(us: int) -> str:
+    """The same moment on a Chinese clock: `2026-11-23T11:04:05.678+08:00`."""
+    return f"{_moment(us).astimezone(CHINA).strftime('%Y-%m-%dT%H:%M:%S')}.{us // 1000 % 1000:03d}+08:00"
+
+
+def parse_rfc3339(text: str) -> int:
+    """Microseconds since the epoch of an RFC 3339 date-time with its offset. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None or "T" not in text.upper():
+        raise ValueError("a moment needs date, time and offset, as in 2026-11-23T03:04:05Z")
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _moment(us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=us)

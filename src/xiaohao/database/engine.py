@@ -1,0 +1,209 @@
+"""The way to the database: one writer and a few readers on SQLite, a pool of connections on PostgreSQL.
+
+What is written inside `begin` is on the disk when `begin` is left. Rooms write SQLAlchemy Core and never ask
+which database it is.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+BUSY_TIMEOUT_MS: Final = 5000
+_SQLITE_READERS: Final = 4
+_POSTGRESQL_CONNECTIONS: Final = 10
+_MIGRATION_PATIENCE_S: Final = 60.0
+#: any number will do, as long as every process of the platform takes the same one
+_MIGRATION_LOCK: Final = 0x5841_4F48_414F
+
+# A peer that vanished without a word is noticed within seconds and not after the kernel's quarter of an hour.
+_POSTGRESQL_CONNECT: Final[dict[str, Any]] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+_SQLITE_PASSING: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+# SQLSTATE classes and codes (PostgreSQL, appendix A) that say "later": connection 08, rollback by the server
+# 40, resources 53, operator intervention 57, system 58, lock not available 55P03, read-only (a standby) 25006.
+_POSTGRESQL_PASSING: Final = ("08", "40", "53", "57", "58", "55P03", "25006")
+
+
+class DatabaseUnavailable(Exception):  # noqa: N818 - it names the state of the world, as HTTP 503 does
+    """The database is locked or away: the same request may succeed later. Carries no data of the request."""
+
+
+class Database:
+    """One per process. `url` is `sqlite:///path` or `postgresql://user@host/name`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            self._writer = _sqlite_engine(self.url, connections=1)
+            self._reader = _sqlite_engine(self.url, connections=_SQLITE_READERS)
+            event.listen(self._writer.sync_engine, "connect", _prepare_sqlite_writer)
+            event.listen(self._writer.sync_engine, "begin", _begin_immediate)
+            event.listen(self._reader.sync_engine, "connect", _prepare_sqlite_reader)
+        else:
+            self._writer = create_async_engine(
+                self.url.set(drivername="postgresql+psycopg"),
+                pool_size=_POSTGRESQL_CONNECTIONS,
+                max_overflow=0,
+                pool_timeout=BUSY_TIMEOUT_MS / 1000,
+                pool_pre_ping=True,
+                connect_args=_POSTGRESQL_CONNECT,
+                hide_parameters=True,
+            )
+            event.listen(self._writer.sync_engine, "connect", _prepare_postgresql)
+            # The same pool of connections; single statements need no transaction around them.
+            self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A write transaction: committed durably on the way out, rolled back when an error leaves it.
+
+        Raises DatabaseUnavailable. On SQLite it holds the database's only write lock: keep it short.
+        """
+        with _translated():
+            async with self._writer.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading; each statement sees what is committed. Raises DatabaseUnavailable."""
+        with _translated():
+            async with self._reader.connect() as connection:
+                yield connection
+
+    async def migrate(self) -> None:
+        """Bring the schema up to date; several processes may do so at once, one of them does the work.
+
+        Raises DatabaseUnavailable after a minute without getting hold of the database.
+        """
+        if self.is_sqlite and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        deadline = asyncio.get_running_loop().time() + _MIGRATION_PATIENCE_S
+        while True:
+            try:
+                return await self._migrate()
+            except DatabaseUnavailable:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
+
+    async def _migrate(self) -> None:
+        async with self.begin() as connection:
+            if not self.is_sqlite:
+                await connection.execute(text("SET LOCAL lock_timeout = 0"))
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            await connection.run_sync(_upgrade)
+
+    async def ping(self) -> None:
+        """Raises DatabaseUnavailable unless the database answers."""
+        async with self.read() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Give back every connection."""
+        await self._writer.dispose()
+        await self._reader.dispose()
+
+
+def _sqlite_engine(url: URL, connections: int) -> AsyncEngine:
+    return create_async_engine(
+        url.set(drivername="sqlite+aiosqlite"),
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=BUSY_TIMEOUT_MS / 1000,
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
+        hide_parameters=True,
+    )
+
+
+def _prepare_sqlite_writer(connection: Any, _record: Any) -> None:
+    _take_over_transactions(connection)
+    _pragmas(connection, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+
+
+def _prepare_sqlite_reader(connection: Any, _record: Any) -> None:
+    _take_over_transactions(connection)
+    _pragmas(connection, "query_only = ON")
+
+
+def _take_over_transactions(connection: Any) -> None:
+    # The driver would open transactions by guessing from the statement, and never an IMMEDIATE one.
+    connection.isolation_level = None
+
+
+def _pragmas(connection: Any, *settings: str) -> None:
+    cursor = connection.cursor()
+    for setting in settings:
+        cursor.execute(f"PRAGMA {setting}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A transaction that begins as a reader and then writes can be refused at once whatever the busy timeout
+    # (SQLITE_BUSY_SNAPSHOT); one that begins as a writer waits for its turn.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.close()
+    connection.commit()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn every engine error that means "later" into DatabaseUnavailable."""
+    try:
+        yield
+    except PoolTimeout:
+        raise DatabaseUnavailable("every database connection is busy") from None
+    except DBAPIError as error:
+        if not _is_passing(error):
+            raise
+        # `from None`: the original quotes the statement's text, which nobody needs in order to try again.
+        raise DatabaseUnavailable(f"the database is locked or away ({type(error.orig).__name__})") from None
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    if error.connection_invalidated:
+        return True
+    original = error.orig
+    if isinstance(original, sqlite3.Error):
+        return getattr(original, "sqlite_errorcode", 0) & 0xFF in _SQLITE_PASSING
+    state = getattr(original, "sqlstate", None)
+    if state is None:  # never reached the server
+        return type(original).__name__ in ("OperationalError", "ConnectionTimeout")
+    return bool(state.startswith(_POSTGRESQL_PASSING))
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

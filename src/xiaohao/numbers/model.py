@@ -1,0 +1,216 @@
+"""The numbering plan: one canonical form of every number, and the ways carriers spell it.
+
+Canonical is `+`, country code and national number without trunk prefix (ITU-T E.164). Chinese numbers that
+no other country can dial have the same shape: 400 1234567 is `+864001234567`, 95188 is `+8695188`.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+
+import phonenumbers
+
+
+class Kind(StrEnum):
+    """What sort of number it is."""
+
+    SERVICE_400 = "400"
+    LANDLINE = "landline"
+    MOBILE = "mobile"
+    SHORT_95 = "95"
+    #: 700 and twelve digits, set aside for number protection
+    PROTECTION_700 = "700"
+    FOREIGN = "foreign"
+
+
+class NumberForm(StrEnum):
+    """How a trunk spells numbers, shown for 010 6200 0001 and 138 0000 0001."""
+
+    #: `+861062000001`, `+8613800000001`
+    E164 = "e164"
+    #: `861062000001`, `8613800000001`
+    DIGITS = "digits"
+    #: `01062000001`, `013800000001`
+    ZERO = "zero"
+    #: `1062000001`, `13800000001`
+    NATIONAL = "national"
+    #: `01062000001`, `13800000001`
+    ZERO_EXCEPT_MOBILE = "zero_except_mobile"
+
+
+class NumberState(StrEnum):
+    """Where a platform number stands."""
+
+    AVAILABLE = "available"
+    #: fixed to one person; still allocated and displayed
+    IN_SERVICE = "in_service"
+    #: neither allocated nor displayed until it is resumed
+    SUSPENDED = "suspended"
+    #: the same for good
+    RETIRED = "retired"
+
+
+#: The states in which a number may be allocated and displayed.
+USABLE_STATES: Final = (NumberState.AVAILABLE, NumberState.IN_SERVICE)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A platform number as the inventory knows it. `pinned`: it is the fixed X of one person."""
+
+    number: str
+    kind: Kind
+    city: str | None
+    state: NumberState
+    customer_id: str | None
+    pool_id: str | None
+    trunk_id: str | None
+    pinned: bool
+    last_used_at: int
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class NumberSpec:
+    """A number to put into the inventory, in any spelling."""
+
+    number: str
+    pool_id: str | None = None
+    trunk_id: str | None = None
+    customer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Numbers for one purpose; `recycle_s` seconds pass before a released relation's key is used again."""
+
+    id: str
+    customer_id: str | None
+    name: str
+    recycle_s: int
+    created_at: int
+    updated_at: int
+
+
+_CHINA: Final = "CN"
+_CHINA_CODE: Final = "86"
+
+# Beijing and the 2x cities have eight-digit subscriber numbers behind a two-digit area code, all others seven or
+# eight digits behind three. No area code begins with 86 and none is 400, 700, 800 or 950, so that the country
+# code, the service numbers and a landline without its 0 are never mistaken for one another.
+_CHINESE: Final = re.compile(
+    r"(?P<mobile>1[3-9]\d{9})"
+    r"|(?P<service>[48]00\d{7})"
+    r"|(?P<protection>700\d{12})"
+    r"|(?P<short>95\d{3,6})"
+    r"|(?P<capital>10|2[0-57-9])[2-8]\d{7}"
+    r"|(?P<area>(?!86|950)(?:[3-9][1-9]\d|70[1-9]|90[1-9]))[2-8]\d{6,7}"
+)
+_SEPARATORS: Final = str.maketrans("", "", " -.()")
+_SHAPE: Final = re.compile(r"\+?[0-9]{3,20}", re.ASCII)
+_LONGEST: Final = 40
+_TRUNK_PREFIX: Final = "0"
+_ABROAD: Final = "00"
+
+
+def canonical(raw: str, region: str = _CHINA) -> str | None:
+    """The canonical form of a number in any spelling that a carrier of `region` (ISO 3166) uses.
+
+    Visual separators of RFC 3966 are skipped. None for what identifies nobody: withheld forms (`anonymous`,
+    empty…), letters, extension digits, lengths and ranges outside the numbering plan. A number of another
+    country is recognised only behind `+` or the international prefix, because its bare digits can be
+    somebody else's national number.
+    """
+    # The limit stands before the cache, so that no sender of long rubbish fills the memory.
+    return _canonical(raw, region) if len(raw) <= _LONGEST else None
+
+
+@lru_cache(maxsize=65_536)
+def _canonical(raw: str, region: str) -> str | None:
+    text = raw.strip().translate(_SEPARATORS)
+    if not _SHAPE.fullmatch(text):
+        return None
+    if text.startswith("+"):
+        return _international(text[1:])
+    if region != _CHINA:
+        return _parsed(text, region)
+    if text.startswith(_ABROAD):
+        return _international(text[2:])
+    return _chinese(text.removeprefix(_CHINA_CODE))
+
+
+def spell(number: str, form: NumberForm) -> str:
+    """Write a canonical number as a trunk expects it. The inverse of `canonical`, except that another
+    country's number in the form DIGITS can be read as a Chinese one.
+
+    Only landlines and mobiles carry the trunk prefix 0; numbers of other countries begin with 00 where the
+    form has no country code.
+    """
+    digits = number.removeprefix("+")
+    if form is NumberForm.E164:
+        return f"+{digits}"
+    if form is NumberForm.DIGITS:
+        return digits
+    kind = kind_of(number)
+    if kind is Kind.FOREIGN:
+        return _ABROAD + digits
+    national = digits.removeprefix(_CHINA_CODE)
+    prefixed = kind is Kind.LANDLINE or (kind is Kind.MOBILE and form is NumberForm.ZERO)
+    return _TRUNK_PREFIX + national if prefixed and form is not NumberForm.NATIONAL else national
+
+
+def kind_of(number: str) -> Kind:
+    """The kind of a canonical number; 800 numbers count as 400 ones. Raises ValueError for anything else."""
+    if not number.startswith("+"):
+        raise ValueError("not a canonical number")
+    if not number.startswith(f"+{_CHINA_CODE}"):
+        return Kind.FOREIGN
+    match = _CHINESE.fullmatch(number[3:])
+    if match is None:
+        raise ValueError("not a canonical number")
+    return _KIND_OF_GROUP[str(match.lastgroup)]
+
+
+def city_of(number: str) -> str | None:
+    """The area code of a Chinese landline without its 0 (`10`, `755`); None for every other number."""
+    if not number.startswith(f"+{_CHINA_CODE}"):
+        return None
+    match = _CHINESE.fullmatch(number[3:])
+    return (match["capital"] or match["area"]) if match else None
+
+
+_KIND_OF_GROUP: Final = {
+    "mobile": Kind.MOBILE,
+    "service": Kind.SERVICE_400,
+    "protection": Kind.PROTECTION_700,
+    "short": Kind.SHORT_95,
+    "capital": Kind.LANDLINE,
+    "area": Kind.LANDLINE,
+}
+
+
+def _international(digits: str) -> str | None:
+    if digits.startswith(_CHINA_CODE):
+        return _chinese(digits[2:])
+    return _parsed(f"+{digits}", None)
+
+
+def _chinese(national: str) -> str | None:
+    digits = national.removeprefix(_TRUNK_PREFIX)
+    return f"+{_CHINA_CODE}{digits}" if _CHINESE.fullmatch(digits) else None
+
+
+def _parsed(text: str, region: str | None) -> str | None:
+    try:
+        number = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException:
+        return None
+    if number.extension or not phonenumbers.is_valid_number(number):
+        return None
+    formatted = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if number.country_code == int(_CHINA_CODE):
+        return _chinese(formatted[3:])
+    return formatted
