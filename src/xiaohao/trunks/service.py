@@ -1,0 +1,141 @@
+"""What can be done with trunks. The switches and the edge read them here, too, and watch `version`."""
+
+from enum import StrEnum
+
+import msgspec
+from sqlalchemy import RowMapping
+from sqlalchemy.exc import IntegrityError
+
+from xiaohao.clock import now_us
+from xiaohao.database.engine import Database
+from xiaohao.errors import Refusal, conflict, not_found
+from xiaohao.ids import new_id
+from xiaohao.secrecy import Vault
+from xiaohao.trunks import store
+from xiaohao.trunks.model import Digest, Trunk, TrunkSpec, faults
+
+
+class TrunkState(StrEnum):
+    """Whether a trunk takes part in calls."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+class Trunks:
+    """The trunks of the platform; only the operator has to do with them."""
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
+        self._vault = vault
+
+    async def create(self, name: str, spec: TrunkSpec, state: TrunkState = TrunkState.ACTIVE) -> Trunk:
+        """Add a trunk. Raises Refusal: `validation_failed`, `trunk_name_taken`."""
+        _check(spec)
+        now = now_us()
+        trunk = Trunk(id=new_id("trk"), name=name, state=state.value, spec=spec)
+        row = {"id": trunk.id, "created_at": now, **self._columns(trunk, now)}
+        try:
+            async with self._database.begin() as connection:
+                await store.add(connection, row)
+        except IntegrityError:
+            raise _name_taken(name) from None
+        return trunk
+
+    async def get(self, trunk_id: str) -> Trunk:
+        """One trunk. Raises Refusal: `not_found`."""
+        async with self._database.read() as connection:
+            row = await store.find(connection, trunk_id)
+        if row is None:
+            raise not_found("trunk")
+        return self._trunk(row)
+
+    async def page(self, after: str, limit: int) -> list[Trunk]:
+        """At most `limit` trunks whose names come after `after`, in the order of their names."""
+        async with self._database.read() as connection:
+            return [self._trunk(row) for row in await store.page(connection, after, limit)]
+
+    async def active(self) -> list[Trunk]:
+        """The trunks that take part in calls."""
+        async with self._database.read() as connection:
+            rows = await store.everything(connection)
+        return [self._trunk(row) for row in rows if row["state"] == TrunkState.ACTIVE]
+
+    async def version(self) -> int:
+        """A number that grows with every change of any trunk."""
+        async with self._database.read() as connection:
+            return await store.mark(connection)
+
+    async def replace(self, trunk_id: str, name: str, spec: TrunkSpec, state: TrunkState) -> Trunk:
+        """Put a new description in the place of the old one.
+
+        A digest whose password is empty keeps the password of the same user name, because passwords are
+        never shown. Raises Refusal: `not_found`, `validation_failed`, `trunk_name_taken`.
+        """
+        try:
+            async with self._database.begin() as connection:
+                row = await store.find(connection, trunk_id)
+                if row is None:
+                    raise not_found("trunk")
+                spec = _with_passwords_of(self._trunk(row).spec, spec)
+                _check(spec)
+                trunk = Trunk(id=trunk_id, name=name, state=state.value, spec=spec)
+                await store.change(connection, trunk_id, self._columns(trunk, now_us()))
+        except IntegrityError:
+            raise _name_taken(name) from None
+        return trunk
+
+    async def delete(self, trunk_id: str) -> None:
+        """Remove a trunk that no number belongs to. Raises Refusal: `not_found`, `trunk_in_use`."""
+        async with self._database.begin() as connection:
+            if await store.remove(connection, trunk_id):
+                return
+            known = await store.find(connection, trunk_id)
+        if known is None:
+            raise not_found("trunk")
+        raise conflict(
+            "trunk_in_use",
+            "The trunk is in use",
+            "Numbers belong to this trunk: give them to another one first, or disable the trunk.",
+        )
+
+    def _columns(self, trunk: Trunk, now: int) -> dict[str, object]:
+        sealed = self._vault.seal(msgspec.json.encode(trunk.spec).decode())
+        return {"name": trunk.name, "state": trunk.state, "spec_sealed": sealed, "updated_at": now}
+
+    def _trunk(self, row: RowMapping) -> Trunk:
+        spec = msgspec.json.decode(self._vault.open(row["spec_sealed"]), type=TrunkSpec)
+        return Trunk(id=row["id"], name=row["name"], state=row["state"], spec=spec)
+
+
+def _check(spec: TrunkSpec) -> None:
+    found = faults(spec)
+    for name in ("digest_in", "digest_out"):
+        digest: Digest | None = getattr(spec, name)
+        if digest and not (digest.username and digest.password):
+            found.append(f"{name}: a digest needs a user name and a password")
+    if not found:
+        return
+    # A fault reads "field: what is wrong", or is about the whole.
+    split = [(head, tail) if tail else ("", head) for head, _, tail in (f.partition(": ") for f in found)]
+    raise Refusal(
+        "validation_failed",
+        "The request is not valid",
+        "The trunk's description cannot be used.",
+        422,
+        {"errors": [{"field": f"spec.{field}".rstrip("."), "detail": detail} for field, detail in split]},
+    )
+
+
+def _with_passwords_of(old: TrunkSpec, new: TrunkSpec) -> TrunkSpec:
+    kept = {}
+    for name in ("digest_in", "digest_out"):
+        before: Digest | None = getattr(old, name)
+        after: Digest | None = getattr(new, name)
+        if before and after and not after.password and after.username == before.username:
+            kept[name] = before
+    return msgspec.structs.replace(new, **kept)
+
+
+def _name_taken(name: str) -> Refusal:
+    return conflict("trunk_name_taken", "The name is taken", f"There is a trunk named {name!r} already.")

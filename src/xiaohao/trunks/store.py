@@ -1,0 +1,63 @@
+"""All SQL about trunks."""
+
+from typing import Any, Final
+
+from sqlalchemy import RowMapping, delete, exists, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from xiaohao.database.schema import marks, numbers, trunks
+
+#: The row of `marks` that moves on with every change of any trunk.
+MARK: Final = "trunks"
+
+_MOVE_MARK: Final = text(
+    "INSERT INTO marks (name, value) VALUES (:name, 1)"
+    " ON CONFLICT (name) DO UPDATE SET value = marks.value + 1"
+)
+
+
+async def add(connection: AsyncConnection, row: dict[str, Any]) -> None:
+    """Insert a trunk. Raises IntegrityError where the name is taken."""
+    await connection.execute(insert(trunks).values(**row))
+    await _move_mark(connection)
+
+
+async def change(connection: AsyncConnection, trunk_id: str, values: dict[str, Any]) -> None:
+    """Overwrite columns of a trunk. Raises IntegrityError where the name is taken."""
+    await connection.execute(update(trunks).where(trunks.c.id == trunk_id).values(**values))
+    await _move_mark(connection)
+
+
+async def remove(connection: AsyncConnection, trunk_id: str) -> bool:
+    """Delete a trunk unless a number belongs to it; says whether a row went."""
+    in_use = exists().where(numbers.c.trunk_id == trunk_id)
+    result = await connection.execute(delete(trunks).where(trunks.c.id == trunk_id, ~in_use))
+    await _move_mark(connection)
+    return result.rowcount > 0
+
+
+async def find(connection: AsyncConnection, trunk_id: str) -> RowMapping | None:
+    """The row of a trunk."""
+    found = await connection.execute(select(trunks).where(trunks.c.id == trunk_id))
+    return found.mappings().one_or_none()
+
+
+async def page(connection: AsyncConnection, after: str, limit: int) -> list[RowMapping]:
+    """Trunks in the order of their names, those after the name `after`."""
+    query = select(trunks).where(trunks.c.name > after).order_by(trunks.c.name).limit(limit)
+    return list((await connection.execute(query)).mappings())
+
+
+async def everything(connection: AsyncConnection) -> list[RowMapping]:
+    """All trunks, disabled ones included, in the order of their names."""
+    return list((await connection.execute(select(trunks).order_by(trunks.c.name))).mappings())
+
+
+async def mark(connection: AsyncConnection) -> int:
+    """The version of the whole table; 0 before the first trunk."""
+    found = await connection.execute(select(marks.c.value).where(marks.c.name == MARK))
+    return found.scalar_one_or_none() or 0
+
+
+async def _move_mark(connection: AsyncConnection) -> None:
+    await connection.execute(_MOVE_MARK, {"name": MARK})
