@@ -20,6 +20,7 @@ test_packages=(
     postgresql-15            # the database tests run on PostgreSQL too
     sip-tester               # SIPp: a SIP phone written by strangers
     tshark                   # reads captures as a stranger would
+    chromium                 # opens the API's page as a person would
     ffmpeg                   # makes and judges audio independently of the product
 )
 # Services that the packages bring; the platform runs its own engines as child processes instead.
@@ -44,7 +45,7 @@ for package in "${wanted[@]}"; do
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
-echo "installing Debian packages: ${missing[*]}"
+echo "installing Debian packages (a minute or two): ${missing[*]}"
 if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || { echo "install.sh: needs root or sudo to install: ${missing[*]}" >&2; exit 1; }
     exec sudo -- bash "$0" "$1"
@@ -56,7 +57,7 @@ cluster_policy=/etc/postgresql-common/createcluster.d/no-cluster-please.conf
 kept="$(mktemp -d)"
 
 restore() {
-    rm -f "$policy" "$cluster_policy"
+    rm -f "$policy" "$cluster_policy" "$kept/log"
     [ ! -e "$kept/policy-rc.d" ] || mv "$kept/policy-rc.d" "$policy"
     rmdir --ignore-fail-on-non-empty "$kept" "${cluster_policy%/*}" "${cluster_policy%/*/*}" 2>/dev/null || true
 }
@@ -75,16 +76,21 @@ for service in "${services[@]}"; do
     [ ! -e "/etc/systemd/system/multi-user.target.wants/$service" ] || enabled_before+=("$service")
 done
 
-install() {
-    apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 install --yes --no-install-recommends "${missing[@]}"
+# apt's hundreds of lines are shown only where they are of use.
+apt() {
+    apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >"$kept/log" 2>&1
 }
-update() {
-    apt-get -qq -o DPkg::Lock::Timeout=300 update
+install() {
+    apt install --yes --no-install-recommends "${missing[@]}"
 }
 # Lists older than a day may name versions that the archive no longer has.
 fresh=$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mtime -1 2>/dev/null | head -n 1)
-[ -n "$fresh" ] || update
-install || { update && install; }
+[ -n "$fresh" ] || apt update || true
+if ! install && ! { apt update && install; }; then
+    tail -n 20 "$kept/log" >&2
+    echo "install.sh: apt could not install: ${missing[*]}" >&2
+    exit 1
+fi
 
 # What was not enabled before must not start at the next boot either.
 if command -v systemctl >/dev/null; then
