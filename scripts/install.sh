@@ -92,7 +92,7 @@ if ! install && ! { apt update && install; }; then
     exit 1
 fi
 
-# What was not enabled before must not start at the next boot either.
+# What was not enabled before must not start at the next boot either (where systemd boots at all).
 if command -v systemctl >/dev/null; then
     for service in "${services[@]}"; do
         case " ${enabled_before[*]-} " in
