@@ -8,6 +8,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,8 +46,11 @@ _SQLITE_PASSING: Final = frozenset(
     }
 )
 # SQLSTATE classes and codes (PostgreSQL, appendix A) that say "later": connection 08, rollback by the server
-# 40, resources 53, operator intervention 57, system 58, lock not available 55P03, read-only (a standby) 25006.
+# 40, resources 53, operator intervention 57, system 58, lock not available 55P03, read only 25006.
 _POSTGRESQL_PASSING: Final = ("08", "40", "53", "57", "58", "55P03", "25006")
+
+
+_shared: ContextVar[tuple["Database", AsyncConnection] | None] = ContextVar("shared", default=None)
 
 
 class DatabaseUnavailable(Exception):  # noqa: N818 - it names the state of the world, as HTTP 503 does
@@ -86,15 +90,40 @@ class Database:
         Raises DatabaseUnavailable. On SQLite it holds the database's only write lock: keep it short.
         """
         with _translated():
-            async with self._writer.begin() as connection:
-                yield connection
+            if (outer := self._shared_by_this_task()) is not None:
+                async with outer.begin_nested():
+                    yield outer
+            else:
+                async with self._writer.begin() as connection:
+                    yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading; each statement sees what is committed. Raises DatabaseUnavailable."""
+        if (outer := self._shared_by_this_task()) is not None:
+            yield outer
+            return
         with _translated():
             async with self._reader.connect() as connection:
                 yield connection
+
+    @asynccontextmanager
+    async def shared(self) -> AsyncIterator[AsyncConnection]:
+        """A write transaction that every `begin` and `read` of the same task inside it takes part in.
+
+        What several use cases write so comes to stand together or not at all. An error that leaves an inner
+        `begin` takes back that part only; one that leaves `shared` takes back everything.
+        """
+        async with self.begin() as connection:
+            token = _shared.set((self, connection))
+            try:
+                yield connection
+            finally:
+                _shared.reset(token)
+
+    def _shared_by_this_task(self) -> AsyncConnection | None:
+        owner, connection = _shared.get() or (None, None)
+        return connection if owner is self else None
 
     async def migrate(self) -> None:
         """Bring the schema up to date; several processes may do so at once, one of them does the work.
