@@ -1,0 +1,302 @@
+"""What the switch tells the database: a call began, moved on, ended. Nothing is lost, nothing is told twice.
+
+Changes of many calls are written in one transaction (group commit) together with the events that tell the
+customer of them (transactional outbox). Writing a change again changes nothing, so that whoever is not sure
+that a batch was committed writes it once more.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Final
+
+import msgspec
+import structlog
+
+from xiaohao.calls import store
+from xiaohao.calls.model import Call, State
+from xiaohao.calls.wire import cdr_of_call
+from xiaohao.clock import now_us
+from xiaohao.database.direct import Direct, Row
+from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.notifications.model import Kind
+from xiaohao.notifications.store import event_insert, event_row
+from xiaohao.secrecy import Vault
+
+_log = structlog.get_logger(__name__)
+
+_BATCH_LIMIT: Final = 500
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 2.0
+
+
+class CallBegan(msgspec.Struct, frozen=True):
+    """An INVITE arrived. Event: call.received."""
+
+    call: Call
+
+
+class CallMoved(msgspec.Struct, frozen=True):
+    """A live call changed. Events: call.ringing, call.answered, at the first change that shows that state."""
+
+    call: Call
+
+
+class CallEnded(msgspec.Struct, frozen=True):
+    """A call is over (`ended_at`, `ended_by`, `reason` are set). Events: call.ended, cdr.created.
+
+    `record` says that there is a capture, of which the worker has to make a recording.
+    """
+
+    call: Call
+    record: bool
+
+
+Change = CallBegan | CallMoved | CallEnded
+
+
+class CallJournal:
+    """Writes changes of calls. One per process."""
+
+    def __init__(self, db: Database, vault: Vault) -> None:
+        self._db = db
+        self._vault = vault
+        self._direct = Direct(db.url)
+        self._statements = store.JournalStatements(self._direct.dialect)
+        self._put_events = event_insert(self._direct.dialect)
+        self._lock = threading.Lock()
+
+    async def write(self, batch: Sequence[Change]) -> None:
+        """Write a batch in one transaction. Raises DatabaseUnavailable: nothing of it was written, or all."""
+        await asyncio.to_thread(self.write_now, batch)
+
+    def write_now(self, batch: Sequence[Change]) -> bool:
+        """The same for a thread that may wait. Tells whether there was an event among it."""
+        rows = _Rows(batch, self._vault)
+        statements = self._statements
+        with self._lock, self._direct.write() as cursor:
+            # A call that has its CDR is closed: whatever comes late must not open it again.
+            known = statements.ended_calls.fetch(cursor, rows.call_ids)
+            if known:
+                rows.forget({call_id for (call_id,) in known})
+            statements.put_calls.run(cursor, rows.calls)
+            self._put_events.run(cursor, rows.events)
+            statements.put_cdrs.run(cursor, rows.cdrs)
+            statements.put_recordings.run(cursor, rows.recordings)
+            statements.delete_calls.run(cursor, rows.ended)
+        return bool(rows.events)
+
+    async def live(self) -> list[Call]:
+        """Calls without a CDR, oldest first: those in progress, and those that a dead switch left behind."""
+        async with self._db.read() as connection:
+            return await store.live_calls(connection, self._vault)
+
+    async def take_commands(self) -> list[tuple[str, str]]:
+        """What the API asked for since the last time: (call id, command). Each is given out once."""
+        async with self._db.read() as connection:
+            if not await store.has_commands(connection):
+                return []
+        async with self._db.begin() as connection:
+            return await store.take_commands(connection)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        with self._lock:
+            self._direct.close()
+
+
+class _Rows:
+    """A batch as rows of the tables. A call's row is written once, as its last change shows it."""
+
+    def __init__(self, batch: Sequence[Change], vault: Vault) -> None:
+        self.events: list[Row] = []
+        self.cdrs: list[Row] = []
+        self.recordings: list[Row] = []
+        self._vault = vault
+        self._now = now_us()
+        latest: dict[str, Call | None] = {}
+        for change in batch:
+            call = change.call
+            if call.id in latest and latest[call.id] is None:
+                continue  # it ended earlier in this batch
+            if isinstance(change, CallEnded):
+                latest[call.id] = None
+                self._end(call, change.record)
+            else:
+                latest[call.id] = call
+                self._go_on(call, isinstance(change, CallBegan))
+        self.call_ids = list(latest)
+        self.calls = [store.call_row(call, vault) for call in latest.values() if call is not None]
+        self.ended = [call_id for call_id, call in latest.items() if call is None]
+
+    def forget(self, call_ids: set[str]) -> None:
+        """Drop everything of these calls but their removal from the calls in progress."""
+        self.calls = [row for row in self.calls if row[0] not in call_ids]
+        self.cdrs = [row for row in self.cdrs if row[0] not in call_ids]
+        self.recordings = [row for row in self.recordings if row[0] not in call_ids]
+        self.events = [row for row in self.events if row[2] not in call_ids]
+        self.ended = list({*self.ended, *call_ids})
+
+    def _go_on(self, call: Call, began: bool) -> None:
+        if began:
+            self._tell(Kind.RECEIVED, call, call.received_at)
+        elif call.state is State.RINGING:
+            self._tell(Kind.RINGING, call, call.ringing_at)
+        elif call.state is State.ANSWERED:
+            self._tell(Kind.ANSWERED, call, call.answered_at)
+
+    def _end(self, call: Call, record: bool) -> None:
+        self.cdrs.append(store.cdr_row(call, record, self._vault))
+        if record:
+            self.recordings.append(store.recording_row(call, self._now))
+        if call.customer_id is not None:
+            self._tell(Kind.ENDED, call, call.ended_at)
+            self._tell(Kind.CDR_CREATED, call, call.ended_at, {"cdr": cdr_of_call(call, record)})
+
+    def _tell(
+        self,
+        kind: Kind,
+        call: Call,
+        occurred_at: int | None,
+        extra: dict[str, dict[str, object]] | None = None,
+    ) -> None:
+        if call.customer_id is not None:
+            at = self._now if occurred_at is None else occurred_at
+            self.events.append(event_row(self._vault, kind, call, at, self._now, extra=extra))
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    """Stands in the queue behind the changes that somebody waits for."""
+
+    reached: Callable[[], None]
+    stop: bool = False
+
+
+class JournalWriter:
+    """Takes changes without waiting and writes them in order, in groups, however long the database is away.
+
+    It has a thread of its own, so that neither SQL nor the disk delays a call.
+    """
+
+    def __init__(
+        self, journal: CallJournal, spacing_s: float = 0.005, after_commit: Callable[[], None] | None = None
+    ) -> None:
+        """`spacing_s` is the least time between two commits; `after_commit` is called in the writer's thread
+        after each group that holds an event.
+        """
+        self._journal = journal
+        self._spacing_s = spacing_s
+        self._after_commit = after_commit
+        self._queue: SimpleQueue[Change | _Mark] = SimpleQueue()
+        self._in_hand = 0
+        self._closing = threading.Event()
+        #: changes written, and changes that could not be written because of what they hold
+        self.written = 0
+        self.rejected = 0
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Changes that are not yet in the database."""
+        return self._queue.qsize() + self._in_hand
+
+    def put(self, change: Change) -> None:
+        """Take a change as the call is now; the call may be altered afterwards. Never waits, never fails."""
+        call = change.call
+        snapshot = msgspec.structs.replace(call, tries=list(call.tries))
+        self._queue.put(msgspec.structs.replace(change, call=snapshot))
+
+    async def drain(self) -> None:
+        """Wait until everything put so far is in the database."""
+        await self._pass_through(stop=False)
+
+    async def close(self, patience_s: float = 10.0) -> int:
+        """Write what is left, for `patience_s` seconds at most, and stop. Gives the number not written."""
+        try:
+            await asyncio.wait_for(self._pass_through(stop=True), patience_s)
+        except TimeoutError:
+            self._closing.set()
+            _log.error("journal_closed_with_changes_unwritten", changes=self.depth)
+        return self.depth
+
+    async def _pass_through(self, stop: bool) -> None:
+        loop = asyncio.get_running_loop()
+        reached = asyncio.Event()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop that waited is gone
+                loop.call_soon_threadsafe(reached.set)
+
+        self._queue.put(_Mark(tell, stop))
+        await reached.wait()
+
+    def _run(self) -> None:
+        earliest = 0.0
+        while not self._closing.is_set():
+            first = self._queue.get()
+            if (wait := earliest - time.monotonic()) > 0:
+                time.sleep(wait)
+            earliest = time.monotonic() + self._spacing_s
+            taken = [first] + [self._queue.get() for _ in range(min(self._queue.qsize(), _BATCH_LIMIT))]
+            changes: list[Change] = [item for item in taken if not isinstance(item, _Mark)]
+            marks = [item for item in taken if isinstance(item, _Mark)]
+            self._in_hand = len(changes)
+            if changes and not self._write(changes):
+                return
+            for mark in marks:
+                mark.reached()
+                if mark.stop:
+                    return
+
+    def _write(self, changes: list[Change]) -> bool:
+        """Write a group, for ever if need be. False when the writer was closed before it was written."""
+        pause, failing_since = _FIRST_PAUSE_S, 0.0
+        while True:
+            try:
+                events = self._journal.write_now(changes)
+            except DatabaseUnavailable as error:
+                if not failing_since:
+                    failing_since = time.monotonic()
+                    _log.warning("journal_waits_for_database", error=str(error), depth=self.depth)
+                if self._closing.wait(pause):
+                    return False
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+            except Exception as error:  # noqa: BLE001 - whatever one change holds must not stop all others
+                return self._write_one_by_one(changes, error)
+            else:
+                break
+        if failing_since:
+            _log.info(
+                "journal_caught_up", away_s=round(time.monotonic() - failing_since, 1), depth=self.depth
+            )
+        self.written += len(changes)
+        self._in_hand = 0
+        if events:
+            self._tell()
+        return True
+
+    def _tell(self) -> None:
+        if self._after_commit is None:
+            return
+        try:
+            self._after_commit()
+        except Exception as error:  # noqa: BLE001 - a hook must not end the writing
+            _log.warning("journal_hook_failed", error=type(error).__name__)
+
+    def _write_one_by_one(self, changes: list[Change], error: Exception) -> bool:
+        if len(changes) > 1:
+            return all(self._write([change]) for change in changes)
+        self.rejected += 1
+        self._in_hand = 0
+        # The exception's text may quote numbers: its kind and the call's id must do.
+        _log.error(
+            "journal_rejected_change",
+            call_id=changes[0].call.id,
+            change=type(changes[0]).__name__,
+            error=type(error).__name__,
+        )
+        return True

@@ -1,0 +1,261 @@
+"""One plain driver connection for the two hot paths: the switch's journal and the worker's deliveries.
+
+The statements are still SQLAlchemy Core, compiled once; what is saved is SQLAlchemy's work per execution and
+the hop between threads per statement. Rows are written many at a time in one statement, because each
+statement gives up Python's global lock and has to win it back from a busy event loop.
+
+Nothing here is asynchronous: use it from a thread of your own, one thread at a time.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, Protocol
+
+import psycopg
+from sqlalchemy import URL, Column, Dialect, Table, bindparam
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ClauseElement
+
+from xiaohao.database.engine import BUSY_TIMEOUT_MS, DatabaseUnavailable
+
+#: No statement carries more rows than this; a batch of another size is cut into powers of two, so that few
+#: different texts are ever compiled and prepared.
+_ROWS_AT_ONCE: Final = 32
+
+_POSTGRESQL_CONNECT: Final[dict[str, Any]] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": f"-c lock_timeout={BUSY_TIMEOUT_MS}",
+}
+_SQLITE_PASSING: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+
+Row = tuple[Any, ...]
+
+
+class Cursor(Protocol):
+    """What both drivers' cursors can do."""
+
+    @property
+    def rowcount(self) -> int:
+        """Rows that the last statement touched."""
+
+    def execute(self, statement: Any, parameters: Any = ..., /) -> Any:
+        """Run one statement."""
+
+    def executemany(self, statement: Any, parameters: Any, /) -> Any:
+        """Run one statement for each of several sets of parameters."""
+
+    def fetchall(self) -> list[Any]:
+        """All rows of the last statement."""
+
+
+class Direct:
+    """A connection that opens itself when it is first used and again after it broke."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self.dialect: Dialect = (
+            SQLiteDialect_pysqlite(paramstyle="qmark")
+            if url.get_backend_name() == "sqlite"
+            else PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
+        )
+        self._connection: Any = None
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Which of the two databases it is."""
+        return self.dialect.name == "sqlite"
+
+    @contextmanager
+    def write(self) -> Iterator[Cursor]:
+        """A write transaction, durable when it is left. Raises DatabaseUnavailable."""
+        with self._transaction("BEGIN IMMEDIATE") as cursor:
+            yield cursor
+
+    @contextmanager
+    def read(self) -> Iterator[Cursor]:
+        """A transaction that only reads. Raises DatabaseUnavailable."""
+        with self._transaction("BEGIN") as cursor:
+            yield cursor
+
+    def close(self) -> None:
+        """Give the connection back; the next use opens another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error, psycopg.Error):
+                connection.close()
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Cursor]:
+        try:
+            cursor = self._begin(begin)
+            try:
+                yield cursor
+                cursor.execute("COMMIT")
+            except BaseException:
+                self._roll_back(cursor)
+                raise
+        except (sqlite3.Error, psycopg.Error) as error:
+            if not _is_passing(error):
+                raise
+            # `from None`: the original may quote the statement's parameters.
+            raise DatabaseUnavailable(f"the database is locked or away ({type(error).__name__})") from None
+
+    def _begin(self, begin: str) -> Cursor:
+        if self._connection is None:
+            self._connection = self._open_sqlite() if self.is_sqlite else self._open_postgresql()
+        try:
+            cursor: Cursor = self._connection.cursor()
+            cursor.execute(begin if self.is_sqlite else "BEGIN")
+        except (sqlite3.Error, psycopg.Error):
+            if not self.is_sqlite:
+                self.close()
+            raise
+        return cursor
+
+    def _roll_back(self, cursor: Cursor) -> None:
+        try:
+            cursor.execute("ROLLBACK")
+        except (sqlite3.Error, psycopg.Error):
+            self.close()
+
+    def _open_sqlite(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._url.database or "",
+            timeout=BUSY_TIMEOUT_MS / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        for setting in ("journal_mode = WAL", "synchronous = FULL"):
+            connection.execute(f"PRAGMA {setting}")
+        return connection
+
+    def _open_postgresql(self) -> psycopg.Connection[Row]:
+        plain = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return psycopg.connect(plain, autocommit=True, prepare_threshold=2, **_POSTGRESQL_CONNECT)
+
+
+def _is_passing(error: sqlite3.Error | psycopg.Error) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_PASSING
+    # A read-only server (25006) is a standby that will be promoted, or not the one we want: later.
+    return isinstance(error, psycopg.OperationalError) or error.sqlstate == "25006"
+
+
+class Statement:
+    """A statement compiled once. Parameters go by name into `row`, then by position into the driver."""
+
+    def __init__(self, dialect: Dialect, clause: ClauseElement) -> None:
+        compiled = clause.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+        assert isinstance(compiled, SQLCompiler)  # noqa: S101 - every statement of ours compiles to text
+        self.text = compiled.string
+        self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
+        self._fixed = {
+            name: value for name, value in compiled.params.items() if value is not None and name in self.names
+        }
+
+    def row(self, **values: Any) -> Row:
+        """The parameters in the order of the text. Raises KeyError where one is missing."""
+        fixed = self._fixed
+        return tuple(values[name] if name in values else fixed[name] for name in self.names)
+
+    def run(self, cursor: Cursor, **values: Any) -> None:
+        """Execute it once."""
+        cursor.execute(self.text, self.row(**values))
+
+
+class Insert:
+    """`INSERT … VALUES (…), (…) …` of the named columns, with what to do where a row is there already."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        table: Table,
+        columns: Sequence[str],
+        on_conflict: Callable[[Any], Any],
+    ) -> None:
+        """`on_conflict` gets the dialect's insert and gives back the same with its conflict clause."""
+        self._dialect = dialect
+        self._table = table
+        self._columns: list[Column[Any]] = [table.c[name] for name in columns]
+        self._on_conflict = on_conflict
+        self._statements: dict[int, tuple[str, Row]] = {}
+        self._statement(1)  # columns out of order show when the process starts
+
+    def run(self, cursor: Cursor, rows: Sequence[Row]) -> None:
+        """Insert the rows in their order."""
+        for start, size in _powers_of_two(len(rows)):
+            text, of_the_conflict = self._statement(size)
+            parameters = [value for row in rows[start : start + size] for value in row]
+            parameters += of_the_conflict
+            cursor.execute(text, parameters)
+
+    def _statement(self, size: int) -> tuple[str, Row]:
+        if size not in self._statements:
+            insert = sqlite.insert if self._dialect.name == "sqlite" else postgresql.insert
+            values = [
+                {c.name: bindparam(f"{c.name}__{i}", type_=c.type) for c in self._columns}
+                for i in range(size)
+            ]
+            statement = Statement(self._dialect, self._on_conflict(insert(self._table).values(values)))
+            order = tuple(f"{c.name}__{i}" for i in range(size) for c in self._columns)
+            if statement.names[: len(order)] != order:
+                raise ValueError(f"columns of {self._table.name} must be given in the table's own order")
+            self._statements[size] = (statement.text, statement.row(**dict.fromkeys(order))[len(order) :])
+        return self._statements[size]
+
+
+class ForKeys:
+    """A statement over a set of keys (`… WHERE key IN (…)`) of any number."""
+
+    def __init__(self, dialect: Dialect, make: Callable[[list[Any]], ClauseElement]) -> None:
+        """`make` gets the parameters that stand for the keys and gives back the statement."""
+        self._dialect = dialect
+        self._make = make
+        self._statements: dict[int, Statement] = {}
+
+    def run(self, cursor: Cursor, keys: Sequence[Any], **values: Any) -> None:
+        """Execute it for its effect; `values` are its other parameters."""
+        for start, size in _powers_of_two(len(keys)):
+            self._execute(cursor, keys[start : start + size], values)
+
+    def fetch(self, cursor: Cursor, keys: Sequence[Any], **values: Any) -> list[Row]:
+        """Execute it for its rows."""
+        rows: list[Row] = []
+        for start, size in _powers_of_two(len(keys)):
+            self._execute(cursor, keys[start : start + size], values)
+            rows += cursor.fetchall()
+        return rows
+
+    def _execute(self, cursor: Cursor, keys: Sequence[Any], values: dict[str, Any]) -> None:
+        size = len(keys)
+        if size not in self._statements:
+            markers: list[Any] = [bindparam(f"key_{i}") for i in range(size)]
+            self._statements[size] = Statement(self._dialect, self._make(markers))
+        named = {f"key_{i}": key for i, key in enumerate(keys)}
+        self._statements[size].run(cursor, **named, **values)
+
+
+def _powers_of_two(total: int) -> Iterator[tuple[int, int]]:
+    start = 0
+    while start < total:
+        size = min(_ROWS_AT_ONCE, 1 << ((total - start).bit_length() - 1))
+        yield start, size
+        start += size

@@ -1,0 +1,38 @@
+"""The terms of a notification: which kinds there are, and how an event is named."""
+
+import hashlib
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What an event tells; the value is the `type` of the webhook."""
+
+    RECEIVED = "call.received"
+    RINGING = "call.ringing"
+    ANSWERED = "call.answered"
+    ENDED = "call.ended"
+    CDR_CREATED = "cdr.created"
+    RECORDING_READY = "recording.ready"
+
+
+#: The place of each kind in a call's life: a receiver who got 3 but not 2 knows that there was no ringing.
+SEQUENCE: dict[Kind, int] = {kind: place for place, kind in enumerate(Kind, start=1)}
+
+
+class EventState(StrEnum):
+    """What has become of an event's delivery."""
+
+    DUE = "due"
+    DELIVERED = "delivered"
+    #: every try of 24 hours failed
+    DEAD = "dead"
+    #: the customer had no webhook URL when the event was to be delivered
+    UNWANTED = "unwanted"
+
+
+def event_id(call_id: str, kind: Kind) -> str:
+    """The id of a call's event of this kind: always the same, so that it can be stored only once.
+
+    Nobody can guess it who does not know the call's id, 74 bits of which are random.
+    """
+    return "evt_" + hashlib.blake2b(f"{call_id} {kind.value}".encode(), digest_size=16).hexdigest()

@@ -1,0 +1,97 @@
+"""The one place that makes the body of a webhook."""
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from xiaohao import clock
+from xiaohao.calls.model import Call
+from xiaohao.notifications.model import SEQUENCE, Kind
+
+# A call's moments are written again in each of its events.
+_utc = lru_cache(maxsize=8192)(clock.rfc3339)
+_local = lru_cache(maxsize=8192)(clock.rfc3339_local)
+_encode = msgspec.json.Encoder().encode
+
+
+class EventData(msgspec.Struct, frozen=True):
+    """What is known of the call at the moment of the event. Moments are RFC 3339, UTC, milliseconds."""
+
+    call_id: str
+    state: str
+    binding_id: str | None
+    order_ref: str | None
+    user_data: str | None
+    caller: str | None
+    callee: str | None
+    dialled: str
+    displayed: str | None
+    received_at: str
+    ringing_at: str | None
+    answered_at: str | None
+    ended_at: str | None
+    ended_by: str | None
+    reason: str | None
+    sip_code: int | None
+    q850_cause: int | None
+    #: of `cdr.created` only: `calls.wire.cdr_document`
+    cdr: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    #: of `recording.ready` only
+    recording: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class EventDocument(msgspec.Struct, frozen=True):
+    """A webhook's body. `sequence` is the place of the kind in a call's life (1 to 6), not a count."""
+
+    id: str
+    type: str
+    timestamp: str
+    timestamp_local: str
+    sequence: int
+    data: EventData
+
+
+def event_document(
+    kind: Kind, event_id: str, occurred_at: int, call: Call, extra: dict[str, dict[str, Any]] | None = None
+) -> bytes:
+    """The JSON of an event, ready to be POSTed.
+
+    `occurred_at` is in microseconds; `extra` may hold `cdr` or `recording`, documents that go into `data`.
+    """
+    extra = extra or {}
+    data = EventData(
+        call_id=call.id,
+        state=call.state.value,
+        binding_id=call.binding_id,
+        order_ref=call.order_ref,
+        user_data=call.user_data,
+        caller=call.caller,
+        callee=call.callee,
+        dialled=call.dialled,
+        displayed=call.displayed,
+        received_at=_utc(call.received_at),
+        ringing_at=_moment(call.ringing_at),
+        answered_at=_moment(call.answered_at),
+        ended_at=_moment(call.ended_at),
+        ended_by=call.ended_by,
+        reason=call.reason,
+        sip_code=call.sip_code,
+        q850_cause=call.q850_cause,
+        cdr=extra.get("cdr", msgspec.UNSET),
+        recording=extra.get("recording", msgspec.UNSET),
+    )
+    return _encode(
+        EventDocument(
+            id=event_id,
+            type=kind.value,
+            timestamp=_utc(occurred_at),
+            timestamp_local=_local(occurred_at),
+            sequence=SEQUENCE[kind],
+            data=data,
+        )
+    )
+
+
+def _moment(us: int | None) -> str | None:
+    return None if us is None else _utc(us)
