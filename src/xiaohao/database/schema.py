@@ -15,6 +15,8 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
+    text,
 )
 
 metadata = MetaData()
@@ -77,12 +79,17 @@ numbers = Table(
     Column("customer_id", Text),
     Column("pool_id", Text),
     Column("trunk_id", Text),  # the trunk that owns it
-    Column("assigned_to_key", LargeBinary),  # an X of one driver: whose
+    # An X is one person's alone (null together); `fixed`: it stays theirs when no binding is left.
+    Column("assigned_to_key", LargeBinary, index=True),
+    Column("assigned_to_sealed", LargeBinary),
+    Column("assigned_by", Text),  # the customer whose person it is
+    Column("fixed", Boolean, nullable=False, server_default=false()),
     Column("last_used_at", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-    Index("numbers_allocation", "pool_id", "state", "last_used_at"),
-    Index("numbers_customer", "customer_id"),
+    # with the number at its end: an order without ties costs the same in a pool of any size
+    Index("numbers_allocation", "pool_id", "state", "last_used_at", "number"),
+    Index("numbers_customer", "customer_id", "number"),
 )
 
 bindings = Table(
@@ -110,6 +117,16 @@ bindings = Table(
     Column("updated_at", BigInteger, nullable=False),
     Index("bindings_customer", "customer_id", "seq"),
     Index("bindings_pair", "customer_id", "a_key", "b_key"),
+    # two requests for one pair at the same moment: the second one finds the pair taken
+    Index(
+        "bindings_live_pair",
+        "customer_id",
+        "a_key",
+        "b_key",
+        unique=True,
+        sqlite_where=text("state = 'live'"),
+        postgresql_where=text("state = 'live'"),
+    ),
     Index("bindings_expiry", "state", "expires_at"),
     sqlite_autoincrement=True,
 )

@@ -98,9 +98,9 @@ class Pool:
 _CHINA: Final = "CN"
 _CHINA_CODE: Final = "86"
 
-# Beijing and the 2x cities have eight-digit subscriber numbers behind a two-digit area code, all others seven or
-# eight digits behind three. No area code begins with 86 and none is 400, 700, 800 or 950, so that the country
-# code, the service numbers and a landline without its 0 are never mistaken for one another.
+# Beijing and the 2x cities have eight-digit subscriber numbers behind a two-digit area code, all others seven
+# or eight digits behind three. No area code begins with 86 and none is 400, 700, 800 or 950, so that the
+# country code, the service numbers and a landline without its 0 are never mistaken for one another.
 _CHINESE: Final = re.compile(
     r"(?P<mobile>1[3-9]\d{9})"
     r"|(?P<service>[48]00\d{7})"

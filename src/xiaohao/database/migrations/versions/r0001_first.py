@@ -1,0 +1,334 @@
+"""The first schema: customers, numbers, bindings, calls and what follows from them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+_SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    """Create every table."""
+    _customers()
+    _api_keys()
+    _idempotency()
+    _trunks()
+    _marks()
+    _pools()
+    _numbers()
+    _bindings()
+    _legs()
+    _calls()
+    _call_commands()
+    _cdrs()
+    _events()
+    _recordings()
+
+
+def downgrade() -> None:
+    """Drop every table."""
+    for table in (
+        "recordings",
+        "events",
+        "cdrs",
+        "call_commands",
+        "calls",
+        "legs",
+        "bindings",
+        "numbers",
+        "pools",
+        "marks",
+        "trunks",
+        "idempotency",
+        "api_keys",
+        "customers",
+    ):
+        op.drop_table(table)
+
+
+def _customers() -> None:
+    op.create_table(
+        "customers",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("webhook_url", sa.Text()),
+        sa.Column("webhook_secret_sealed", sa.LargeBinary()),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+
+
+def _api_keys() -> None:
+    op.create_table(
+        "api_keys",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text()),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("revoked_at", sa.BigInteger()),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("digest"),
+    )
+    op.create_index("ix_api_keys_customer_id", "api_keys", ["customer_id"])
+
+
+def _idempotency() -> None:
+    op.create_table(
+        "idempotency",
+        sa.Column("customer_id", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("request_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("status", sa.Integer()),
+        sa.Column("body_sealed", sa.LargeBinary()),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("customer_id", "key"),
+    )
+    op.create_index("ix_idempotency_created_at", "idempotency", ["created_at"])
+
+
+def _trunks() -> None:
+    op.create_table(
+        "trunks",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("spec_sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name"),
+    )
+    op.create_index("ix_trunks_updated_at", "trunks", ["updated_at"])
+
+
+def _marks() -> None:
+    op.create_table(
+        "marks",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+
+
+def _pools() -> None:
+    op.create_table(
+        "pools",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text()),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("recycle_s", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_pools_customer_id", "pools", ["customer_id"])
+
+
+def _numbers() -> None:
+    op.create_table(
+        "numbers",
+        sa.Column("number", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("city", sa.Text()),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text()),
+        sa.Column("pool_id", sa.Text()),
+        sa.Column("trunk_id", sa.Text()),
+        sa.Column("assigned_to_key", sa.LargeBinary()),
+        sa.Column("assigned_to_sealed", sa.LargeBinary()),
+        sa.Column("assigned_by", sa.Text()),
+        sa.Column("fixed", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("last_used_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+    )
+    op.create_index("ix_numbers_assigned_to_key", "numbers", ["assigned_to_key"])
+    op.create_index("numbers_allocation", "numbers", ["pool_id", "state", "last_used_at", "number"])
+    op.create_index("numbers_customer", "numbers", ["customer_id", "number"])
+
+
+def _bindings() -> None:
+    op.create_table(
+        "bindings",
+        sa.Column("seq", _SERIAL, autoincrement=True, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text(), nullable=False),
+        sa.Column("mode", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("a_key", sa.LargeBinary(), nullable=False),
+        sa.Column("a_sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("b_key", sa.LargeBinary(), nullable=False),
+        sa.Column("b_sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("x", sa.Text(), nullable=False),
+        sa.Column("y", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger()),
+        sa.Column("ended_at", sa.BigInteger()),
+        sa.Column("recycle_until", sa.BigInteger()),
+        sa.Column("record", sa.Boolean(), nullable=False),
+        sa.Column("max_duration_s", sa.Integer()),
+        sa.Column("order_ref", sa.Text()),
+        sa.Column("user_data", sa.Text()),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("bindings_customer", "bindings", ["customer_id", "seq"])
+    op.create_index("bindings_expiry", "bindings", ["state", "expires_at"])
+    op.create_index(
+        "bindings_live_pair",
+        "bindings",
+        ["customer_id", "a_key", "b_key"],
+        unique=True,
+        sqlite_where=sa.text("state = 'live'"),
+        postgresql_where=sa.text("state = 'live'"),
+    )
+    op.create_index("bindings_pair", "bindings", ["customer_id", "a_key", "b_key"])
+
+
+def _legs() -> None:
+    op.create_table(
+        "legs",
+        sa.Column("caller_key", sa.LargeBinary(), nullable=False),
+        sa.Column("dialled", sa.Text(), nullable=False),
+        sa.Column("binding_id", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("callee_sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("display", sa.Text(), nullable=False),
+        sa.Column("valid_until", sa.BigInteger()),
+        sa.Column("quarantine_until", sa.BigInteger()),
+        sa.Column("record", sa.Boolean(), nullable=False),
+        sa.Column("max_duration_s", sa.Integer()),
+        sa.Column("order_ref", sa.Text()),
+        sa.Column("user_data", sa.Text()),
+        sa.PrimaryKeyConstraint("caller_key", "dialled"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_legs_binding_id", "legs", ["binding_id"])
+    op.create_index("legs_dialled", "legs", ["dialled"])
+    op.create_index("legs_quarantine", "legs", ["state", "quarantine_until"])
+
+
+def _calls() -> None:
+    op.create_table(
+        "calls",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text()),
+        sa.Column("edge_id", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("binding_id", sa.Text()),
+        sa.Column("dialled", sa.Text(), nullable=False),
+        sa.Column("displayed", sa.Text()),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("answered_at", sa.BigInteger()),
+        sa.Column("facts_sealed", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_calls_customer_id", "calls", ["customer_id"])
+
+
+def _call_commands() -> None:
+    op.create_table(
+        "call_commands",
+        sa.Column("seq", _SERIAL, autoincrement=True, nullable=False),
+        sa.Column("call_id", sa.Text(), nullable=False),
+        sa.Column("command", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
+    )
+
+
+def _cdrs() -> None:
+    op.create_table(
+        "cdrs",
+        sa.Column("seq", _SERIAL, autoincrement=True, nullable=False),
+        sa.Column("call_id", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text()),
+        sa.Column("binding_id", sa.Text()),
+        sa.Column("caller_key", sa.LargeBinary()),
+        sa.Column("caller_sealed", sa.LargeBinary()),
+        sa.Column("callee_key", sa.LargeBinary()),
+        sa.Column("callee_sealed", sa.LargeBinary()),
+        sa.Column("dialled", sa.Text(), nullable=False),
+        sa.Column("displayed", sa.Text()),
+        sa.Column("trunk_in", sa.Text()),
+        sa.Column("trunk_out", sa.Text()),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("ringing_at", sa.BigInteger()),
+        sa.Column("answered_at", sa.BigInteger()),
+        sa.Column("ended_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_by", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("sip_code", sa.Integer()),
+        sa.Column("q850_cause", sa.Integer()),
+        sa.Column("order_ref", sa.Text()),
+        sa.Column("user_data", sa.Text()),
+        sa.Column("tries", sa.Text(), nullable=False),
+        sa.Column("recorded", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("call_id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("cdrs_customer", "cdrs", ["customer_id", "seq"])
+    op.create_index("cdrs_received", "cdrs", ["received_at"])
+    op.create_index("ix_cdrs_binding_id", "cdrs", ["binding_id"])
+
+
+def _events() -> None:
+    op.create_table(
+        "events",
+        sa.Column("seq", _SERIAL, autoincrement=True, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text(), nullable=False),
+        sa.Column("call_id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("occurred_at", sa.BigInteger(), nullable=False),
+        sa.Column("body_sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("last_error", sa.Text()),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("delivered_at", sa.BigInteger()),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("events_call", "events", ["call_id", "seq"])
+    op.create_index("events_customer", "events", ["customer_id", "seq"])
+    op.create_index("events_due", "events", ["state", "due_at"])
+
+
+def _recordings() -> None:
+    op.create_table(
+        "recordings",
+        sa.Column("call_id", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text()),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("error", sa.Text()),
+        sa.Column("path", sa.Text()),
+        sa.Column("format", sa.Text()),
+        sa.Column("bytes", sa.BigInteger()),
+        sa.Column("sha256", sa.Text()),
+        sa.Column("duration_ms", sa.BigInteger()),
+        sa.Column("ready_at", sa.BigInteger()),
+        sa.PrimaryKeyConstraint("call_id"),
+    )
+    op.create_index("ix_recordings_customer_id", "recordings", ["customer_id"])
+    op.create_index("recordings_due", "recordings", ["state", "due_at"])

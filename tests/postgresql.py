@@ -1,0 +1,117 @@
+"""A PostgreSQL cluster of the test run's own: private folder, unix socket only, gone when the run ends."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+_SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "shared_buffers": "32MB",
+    "max_connections": "200",
+}
+
+
+class Cluster:
+    """A running server whose superuser is `postgres`, without password, for whoever reaches its folder."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self.binaries = binaries
+        self.folder = folder
+        self.data = folder / "data"
+
+    @classmethod
+    @contextmanager
+    def started(cls) -> Iterator["Cluster"]:
+        """Initialise and start; stop and remove at the end. The server dies with us if we are killed."""
+        folder = Path(tempfile.mkdtemp(prefix="xiaohao-pg-"))
+        cluster = cls(_binaries(), folder)
+        server = None
+        try:
+            cluster._initialise()
+            server = cluster.serve()
+            yield cluster
+        finally:
+            if server is not None:
+                server.terminate()
+                server.wait()
+            shutil.rmtree(folder)
+
+    def _initialise(self) -> None:
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres", "postgres")
+        subprocess.run(
+            [
+                *_as_unprivileged(),
+                *(self.binaries / "initdb", "--pgdata", self.data, "--username=postgres", "--auth=trust"),
+                *("--encoding=UTF8", "--locale=C", "--no-sync"),
+            ],
+            check=True,
+            capture_output=True,
+            cwd="/",
+        )
+
+    def serve(self) -> subprocess.Popen[bytes]:
+        """Start the server process and wait until it takes connections."""
+        settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+        log = (self.folder / "log").open("ab")
+        server = subprocess.Popen(
+            [
+                *(*_as_unprivileged(), "--pdeathsig=QUIT"),
+                *(self.binaries / "postgres", "-D", self.data, "-k", self.folder, *settings),
+            ],
+            stdout=log,
+            stderr=log,
+            cwd="/",
+        )
+        deadline = time.monotonic() + 30
+        while not self._answers():
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self.folder / "log").read_text())
+            time.sleep(0.05)
+        return server
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url("postgres")).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={self.folder}"
+
+    def create(self, database: str, template: str = "template1") -> None:
+        self._run("CREATE DATABASE {} TEMPLATE {}", database, template)
+
+    def drop(self, database: str) -> None:
+        self._run("DROP DATABASE {} WITH (FORCE)", database)
+
+    def _run(self, statement: str, *names: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+def _binaries() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if not found:
+        raise RuntimeError(
+            "PostgreSQL's server is missing: apt-get install --no-install-recommends postgresql-15"
+        )
+    return found[-1].parent
+
+
+def _as_unprivileged() -> list[str]:
+    # The server refuses to run as root; its package brings the user it wants to be.
+    return ["setpriv", *(["--reuid=postgres", "--regid=postgres", "--clear-groups"] * (os.geteuid() == 0))]
