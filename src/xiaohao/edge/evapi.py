@@ -1,0 +1,115 @@
+"""The switch's connection to Kamailio's evapi socket: netstrings over TCP, reconnecting for ever."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from xiaohao.edge import wire
+
+_log = structlog.get_logger()
+
+#: longer than any line of the edge; a longer netstring means that the stream is out of step
+_LONGEST_LINE = 65_536
+
+
+class NetstringReader:
+    """Cuts a byte stream into netstrings (D. J. Bernstein, 1997): `5:hello,`."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[str]:
+        """The lines that are complete now. Raises wire.WireError where the stream is out of step."""
+        buffer = self._buffer
+        buffer += data
+        lines: list[str] = []
+        start = 0
+        while (colon := buffer.find(b":", start)) >= 0:
+            digits = buffer[start:colon].strip()
+            if not digits.isdigit() or int(digits) > _LONGEST_LINE:
+                raise wire.WireError("the edge's stream is not made of netstrings")
+            end = colon + 1 + int(digits)
+            if len(buffer) <= end:
+                break
+            lines.append(buffer[colon + 1 : end].decode("utf-8", "replace"))
+            start = end + 1
+        del buffer[:start]
+        return lines
+
+
+def netstring(line: str) -> bytes:
+    """One line as Kamailio reads it."""
+    body = line.encode()
+    return b"%d:%b," % (len(body), body)
+
+
+class EdgeConnection(asyncio.Protocol):
+    """Hands every signal to `on_signal`; `send` writes a line, or drops it where Kamailio is away.
+
+    Nothing is lost by dropping: what Kamailio did not hear is told again after the reconnection.
+    """
+
+    def __init__(
+        self,
+        on_signal: Callable[[wire.Signal], None],
+        on_up: Callable[[], None],
+        on_down: Callable[[], None],
+    ) -> None:
+        self._on_signal, self._on_up, self._on_down = on_signal, on_up, on_down
+        self._reader = NetstringReader()
+        self._transport: asyncio.Transport | None = None
+        self._lost = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a line sent now has a way to Kamailio."""
+        return self._transport is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the connection stands."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 – told by create_connection
+        self._transport, self._reader = transport, NetstringReader()
+        self._lost.clear()
+        self._on_up()
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes from Kamailio."""
+        try:
+            lines = self._reader.feed(data)
+        except wire.WireError as error:
+            _log.error("edge_stream_broken", error=str(error))
+            self.close()
+            return
+        for line in lines:
+            try:
+                self._on_signal(wire.read(line))
+            except wire.WireError as error:
+                _log.error("edge_line_unreadable", error=str(error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the connection is gone."""
+        self._transport = None
+        self._lost.set()
+        self._on_down()
+
+    def send(self, line: str) -> None:
+        """Write one line."""
+        if self._transport is not None:
+            self._transport.write(netstring(line))
+
+    def close(self) -> None:
+        """Give the connection up; `keep` makes a new one."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def keep(self, host: str, port: int) -> None:
+        """Connect, and connect again whenever the connection is lost. Never returns."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.create_connection(lambda: self, host, port)
+                await self._lost.wait()
+            except OSError:
+                pass  # Kamailio is not there yet; the loop below waits
+            await asyncio.sleep(0.1)

@@ -1,0 +1,130 @@
+"""Kamailio as a child process: its generated configuration and its command line."""
+
+import hashlib
+import os
+import shutil
+from importlib import resources
+from pathlib import Path
+
+from xiaohao.settings import Settings, host_port
+
+#: where distributions put Kamailio's modules
+_MODULE_FOLDERS = (
+    "/usr/lib/x86_64-linux-gnu/kamailio/modules",
+    "/usr/lib/aarch64-linux-gnu/kamailio/modules",
+    "/usr/lib64/kamailio/modules",
+    "/usr/lib/kamailio/modules",
+    "/usr/local/lib64/kamailio/modules",
+)
+
+#: what rtpengine must change in every SDP, so that nothing of its writer is left
+SDP_FLAGS = (
+    "replace-origin replace-session-connection replace-username replace-session-name ICE=remove generate-RTCP"
+)
+
+_LOG_LEVELS = {"debug": 3, "info": 0, "warning": 0, "error": -1}
+
+
+class EngineMissing(Exception):
+    """An engine is not installed; the text says which Debian package brings it."""
+
+
+def folder(settings: Settings) -> Path:
+    """Where the generated configuration stands."""
+    return Path(settings.runtime_folder) / "edge"
+
+
+def modules_folder() -> str:
+    """Kamailio's module folder. Raises EngineMissing."""
+    for candidate in _MODULE_FOLDERS:
+        if Path(candidate, "evapi.so").exists():
+            return candidate
+    raise EngineMissing("Kamailio's modules are missing: apt-get install kamailio kamailio-extra-modules")
+
+
+def listeners(settings: Settings) -> dict[str, tuple[str, int]]:
+    """Transport → the first address listened on with it."""
+    found: dict[str, tuple[str, int]] = {}
+    for entry in settings.edge.listen:
+        transport, _, address = entry.partition(":")
+        found.setdefault(transport, host_port(address))
+    return found
+
+
+def secret(settings: Settings) -> str:
+    """What makes the tags that one side sees unpredictable for the other; the same after a restart."""
+    return hashlib.sha256(b"xiaohao tags" + settings.master_key()).hexdigest()[:32]
+
+
+def _values(settings: Settings) -> dict[str, str]:
+    edge, first = settings.edge, listeners(settings)
+    shown = {t: (edge.advertise or host, port) for t, (host, port) in first.items()}
+    sockets = "\n".join(
+        f'        case "{t}": $fs = "{t}:{host}:{port}"; $var(our) = "{shown[t][0]}:{shown[t][1]}"; break;'
+        for t, (host, port) in first.items()
+    )
+    advertise = f" advertise {edge.advertise}:%d" if edge.advertise else ""
+    listen = []
+    for entry in edge.listen:
+        port = host_port(entry.partition(":")[2])[1]
+        listen.append(f"listen={entry}" + (advertise % port if advertise else ""))
+    anywhere = next(iter(shown.values()))
+    values = {
+        "DEBUG": str(_LOG_LEVELS[settings.log_level]),
+        "WORKERS": str(edge.workers),
+        "LISTEN": "\n".join(listen),
+        "MODULES": modules_folder(),
+        "FOLDER": str(folder(settings)),
+        "ADVERTISE": f"{anywhere[0]}:{anywhere[1]}",
+        "NG": settings.media.ng,
+        "EVAPI": edge.evapi,
+        "RPC": edge.rpc,
+        "REALM": "xiaohao",
+        "SECRET": secret(settings),
+        "SOCKETS": sockets,
+        "SDP_FLAGS": SDP_FLAGS,
+        "BAN_S": str(edge.ban_s),
+        "CALLS_PER_SECOND": str(edge.calls_per_second),
+        "UNDECIDED": str(edge.undecided_calls),
+        "DECISION_MS": str(settings.calls.decision_ms),
+        "ENABLE_TLS": "",
+        "LOAD_TLS": "",
+        "TLS_PARAMS": "",
+    }
+    if edge.tls_certificate and edge.tls_private_key:
+        values["ENABLE_TLS"] = "enable_tls=yes"
+        values["LOAD_TLS"] = 'loadmodule "tls.so"'
+        values["TLS_PARAMS"] = (
+            f'modparam("tls", "certificate", "{edge.tls_certificate}")\n'
+            f'modparam("tls", "private_key", "{edge.tls_private_key}")\n'
+            'modparam("tls", "tls_method", "TLSv1.2+")'
+        )
+    return values
+
+
+def write_configuration(settings: Settings) -> Path:
+    """Write kamailio.cfg and the (still empty) lists of sources and targets; gives kamailio.cfg's path."""
+    place = folder(settings)
+    place.mkdir(parents=True, exist_ok=True)
+    text = resources.files("xiaohao.edge").joinpath("kamailio.cfg").read_text()
+    for name, value in _values(settings).items():
+        text = text.replace(f"@{name}@", value)
+    path = place / "kamailio.cfg"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    for name in ("sources.txt", "targets.txt"):
+        (place / name).touch()
+    return path
+
+
+def command(settings: Settings) -> list[str]:
+    """How to start Kamailio in the foreground. Raises EngineMissing."""
+    binary = shutil.which("kamailio", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if not binary:
+        raise EngineMissing("Kamailio is missing: apt-get install kamailio kamailio-extra-modules")
+    place = folder(settings)
+    return [
+        *(binary, "-DD", "-E", "-f", str(place / "kamailio.cfg")),
+        *("-m", str(settings.edge.shared_memory_mb), "-M", "16"),
+        *("-P", str(place / "kamailio.pid"), "-Y", str(place), "-w", str(place)),
+    ]

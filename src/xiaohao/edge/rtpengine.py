@@ -1,0 +1,30 @@
+"""rtpengine as a child process: its command line. It is told everything there and reads no file."""
+
+import os
+import shutil
+from pathlib import Path
+
+from xiaohao.edge.kamailio import EngineMissing
+from xiaohao.settings import Settings
+
+
+def command(settings: Settings) -> list[str]:
+    """How to start rtpengine in the foreground. Raises EngineMissing."""
+    binary = shutil.which("rtpengine", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if not binary:
+        raise EngineMissing("rtpengine is missing: apt-get install rtpengine-daemon")
+    media, captures = settings.media, settings.captures_folder
+    captures.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return [
+        *(binary, "--foreground", "--log-stderr", "--no-fallback", "--table=-1", "--config-file=none"),
+        f"--interface={media.interface}",
+        f"--listen-ng={media.ng}",
+        *(f"--port-min={media.port_min}", f"--port-max={media.port_max}"),
+        f"--num-threads={media.threads}",
+        f"--log-level={7 if settings.log_level == 'debug' else 4}",
+        *("--delete-delay=0", f"--offer-timeout={settings.calls.ring_s + 30}"),
+        *(f"--timeout={media.dead_after_s}", f"--silent-timeout={media.dead_on_hold_after_s}"),
+        *(f"--b2b-url=http://{settings.switch.listen}/media-died", "--xmlrpc-format=1"),
+        *("--recording-method=pcap", "--recording-format=eth", f"--recording-dir={captures}"),
+        f"--pidfile={Path(settings.runtime_folder) / 'edge' / 'rtpengine.pid'}",
+    ]

@@ -1,0 +1,238 @@
+"""The lines between Kamailio and the switch: fields separated by `|`, one netstring a line.
+
+Kamailio cannot build JSON out of hostile text without a library call for every field, and reading it costs
+it a parse for every field; a line of positional fields costs neither (docs/decisions/0002). What a phone
+wrote comes in hexadecimal, so no field can hold a separator.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from xiaohao.calls.model import Party, Reason, Try
+
+
+class WireError(Exception):
+    """A line of the edge does not have the form agreed. Carries its first letter only, never its content."""
+
+
+class RawCaller(msgspec.Struct, frozen=True):
+    """What an INVITE says about its caller, header by header; None where the header is missing."""
+
+    from_user: str | None
+    pai_user: str | None
+    rpid_user: str | None
+    privacy: str | None
+
+
+class Invite(msgspec.Struct, frozen=True):
+    """A call has come in and waits for a decision."""
+
+    call_id: str
+    transaction: str  # "index|label" of the suspended transaction
+    at: int
+    trunk_group: int
+    source: str
+    dialled: str
+    caller: RawCaller
+
+
+class Ringing(msgspec.Struct, frozen=True):
+    """The callee's phone rings, or its network plays something."""
+
+    call_id: str
+    at: int
+    trunk_group: int
+    sip_code: int
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """The callee has answered."""
+
+    call_id: str
+    at: int
+    trunk_group: int
+    try_at: int
+    tries: list[Try]
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The call is over; this holds everything that its CDR needs even where every other signal was lost."""
+
+    call_id: str
+    at: int
+    ringing_at: int | None
+    answered_at: int | None
+    by: Party
+    reason: Reason | None
+    sip_code: int | None
+    q850_cause: int | None
+    tries: list[Try]
+    received_at: int | None
+    trunk_group: int | None
+    dialled: str
+    caller: RawCaller
+    sealed: str
+
+
+class Live(msgspec.Struct, frozen=True):
+    """A call that lives in Kamailio, told after a reconnection."""
+
+    call_id: str
+    ringing_at: int | None
+    answered_at: int | None
+    sealed: str
+
+
+class Dialogs(msgspec.Struct, frozen=True):
+    """Both sides of a call that the platform ends: what a BYE or a cancellation needs."""
+
+    call_id: str
+    answered: bool
+    caller_side: list[str]
+    callee_side: list[str]
+
+
+class Told(msgspec.Struct, frozen=True):
+    """The end of the answer to `tell_all`."""
+
+
+class Banned(msgspec.Struct, frozen=True):
+    """An address that no trunk has sent too much."""
+
+    source: str
+
+
+Signal = Invite | Ringing | Answered | Ended | Live | Dialogs | Told | Banned
+
+
+def microseconds(text: str) -> int | None:
+    """`1700000000.000123` → 1700000000000123; None for nothing."""
+    if not text or text in ("0", "<null>"):
+        return None
+    seconds, _, fraction = text.partition(".")
+    return int(seconds) * 1_000_000 + int(fraction.ljust(6, "0")[:6] or 0)
+
+
+def _text(hexadecimal: str) -> str | None:
+    if not hexadecimal or hexadecimal == "<null>":
+        return None
+    return bytes.fromhex(hexadecimal).decode("utf-8", "replace")
+
+
+def _caller(fields: str) -> RawCaller:
+    from_user, pai_user, rpid_user, privacy = (_text(part) for part in (fields.split("^") + [""] * 4)[:4])
+    return RawCaller(from_user, pai_user, rpid_user, privacy)
+
+
+def _tries(field: str) -> list[Try]:
+    found = []
+    for entry in field.split(";"):
+        if entry and entry != "<null>":
+            group, at, code = entry.split(",")
+            found.append(Try(group, microseconds(at) or 0, int(code)))
+    return found
+
+
+def _number(field: str) -> int | None:
+    return int(field) if field.isdigit() and field != "0" else None
+
+
+def _plain(field: str) -> str:
+    return "" if field == "<null>" else field
+
+
+def _invite(f: list[str]) -> Invite:
+    return Invite(
+        f[1], f"{f[2]}|{f[3]}", microseconds(f[4]) or 0, int(f[5]), f[6], _text(f[7]) or "", _caller(f[8])
+    )
+
+
+def _ended(f: list[str]) -> Ended:
+    return Ended(
+        call_id=f[1],
+        at=microseconds(f[2]) or 0,
+        ringing_at=microseconds(f[3]),
+        answered_at=microseconds(f[4]),
+        by=Party(f[5]),
+        reason=Reason(f[6]) if f[6] else None,
+        sip_code=_number(f[7]),
+        q850_cause=_number(f[8]),
+        tries=_tries(f[9]),
+        received_at=microseconds(f[10]),
+        trunk_group=_number(f[11]),
+        dialled=_text(f[12]) or "",
+        caller=_caller(f[13]),
+        sealed=_plain(f[14]),
+    )
+
+
+_READERS = {
+    "I": _invite,
+    "G": lambda f: Ringing(f[1], microseconds(f[2]) or 0, int(f[3]), int(f[4])),
+    "A": lambda f: Answered(f[1], microseconds(f[2]) or 0, int(f[3]), microseconds(f[4]) or 0, _tries(f[5])),
+    "E": _ended,
+    "L": lambda f: Live(f[1], microseconds(f[2]), microseconds(f[3]), _plain(f[4])),
+    "D": lambda f: Dialogs(f[1], f[2] == "1", f[3].split("^"), f[4].split("^")),
+    "T": lambda f: Told(),
+    "B": lambda f: Banned(f[1]),
+}
+
+
+def read(line: str) -> Signal:
+    """One line of Kamailio's. Raises WireError."""
+    fields = line.split("|")
+    try:
+        return _READERS[fields[0]](fields)
+    except (KeyError, IndexError, ValueError) as error:
+        raise WireError(f"a line of kind {fields[0][:1]!r} from the edge cannot be read") from error
+
+
+class Leg(msgspec.Struct, frozen=True):
+    """One way to the callee: through which trunk, under which URIs, showing what."""
+
+    trunk_group: int
+    request_uri: str
+    destination_uri: str
+    transport: str
+    #: user@host of our From
+    cli: str
+    #: one more header line with the CLI, or nothing
+    header: str = ""
+
+
+def connect(transaction: str, call_id: str, ring_ms: int, silence_ms: int, sealed: str,
+            record: bool, legs: Iterable[Leg]) -> str:  # fmt: skip
+    """Continue the suspended INVITE towards these legs, one after the other."""
+    ways = "|".join(
+        "^".join(
+            (str(leg.trunk_group), leg.request_uri, leg.destination_uri, leg.transport, leg.cli, leg.header)
+        )
+        for leg in legs
+    )
+    return f"C|{transaction}|{call_id}|{ring_ms}|{silence_ms}|{sealed}|{int(record)}|{ways}"
+
+
+def refuse(transaction: str, code: int, phrase: str, cause: int, reason: Reason, sealed: str) -> str:
+    """End the suspended INVITE with a SIP response code and a Q.850 cause."""
+    return f"R|{transaction}|{code}|{phrase}|{cause}|{reason}|{sealed}"
+
+
+def stored(call_ids: Iterable[str]) -> str:
+    """The ends of these calls are in the database; the edge may forget them."""
+    return "K|" + "|".join(call_ids)
+
+
+def tell_all() -> str:
+    """Ask for every live call and every end not yet acknowledged; `Told` closes the answer."""
+    return "S"
+
+
+def ready(digest_trunks: int) -> str:
+    """The switch decides from now on."""
+    return f"H|{digest_trunks}"
+
+
+def end_call(call_id: str, reason: Reason) -> str:
+    """The platform ends this call; the answer is `Dialogs`."""
+    return f"X|{call_id}|{reason}"
