@@ -5,7 +5,7 @@ it a parse for every field; a line of positional fields costs neither (docs/deci
 wrote comes in hexadecimal, so no field can hold a separator.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -167,7 +167,7 @@ def _ended(f: list[str]) -> Ended:
     )
 
 
-_READERS = {
+_READERS: dict[str, Callable[[list[str]], Signal]] = {
     "I": _invite,
     "G": lambda f: Ringing(f[1], microseconds(f[2]) or 0, int(f[3]), int(f[4])),
     "A": lambda f: Answered(f[1], microseconds(f[2]) or 0, int(f[3]), microseconds(f[4]) or 0, _tries(f[5])),
