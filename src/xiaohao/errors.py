@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
+class Refusal(Exception):
     """A request that was understood and is not carried out.
 
     `code` is stable snake_case for programs, `title` the same for every case of the code, `detail` tells

@@ -50,10 +50,11 @@ _SQLITE_PASSING: Final = frozenset(
 _POSTGRESQL_PASSING: Final = ("08", "40", "53", "57", "58", "55P03", "25006")
 
 
-_shared: ContextVar[tuple["Database", AsyncConnection] | None] = ContextVar("shared", default=None)
+_Shared = tuple["Database", "asyncio.Task[Any] | None", AsyncConnection]
+_shared: ContextVar[_Shared | None] = ContextVar("shared", default=None)
 
 
-class DatabaseUnavailable(Exception):  # noqa: N818 - it names the state of the world, as HTTP 503 does
+class DatabaseUnavailable(Exception):
     """The database is locked or away: the same request may succeed later. Carries no data of the request."""
 
 
@@ -115,15 +116,16 @@ class Database:
         `begin` takes back that part only; one that leaves `shared` takes back everything.
         """
         async with self.begin() as connection:
-            token = _shared.set((self, connection))
+            token = _shared.set((self, asyncio.current_task(), connection))
             try:
                 yield connection
             finally:
                 _shared.reset(token)
 
     def _shared_by_this_task(self) -> AsyncConnection | None:
-        owner, connection = _shared.get() or (None, None)
-        return connection if owner is self else None
+        # A task started inside inherits the variable, but two tasks must not talk over one connection.
+        owner, task, connection = _shared.get() or (None, None, None)
+        return connection if owner is self and task is asyncio.current_task() else None
 
     async def migrate(self) -> None:
         """Bring the schema up to date; several processes may do so at once, one of them does the work.

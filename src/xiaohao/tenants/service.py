@@ -1,0 +1,207 @@
+"""What can be done with customers and keys.
+
+The text of a key is shown once, when it is made; the database keeps its SHA-256 digest. A fast hash is enough
+because the text holds 256 random bits: there is nothing to guess.
+"""
+
+import hashlib
+import re
+import secrets
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+from sqlalchemy import RowMapping
+
+from xiaohao.clock import now_us
+from xiaohao.database.engine import Database
+from xiaohao.errors import Refusal, not_found, validation_failed
+from xiaohao.ids import new_id
+from xiaohao.secrecy import Vault
+from xiaohao.tenants import store
+from xiaohao.tenants.model import ApiKey, Customer, CustomerState, Principal, Webhook
+
+_KEY_SHAPE: Final = re.compile(r"xk_(?:op|cus)_[0-9a-f]{64}", re.ASCII)
+_WHSEC: Final = "whsec_"
+_SECRET_BYTES: Final = 32
+_LONGEST_URL: Final = 2000
+
+
+class Tenants:
+    """Customers, their webhooks and everybody's API keys."""
+
+    def __init__(self, database: Database, vault: Vault, clock: Callable[[], int] = now_us) -> None:
+        self._database = database
+        self._vault = vault
+        self._clock = clock
+
+    async def create_customer(self, name: str, webhook_url: str | None = None) -> Customer:
+        """Take a customer on; its webhook secret is made at once. Raises Refusal: `validation_failed`."""
+        _check_url(webhook_url)
+        now = self._clock()
+        customer = Customer(new_id("cus"), name, CustomerState.ACTIVE, webhook_url, now, now)
+        row = {
+            "id": customer.id,
+            "name": name,
+            "state": customer.state.value,
+            "webhook_url": webhook_url,
+            "webhook_secret_sealed": self._vault.seal(_new_secret()),
+            "created_at": now,
+            "updated_at": now,
+        }
+        async with self._database.begin() as connection:
+            await store.add(connection, row)
+        return customer
+
+    async def get_customer(self, customer_id: str) -> Customer:
+        """One customer. Raises Refusal: `not_found`."""
+        async with self._database.read() as connection:
+            row = await store.find(connection, customer_id)
+        return _customer(row)
+
+    async def page_customers(self, after: str, limit: int) -> list[Customer]:
+        """At most `limit` customers whose ids come after `after`, in the order of their ids."""
+        async with self._database.read() as connection:
+            return [_customer(row) for row in await store.page(connection, after, limit)]
+
+    async def suspend(self, customer_id: str) -> Customer:
+        """Connect no call of this customer and take no new binding, until `resume`; again is no error.
+
+        Raises Refusal: `not_found`.
+        """
+        return await self._change(customer_id, {"state": CustomerState.SUSPENDED.value})
+
+    async def resume(self, customer_id: str) -> Customer:
+        """Undo `suspend`. Raises Refusal: `not_found`."""
+        return await self._change(customer_id, {"state": CustomerState.ACTIVE.value})
+
+    async def rename(self, customer_id: str, name: str) -> Customer:
+        """Give a customer another name. Raises Refusal: `not_found`."""
+        return await self._change(customer_id, {"name": name})
+
+    async def set_webhook(self, customer_id: str, url: str | None) -> Customer:
+        """Send this customer's events to `url` from now on; None: nowhere.
+
+        Raises Refusal: `not_found`, `validation_failed`.
+        """
+        _check_url(url)
+        return await self._change(customer_id, {"webhook_url": url})
+
+    async def set_webhook_secret(self, customer_id: str, secret: str | None = None) -> str:
+        """Sign with `secret` (`whsec_` and the base64 of 24 to 64 bytes), or a new random one.
+
+        Gives it back. Raises Refusal: `not_found`, `validation_failed`.
+        """
+        text = _new_secret() if secret is None else _checked_secret(secret)
+        await self._change(customer_id, {"webhook_secret_sealed": self._vault.seal(text)})
+        return text
+
+    async def webhook(self, customer_id: str) -> Webhook | None:
+        """Where and with which secret to deliver; None for a customer that wants no events or is not there."""
+        async with self._database.read() as connection:
+            row = await store.webhook(connection, customer_id)
+        if row is None or row["webhook_url"] is None or row["webhook_secret_sealed"] is None:
+            return None
+        return Webhook(row["webhook_url"], self._vault.open(row["webhook_secret_sealed"]))
+
+    async def webhook_secret(self, customer_id: str) -> str:
+        """The secret in use, for the customer's own eyes. Raises Refusal: `not_found`."""
+        async with self._database.read() as connection:
+            row = await store.webhook(connection, customer_id)
+        if row is None or row["webhook_secret_sealed"] is None:
+            raise not_found("customer")
+        return self._vault.open(row["webhook_secret_sealed"])
+
+    async def create_key(self, customer_id: str | None, label: str) -> tuple[ApiKey, str]:
+        """A new key of a customer (None: of the operator) and its text, which is never seen again.
+
+        Raises Refusal: `not_found`.
+        """
+        text = f"xk_{'op' if customer_id is None else 'cus'}_{secrets.token_hex(32)}"
+        key = ApiKey(new_id("key"), customer_id, label, self._clock(), None)
+        row = {
+            "id": key.id,
+            "customer_id": customer_id,
+            "digest": _digest(text),
+            "label": label,
+            "created_at": key.created_at,
+        }
+        async with self._database.begin() as connection:
+            if customer_id is not None:
+                _customer(await store.find(connection, customer_id))
+            await store.add_key(connection, row)
+        return key, text
+
+    async def bootstrap_operator_key(self, label: str = "operator") -> str:
+        """The text of a new key of the operator: how the first one comes to be, from the command line."""
+        _, text = await self.create_key(None, label)
+        return text
+
+    async def keys(self, customer_id: str | None) -> list[ApiKey]:
+        """The keys of a customer (None: of the operator), revoked ones included."""
+        async with self._database.read() as connection:
+            return [ApiKey(**row) for row in await store.keys(connection, customer_id)]
+
+    async def revoke_key(self, customer_id: str | None, key_id: str) -> ApiKey:
+        """Make a key useless from now on; again is no error. Raises Refusal: `not_found`."""
+        async with self._database.begin() as connection:
+            await store.revoke_key(connection, customer_id, key_id, self._clock())
+            row = await store.key(connection, customer_id, key_id)
+        if row is None:
+            raise not_found("API key")
+        return ApiKey(**row)
+
+    async def authenticate(self, text: str) -> Principal:
+        """Whose key this is. Raises Refusal: `unauthenticated` (401)."""
+        row = None
+        if _KEY_SHAPE.fullmatch(text):
+            async with self._database.read() as connection:
+                row = await store.find_key(connection, _digest(text))
+        if row is None:
+            raise Refusal(
+                "unauthenticated", "Who are you?", "The API key is missing, unknown or revoked.", 401
+            )
+        state = None if row["state"] is None else CustomerState(row["state"])
+        return Principal(row["id"], row["customer_id"], state)
+
+    async def _change(self, customer_id: str, values: dict[str, object]) -> Customer:
+        async with self._database.begin() as connection:
+            await store.change(connection, customer_id, {**values, "updated_at": self._clock()})
+            return _customer(await store.find(connection, customer_id))
+
+
+def _customer(row: RowMapping | None) -> Customer:
+    if row is None:
+        raise not_found("customer")
+    return Customer(**{**row, "state": CustomerState(row["state"])})
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _new_secret() -> str:
+    return _WHSEC + b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+
+
+def _checked_secret(secret: str) -> str:
+    try:
+        length = len(b64decode(secret.removeprefix(_WHSEC), validate=True))
+    except ValueError:
+        length = 0
+    if not secret.startswith(_WHSEC) or not 24 <= length <= 64:
+        raise validation_failed("secret", "must be whsec_ and the base64 of 24 to 64 bytes")
+    return secret
+
+
+def _check_url(url: str | None) -> None:
+    if url is None:
+        return
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or len(url) > _LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
+        raise validation_failed("webhook_url", "must be an http or https URL of at most 2000 characters")
