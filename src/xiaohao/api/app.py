@@ -1,0 +1,119 @@
+"""The web process put together by hand: which room serves which routes, and what each of them is given."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Final
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from xiaohao import __version__
+from xiaohao.api import docs, errors, health, metrics
+from xiaohao.api.auth import Keys
+from xiaohao.api.guard import Guard
+from xiaohao.api.idempotency import Idempotency
+from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.secrecy import Vault
+from xiaohao.settings import Settings
+from xiaohao.tenants import http as tenant_routes
+from xiaohao.tenants.service import Tenants
+from xiaohao.trunks import http as trunk_routes
+from xiaohao.trunks.service import Trunks
+
+_FORGET_EVERY_S: Final = 600.0
+
+
+def create_app(settings: Settings, database: Database, vault: Vault) -> FastAPI:
+    """The application. Whoever made `database` also migrates and closes it."""
+    app = FastAPI(
+        title="xiaohao",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+    state = app.state
+    state.settings, state.database, state.vault = settings, database, vault
+    state.metrics = metrics.Metrics()
+    state.idempotency = Idempotency(database, vault)
+    state.api_routes = []
+    _wire_rooms(app, settings, database, vault)
+    for kind in errors.EXPECTED:
+        app.add_exception_handler(kind, _answer)
+    for path, serve in _PLAIN_ROUTES.items():
+        app.add_route(path, serve, include_in_schema=False)
+    app.add_middleware(Guard, metrics=state.metrics)
+    app.openapi = partial(docs.openapi, app)  # type: ignore[method-assign]
+    return app
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    response = errors.problem_of(error)
+    if response.status_code == 405:
+        # The framework names the methods of the first route with this path only (RFC 9110 section 15.5.6: all).
+        response.headers["Allow"] = ", ".join(_methods_at(request))
+    return response
+
+
+def _methods_at(request: Request) -> list[str]:
+    routes: list[APIRoute] = request.app.state.api_routes
+    path = request.url.path
+    found = {m for route in routes if route.path_regex.match(path) for m in route.methods or ()}
+    return sorted(found) or ["GET", "HEAD"]
+
+
+def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vault) -> None:
+    tenants = Tenants(database, vault)
+    keys = app.state.keys = Keys(tenants)
+    for router in (
+        tenant_routes.operator_router(tenants, keys, vault),
+        tenant_routes.webhook_router(tenants),
+        trunk_routes.router(Trunks(database, vault), vault),
+    ):
+        app.include_router(router)
+        app.state.api_routes += [route for route in router.routes if isinstance(route, APIRoute)]
+
+
+async def _to_docs(_request: Request) -> Response:
+    return RedirectResponse("docs")
+
+
+async def _openapi(request: Request) -> Response:
+    return Response(msgspec.json.encode(request.app.openapi()), media_type="application/json")
+
+
+_PLAIN_ROUTES: Final = {
+    "/": _to_docs,
+    "/docs": docs.page,
+    "/docs/{name}": docs.file,
+    "/openapi.json": _openapi,
+    "/healthz": health.alive,
+    "/readyz": health.ready,
+    "/metrics": metrics.show,
+}
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    forgetting = asyncio.create_task(_forget_old_keys(app.state.idempotency))
+    try:
+        yield
+    finally:
+        forgetting.cancel()
+        with suppress(asyncio.CancelledError):
+            await forgetting
+
+
+async def _forget_old_keys(keys: Idempotency) -> None:
+    while True:
+        with suppress(DatabaseUnavailable):
+            await keys.forget_old()
+        await asyncio.sleep(_FORGET_EVERY_S)

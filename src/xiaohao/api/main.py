@@ -1,0 +1,74 @@
+"""The web process: the API behind uvicorn, until SIGTERM."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+import uvicorn
+
+from xiaohao.api.app import create_app
+from xiaohao.database.engine import Database
+from xiaohao.secrecy import Vault
+from xiaohao.settings import Settings, host_port
+
+#: requests that are at work when the process is told to stop get so long to end
+_GRACE_S: Final = 10
+_BACKLOG: Final = 2048
+
+log = structlog.get_logger(__name__)
+
+
+async def run(settings: Settings) -> None:
+    """Serve the API until SIGTERM or SIGINT; requests at work are finished first.
+
+    Raises DatabaseUnavailable when the database cannot be brought up to date, OSError when the address is
+    taken, SettingsError.
+    """
+    vault = Vault(settings.master_key())
+    database = Database(settings.database.url)
+    try:
+        await database.migrate()
+        server = _server(settings, database, vault)
+        await server.serve()
+        if not server.started:
+            raise OSError(f"cannot listen on {settings.web.listen}")
+    finally:
+        await database.close()
+
+
+class _Server(uvicorn.Server):
+    """Ends with status 0 on a signal, where uvicorn would send the signal to itself once more."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+
+def _server(settings: Settings, database: Database, vault: Vault) -> _Server:
+    host, port = host_port(settings.web.listen)
+    config = uvicorn.Config(
+        create_app(settings, database, vault),
+        host=host.strip("[]"),
+        port=port,
+        http="httptools",
+        ws="none",
+        # URLs are not written down: one that a client made up wrongly may hold a number.
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    log.info("web starts", listen=settings.web.listen)
+    return _Server(config)

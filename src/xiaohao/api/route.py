@@ -1,0 +1,156 @@
+"""How every route is entered: API key, size, JSON and `Idempotency-Key` first, then the room's function."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from xiaohao.api import idempotency
+from xiaohao.api.auth import AUDIENCES, PRINCIPAL, Audience
+from xiaohao.api.errors import MEDIA_TYPE
+from xiaohao.errors import Refusal, not_found
+
+BODY_MAX: Final = 1_000_000
+
+_DESCRIPTIONS: Final = {
+    400: "The request cannot be read",
+    401: "There is no valid API key",
+    403: "The API key is not for this",
+    404: "There is no such thing, or it is another customer's",
+    409: "Something that exists stands in the way",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    422: "A field cannot be used",
+    500: "The platform made a mistake",
+    503: "The database is busy or away: send the same request again",
+}
+_PROBLEM: Final = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_KEY_PARAMETER: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Any text of your own, such as a UUID. Within 24 hours the same request with the same"
+    " key is carried out once and answered with the first answer.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z0-9_.:-]+$"},
+}
+
+
+def api_router(tag: str) -> APIRouter:
+    """A router whose routes are entered the API's way. Paths are given in full."""
+    return APIRouter(route_class=Route, tags=[tag])
+
+
+#: `openapi_extra` of a POST that changes nothing: it needs no Idempotency-Key
+ONLY_READS: Final[dict[str, Any]] = {"x-only-reads": True}
+
+
+class _LimitedRequest(Request):
+    """A request whose body is bounded and whose JSON is read once, strictly."""
+
+    _document: Any = None
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            announced = self.headers.get("content-length", "")
+            if announced.isdigit() and int(announced) > BODY_MAX:
+                raise _too_large()
+            body = bytearray()
+            async for chunk in self.stream():
+                body += chunk
+                if len(body) > BODY_MAX:
+                    raise _too_large()
+            self._body = bytes(body)
+        return self._body
+
+    async def json(self) -> Any:
+        return self._document
+
+    async def read_json(self) -> None:
+        """Read and check the body. Raises Refusal."""
+        body = await self.body()
+        if not body:
+            return
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise Refusal("media_type_not_supported", "Unsupported media type", "Send application/json.", 415)
+        try:
+            self._document = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            # The text of a DecodeError tells what is wrong and where, and quotes nothing.
+            reason = str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
+            raise Refusal("json_malformed", "The body is not JSON", f"{reason}.", 400) from None
+
+
+class Route(APIRoute):
+    """A route that knows whose key opens it and describes its problems in OpenAPI."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        audience = self._audience()
+        if audience is None:
+            return
+        security: list[dict[str, list[str]]] = [{scheme: []} for scheme in audience.schemes]
+        extra: dict[str, Any] = {**(self.openapi_extra or {}), "security": security}
+        statuses = {401, 403, 500, 503}
+        if "{" in path:
+            statuses.add(404)
+        if self.body_field is not None:
+            statuses |= {400, 413, 415, 422}
+        if self.dependant.query_params:
+            statuses.add(422)
+        if not (self.methods or set()) <= {"GET", "HEAD"} and not extra.get("x-only-reads"):
+            statuses.add(409)
+        if self._takes_key():
+            statuses |= {400, 413, 422}
+            extra["parameters"] = [*extra.get("parameters", []), _KEY_PARAMETER]
+        extra.pop("x-only-reads", None)
+        self.openapi_extra = extra
+        for status in sorted(statuses):
+            self.responses.setdefault(status, {"description": _DESCRIPTIONS[status], "content": _PROBLEM})
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        """The function that serves a request of this route."""
+        handle = super().get_route_handler()
+        audience = self._audience()
+        takes_key, takes_json = self._takes_key(), self.body_field is not None
+
+        async def serve(plain: Request) -> Response:
+            request = _LimitedRequest(plain.scope, plain.receive)
+            if audience is not None:
+                principal = await request.app.state.keys.principal(request.headers.get("authorization"))
+                audience.admit(principal)
+                request.scope[PRINCIPAL] = principal
+            if any("\0" in str(value) for value in request.path_params.values()):
+                raise not_found("thing")  # the database would not even take the question
+            if takes_json:
+                await request.read_json()
+            header = request.headers.get(idempotency.HEADER) if takes_key else None
+            if header is None:
+                return await handle(request)
+            identity = (
+                request.method.encode(),
+                request.scope["raw_path"],
+                request.scope["query_string"],
+                await request.body(),
+            )
+            keys: idempotency.Idempotency = request.app.state.idempotency
+            owner = request.scope[PRINCIPAL].customer_id or ""
+            key = idempotency.key_of(header)
+            return await keys.once(owner, key, identity, partial(handle, request))
+
+        return serve
+
+    def _audience(self) -> Audience | None:
+        return next((AUDIENCES[d.call] for d in self.dependant.dependencies if d.call in AUDIENCES), None)
+
+    def _takes_key(self) -> bool:
+        return "POST" in (self.methods or ()) and not (self.openapi_extra or {}).get("x-only-reads")
+
+
+def _too_large() -> Refusal:
+    return Refusal("body_too_large", "The body is too large", f"At most {BODY_MAX} bytes.", 413)
