@@ -58,7 +58,7 @@ def create_app(settings: Settings, database: Database, vault: Vault) -> FastAPI:
 async def _answer(request: Request, error: Exception) -> Response:
     response = errors.problem_of(error)
     if response.status_code == 405:
-        # The framework names the methods of the first route with this path only (RFC 9110 section 15.5.6: all).
+        # The framework names the methods of the first route only (RFC 9110 section 15.5.6: all).
         response.headers["Allow"] = ", ".join(_methods_at(request))
     return response
 

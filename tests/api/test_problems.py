@@ -1,0 +1,167 @@
+"""Whatever goes wrong is a problem document, and none repeats what was sent."""
+
+import json
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.tenants.service import Tenants
+
+REAL = "13800138000"
+
+
+def problem(response: httpx.Response, status: int, code: str) -> dict[str, object]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    document: dict[str, object] = response.json()
+    assert document["status"] == status
+    assert document["code"] == code
+    assert document["type"] == f"urn:xiaohao:problem:{code}"
+    assert document["title"] and document["detail"] and str(document["instance"]).startswith("urn:uuid:")
+    assert REAL not in response.text
+    return document
+
+
+async def test_what_is_not_there(operator: httpx.AsyncClient, stranger: httpx.AsyncClient) -> None:
+    problem(await stranger.get("/v1/nothing"), 404, "not_found")
+    problem(await stranger.get(f"/{REAL}"), 404, "not_found")
+    problem(await stranger.get("/docs/nothing"), 404, "not_found")
+    problem(await operator.get("/v1/customers/cus_0"), 404, "not_found")
+    problem(await operator.get("/v1/customers/%00"), 404, "not_found")
+    problem(await operator.get("/v1/customers/%ff"), 404, "not_found")
+
+
+async def test_wrong_method_names_all_right_ones(stranger: httpx.AsyncClient) -> None:
+    response = await stranger.put("/v1/customers")
+    problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "GET, POST"
+    response = await stranger.post("/healthz")
+    problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer ", "Basic eDp5", "Bearer xk_cus_0", "Bearer ü"]
+)
+async def test_no_usable_key(stranger: httpx.AsyncClient, header: str | None) -> None:
+    headers = {} if header is None else {"Authorization": header.encode()}
+    response = await stranger.get("/v1/customers", headers=headers)
+    problem(response, 401, "unauthenticated")
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_key_for_something_else(operator: httpx.AsyncClient, customer: httpx.AsyncClient) -> None:
+    problem(await customer.get("/v1/customers"), 403, "operator_key_required")
+    problem(await customer.get("/v1/customers/cus_0"), 403, "operator_key_required")
+    problem(await operator.get("/v1/webhook"), 403, "customer_key_required")
+
+
+async def test_the_key_is_asked_for_first(stranger: httpx.AsyncClient, customer: httpx.AsyncClient) -> None:
+    problem(await stranger.post("/v1/customers", content=b"{"), 401, "unauthenticated")
+    problem(await customer.post("/v1/customers", content=b"{"), 403, "operator_key_required")
+
+
+DEEP = b"[" * 500_000
+TOO_LARGE = b'{"name":"' + b"x" * 1_000_000 + b'"}'
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"{", 400, "json_malformed"),
+        (b'{"name":NaN}', 400, "json_malformed"),
+        (b'{"name":"\xff"}', 400, "json_malformed"),
+        (b'{"name":"\\ud800"}', 400, "json_malformed"),
+        (b'\xef\xbb\xbf{"name":"x"}', 400, "json_malformed"),
+        (DEEP, 400, "json_malformed"),
+        (TOO_LARGE, 413, "body_too_large"),
+        (b"", 422, "validation_failed"),
+        (b"null", 422, "validation_failed"),
+        (b"[]", 422, "validation_failed"),
+        (b"1" * 400, 422, "validation_failed"),
+        (b'"13800138000"', 422, "validation_failed"),
+        (b'{"name":"\\u0000"}', 422, "validation_failed"),
+        (b'{"name":13800138000}', 422, "validation_failed"),
+        (b'{"name":"x","13800138000":1}', 422, "validation_failed"),
+        (b'{"name":"x","webhook_url":"13800138000"}', 422, "validation_failed"),
+        (b'{"name":"x","webhook_url":"http://:99999999/13800138000"}', 422, "validation_failed"),
+    ],
+)
+async def test_bodies(operator: httpx.AsyncClient, content: bytes, status: int, code: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    problem(await operator.post("/v1/customers", content=content, headers=headers), status, code)
+
+
+async def test_a_body_that_never_ends(operator: httpx.AsyncClient) -> None:
+    sent = 0
+
+    async def endless() -> object:
+        nonlocal sent
+        while True:
+            sent += 1
+            yield b" " * 100_000
+
+    headers = {"Content-Type": "application/json"}
+    response = await operator.post("/v1/customers", content=endless(), headers=headers)
+    problem(response, 413, "body_too_large")
+    assert sent <= 12
+
+
+async def test_other_media_types(operator: httpx.AsyncClient) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""):
+        response = await operator.post("/v1/customers", content=b"{}", headers={"Content-Type": kind})
+        problem(response, 415, "media_type_not_supported")
+    response = await operator.post(
+        "/v1/customers", content=b'{"name":"x"}', headers={"Content-Type": "Application/JSON; charset=utf-8"}
+    )
+    assert response.status_code == 201
+
+
+async def test_query_strings(operator: httpx.AsyncClient) -> None:
+    for query in ("limit=0", "limit=501", "limit=x", f"limt={REAL}", "after=%00", f"after={REAL}", "after=ü"):
+        document = problem(await operator.get(f"/v1/customers?{query}"), 422, "validation_failed")
+        assert document["errors"]
+
+
+async def test_a_defect_tells_nothing(
+    app: FastAPI,
+    operator: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError(f"cannot insert {REAL}")
+
+    monkeypatch.setattr(Tenants, "create_customer", broken)
+    response = await operator.post("/v1/customers", json={"name": "x"})
+    document = problem(response, 500, "internal_error")
+    written = capsys.readouterr()
+    log = written.out + written.err
+    assert str(document["instance"]) in log
+    assert "RuntimeError" in log
+    assert "http.py" in log
+    assert REAL not in log
+
+
+async def test_database_away(operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise DatabaseUnavailable("locked")
+
+    monkeypatch.setattr(Database, "begin", away)
+    monkeypatch.setattr(Database, "read", away)
+    response = await operator.post("/v1/customers", json={"name": "x"})
+    problem(response, 503, "database_unavailable")
+    assert int(response.headers["retry-after"]) > 0
+    response = await operator.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["parts"]["database"] == "unreachable"
+    assert (await operator.get("/healthz")).status_code == 200
+
+
+async def test_answers_are_not_kept_by_anybody(operator: httpx.AsyncClient) -> None:
+    response = await operator.get("/v1/customers")
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert json.loads(response.content) == {"items": [], "next": None}
