@@ -18,9 +18,7 @@ _MODULE_FOLDERS = (
 )
 
 #: what rtpengine must change in every SDP, so that nothing of its writer is left
-SDP_FLAGS = (
-    "replace-origin replace-session-connection replace-session-name ICE=remove generate-RTCP"
-)
+SDP_FLAGS = "replace-origin replace-session-connection replace-session-name ICE=remove generate-RTCP"
 
 _LOG_LEVELS = {"debug": 3, "info": 0, "warning": 0, "error": -1}
 
@@ -84,6 +82,7 @@ def _values(settings: Settings) -> dict[str, str]:
         "SOCKETS": sockets,
         "SDP_FLAGS": SDP_FLAGS,
         "BAN_S": str(edge.ban_s),
+        "PROBE_S": str(edge.probe_s),
         "CALLS_PER_SECOND": str(edge.calls_per_second),
         "UNDECIDED": str(edge.undecided_calls),
         "DECISION_MS": str(settings.calls.decision_ms),

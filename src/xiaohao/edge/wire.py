@@ -103,7 +103,14 @@ class Banned(msgspec.Struct, frozen=True):
     source: str
 
 
-Signal = Invite | Ringing | Answered | Ended | Live | Dialogs | Told | Banned
+class TargetHealth(msgspec.Struct, frozen=True):
+    """A trunk's target stopped or began to answer OPTIONS."""
+
+    uri: str
+    up: bool
+
+
+Signal = Invite | Ringing | Answered | Ended | Live | Dialogs | Told | Banned | TargetHealth
 
 
 def microseconds(text: str) -> int | None:
@@ -176,6 +183,7 @@ _READERS: dict[str, Callable[[list[str]], Signal]] = {
     "D": lambda f: Dialogs(f[1], f[2] == "1", f[3].split("^"), f[4].split("^")),
     "T": lambda f: Told(),
     "B": lambda f: Banned(f[1]),
+    "Y": lambda f: TargetHealth(f[2], f[1] == "1"),
 }
 
 

@@ -55,7 +55,7 @@ class TrunkSpecBody(Request):
     prefix_out: Prefix = Field("", description="Put before the callee in requests that we send")
     prefix_in: Prefix = Field("", description="Taken off the dialled number in requests that we get")
     channels: int = Field(0, ge=0, le=1_000_000, description="Calls at once; 0 = no limit")
-    options_s: int = Field(30, ge=0, le=3600, description="Seconds between OPTIONS; 0 = never ask")
+    probe: bool = Field(True, description="Ask the targets with OPTIONS whether they are there")
     priority: int = Field(10, ge=0, le=1000, description="The lower number is tried first")
     weight: int = Field(1, ge=1, le=1000, description="Share of the calls among trunks of one priority")
 

@@ -66,8 +66,8 @@ class TrunkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefix_in: str = ""
     #: calls at once, both directions together; 0 = no limit
     channels: int = 0
-    #: seconds between OPTIONS that ask whether the carrier is there; 0 = never ask, always trust
-    options_s: int = 30
+    #: whether OPTIONS ask (every `edge.probe_s` seconds) if the targets are there; without it they always count as there
+    probe: bool = True
     #: the lower number is tried first
     priority: int = 10
     #: share of the calls among trunks of one priority
@@ -92,7 +92,7 @@ def faults(spec: TrunkSpec) -> list[str]:
     for name, digits in (("prefix_in", spec.prefix_in), ("prefix_out", spec.prefix_out)):
         if digits and not digits.isdigit():
             found.append(f"{name}: digits only")
-    for name, value in (("channels", spec.channels), ("options_s", spec.options_s)):
+    for name, value in (("channels", spec.channels), ("priority", spec.priority)):
         if value < 0:
             found.append(f"{name}: not below 0")
     if spec.weight < 1:

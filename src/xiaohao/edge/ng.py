@@ -1,0 +1,110 @@
+"""rtpengine's ng protocol: bencoded dictionaries over UDP, behind a cookie (rtpengine's docs/ng_control_protocol)."""
+
+import asyncio
+import itertools
+from typing import Any
+
+from xiaohao.settings import host_port
+
+
+class NgError(Exception):
+    """rtpengine did not answer, or answered what cannot be read."""
+
+
+def encode(value: Any) -> bytes:
+    """Bencode integers, texts, lists and dictionaries."""
+    if isinstance(value, int):
+        return b"i%de" % value
+    if isinstance(value, str):
+        raw = value.encode()
+        return b"%d:%b" % (len(raw), raw)
+    if isinstance(value, list):
+        return b"l" + b"".join(map(encode, value)) + b"e"
+    if isinstance(value, dict):
+        return b"d" + b"".join(encode(key) + encode(value[key]) for key in sorted(value)) + b"e"
+    raise TypeError(f"{type(value).__name__} cannot be bencoded")
+
+
+def decode(data: bytes) -> Any:
+    """The value of a whole bencoded text. Raises NgError."""
+    try:
+        value, end = _value(data, 0)
+    except (ValueError, IndexError) as error:
+        raise NgError("not bencoded") from error
+    if end != len(data):
+        raise NgError("not bencoded")
+    return value
+
+
+def _value(data: bytes, at: int) -> tuple[Any, int]:
+    head = data[at : at + 1]
+    if head == b"i":
+        end = data.index(b"e", at)
+        return int(data[at + 1 : end]), end + 1
+    if head == b"l":
+        items, at = [], at + 1
+        while data[at : at + 1] != b"e":
+            item, at = _value(data, at)
+            items.append(item)
+        return items, at + 1
+    if head == b"d":
+        found, at = {}, at + 1
+        while data[at : at + 1] != b"e":
+            key, at = _value(data, at)
+            found[key], at = _value(data, at)
+        return found, at + 1
+    colon = data.index(b":", at)
+    end = colon + 1 + int(data[at:colon])
+    if end > len(data):
+        raise ValueError("too short")
+    return data[colon + 1 : end].decode("utf-8", "replace"), end
+
+
+class _Answers(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self.waiting: dict[str, asyncio.Future[bytes]] = {}
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        cookie, _, body = data.partition(b" ")
+        waiting = self.waiting.get(cookie.decode("latin-1"))
+        if waiting and not waiting.done():
+            waiting.set_result(body)
+
+    def error_received(self, exc: Exception) -> None:
+        pass  # rtpengine is away: the command runs into its time limit
+
+
+class Ng:
+    """Sends commands to one rtpengine."""
+
+    def __init__(self, address: str, patience_s: float = 1.0) -> None:
+        self._address, self._patience_s = host_port(address), patience_s
+        self._cookies = itertools.count(1)
+        self._answers = _Answers()
+        self._transport: asyncio.DatagramTransport | None = None
+
+    async def command(self, name: str, **parameters: Any) -> dict[str, Any]:
+        """The answer's dictionary; its `result` is `ok`, `pong` or `error`. Raises NgError."""
+        if self._transport is None or self._transport.is_closing():
+            loop = asyncio.get_running_loop()
+            self._transport, _ = await loop.create_datagram_endpoint(
+                lambda: self._answers, remote_addr=self._address
+            )
+        cookie = f"switch{next(self._cookies)}"
+        waiting = self._answers.waiting[cookie] = asyncio.get_running_loop().create_future()
+        body = encode({"command": name} | {key.replace("_", "-"): value for key, value in parameters.items()})
+        try:
+            self._transport.sendto(cookie.encode() + b" " + body)
+            answer = decode(await asyncio.wait_for(waiting, self._patience_s))
+        except TimeoutError:
+            raise NgError(f"{name}: no answer from rtpengine") from None
+        finally:
+            del self._answers.waiting[cookie]
+        if not isinstance(answer, dict):
+            raise NgError(f"{name}: not a dictionary")
+        return answer
+
+    def close(self) -> None:
+        """Give the socket back."""
+        if self._transport is not None:
+            self._transport.close()
