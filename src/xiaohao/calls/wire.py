@@ -1,17 +1,14 @@
 """The one JSON form of a CDR and of a live call, for webhooks and for the API."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from xiaohao import clock
 from xiaohao.calls.model import Call, Party, Reason, State, Try
+from xiaohao.clock import rfc3339, rfc3339_local
 from xiaohao.secrecy import Vault
 
-_utc = lru_cache(maxsize=8192)(clock.rfc3339)
-_local = lru_cache(maxsize=8192)(clock.rfc3339_local)
 _tries_of = msgspec.json.Decoder(list[Try]).decode
 
 
@@ -55,7 +52,7 @@ def cdr_of_call(call: Call, recorded: bool, for_operator: bool = False) -> dict[
         document["trunk_in"] = call.trunk_in
         document["trunk_out"] = call.trunk_out
         document["tries"] = [
-            {"trunk_id": attempt.trunk_id, "at": _utc(attempt.at), "sip_code": attempt.sip_code}
+            {"trunk_id": attempt.trunk_id, "at": rfc3339(attempt.at), "sip_code": attempt.sip_code}
             for attempt in call.tries
         ]
     return document
@@ -122,7 +119,7 @@ def call_of(row: Mapping[str, Any], vault: Vault) -> Call:
 def _twice(name: str, us: int | None) -> dict[str, str | None]:
     if us is None:
         return {name: None, f"{name}_local": None}
-    return {name: _utc(us), f"{name}_local": _local(us)}
+    return {name: rfc3339(us), f"{name}_local": rfc3339_local(us)}
 
 
 def _ring_ms(ringing_at: int | None, answered_at: int | None, ended_at: int) -> int | None:

@@ -159,7 +159,7 @@ calls = Table(
     "calls",
     metadata,
     Column("id", Text, primary_key=True),  # UUIDv7, hex with dashes
-    Column("customer_id", Text, index=True),
+    Column("customer_id", Text),
     Column("edge_id", Text, nullable=False),
     Column("state", Text, nullable=False),  # received | ringing | answered
     Column("binding_id", Text),
@@ -217,21 +217,29 @@ events = Table(
     "events",
     metadata,
     Column("seq", Serial, primary_key=True, autoincrement=True),
-    Column("id", Text, nullable=False, unique=True),  # evt_…
+    Column("id", Text, nullable=False),  # evt_…: call id and sequence, found by these two
     Column("customer_id", Text, nullable=False),
     Column("call_id", Text, nullable=False),
+    Column("sequence", Integer, nullable=False),  # place of the kind in a call's life, the order of delivery
     Column("kind", Text, nullable=False),  # call.received …
     Column("occurred_at", BigInteger, nullable=False),
     Column("body_sealed", LargeBinary, nullable=False),  # the JSON that is POSTed
-    Column("state", Text, nullable=False),  # due | delivered | dead
+    Column("state", Text, nullable=False),  # due | delivered | dead | unwanted
     Column("due_at", BigInteger, nullable=False),
     Column("tries", Integer, nullable=False),
     Column("last_error", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("delivered_at", BigInteger),
-    Index("events_due", "state", "due_at"),
-    Index("events_call", "call_id", "seq"),
+    # Few indexes: each costs every call some written pages.
+    Index("events_call", "call_id", "sequence", unique=True),
     Index("events_customer", "customer_id", "seq"),
+    Index(
+        "events_due",
+        "customer_id",
+        "due_at",
+        sqlite_where=text("state = 'due'"),
+        postgresql_where=text("state = 'due'"),
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -239,7 +247,7 @@ recordings = Table(
     "recordings",
     metadata,
     Column("call_id", Text, primary_key=True),
-    Column("customer_id", Text, index=True),
+    Column("customer_id", Text),
     Column("state", Text, nullable=False),  # pending | ready | failed
     Column("received_at", BigInteger, nullable=False),  # the zero of the recording's time line
     Column("ended_at", BigInteger, nullable=False),
@@ -272,4 +280,13 @@ marks = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+#: Who of several processes does something that only one may do at a time, e.g. deliver a customer's events.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),  # deliver:cus_…
+    Column("owner", Text, nullable=False),
+    Column("until", BigInteger, nullable=False),
 )

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from xiaohao.calls.model import Call
 from xiaohao.database.direct import Insert, Row
 from xiaohao.database.schema import events
-from xiaohao.notifications.model import EventState, Kind, event_id
+from xiaohao.notifications.model import SEQUENCE, EventState, Kind, event_id
 from xiaohao.notifications.wire import event_document
 from xiaohao.secrecy import Vault
 
@@ -18,6 +18,7 @@ _COLUMNS: Final = (
     "id",
     "customer_id",
     "call_id",
+    "sequence",
     "kind",
     "occurred_at",
     "body_sealed",
@@ -26,6 +27,8 @@ _COLUMNS: Final = (
     "tries",
     "created_at",
 )
+#: What an event is: one call tells each kind once.
+_KEY: Final = ("call_id", "sequence")
 
 
 def event_row(
@@ -44,6 +47,7 @@ def event_row(
         name,
         call.customer_id,
         call.id,
+        SEQUENCE[kind],
         kind.value,
         occurred_at,
         vault.seal(body.decode()),
@@ -56,13 +60,11 @@ def event_row(
 
 def event_insert(dialect: Dialect) -> Insert:
     """Stores `event_row`s over a plain connection; an event that is there already stays as it is."""
-    return Insert(
-        dialect, events, _COLUMNS, lambda insert: insert.on_conflict_do_nothing(index_elements=["id"])
-    )
+    return Insert(dialect, events, _COLUMNS, lambda into: into.on_conflict_do_nothing(index_elements=_KEY))
 
 
 async def insert(connection: AsyncConnection, rows: Sequence[Row]) -> None:
     """Store `event_row`s in the transaction of `connection`; one that is there already stays as it is."""
     insert_into = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     values = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-    await connection.execute(insert_into(events).on_conflict_do_nothing(index_elements=["id"]), values)
+    await connection.execute(insert_into(events).on_conflict_do_nothing(index_elements=_KEY), values)

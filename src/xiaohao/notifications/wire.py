@@ -1,17 +1,13 @@
 """The one place that makes the body of a webhook."""
 
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from xiaohao import clock
-from xiaohao.calls.model import Call
+from xiaohao.calls.model import Call, Party, Reason, State
+from xiaohao.clock import rfc3339, rfc3339_local
 from xiaohao.notifications.model import SEQUENCE, Kind
 
-# A call's moments are written again in each of its events.
-_utc = lru_cache(maxsize=8192)(clock.rfc3339)
-_local = lru_cache(maxsize=8192)(clock.rfc3339_local)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -19,7 +15,7 @@ class EventData(msgspec.Struct, frozen=True):
     """What is known of the call at the moment of the event. Moments are RFC 3339, UTC, milliseconds."""
 
     call_id: str
-    state: str
+    state: State
     binding_id: str | None
     order_ref: str | None
     user_data: str | None
@@ -31,8 +27,8 @@ class EventData(msgspec.Struct, frozen=True):
     ringing_at: str | None
     answered_at: str | None
     ended_at: str | None
-    ended_by: str | None
-    reason: str | None
+    ended_by: Party | None
+    reason: Reason | None
     sip_code: int | None
     q850_cause: int | None
     #: of `cdr.created` only: `calls.wire.cdr_document`
@@ -45,7 +41,7 @@ class EventDocument(msgspec.Struct, frozen=True):
     """A webhook's body. `sequence` is the place of the kind in a call's life (1 to 6), not a count."""
 
     id: str
-    type: str
+    type: Kind
     timestamp: str
     timestamp_local: str
     sequence: int
@@ -62,7 +58,7 @@ def event_document(
     extra = extra or {}
     data = EventData(
         call_id=call.id,
-        state=call.state.value,
+        state=call.state,
         binding_id=call.binding_id,
         order_ref=call.order_ref,
         user_data=call.user_data,
@@ -70,7 +66,7 @@ def event_document(
         callee=call.callee,
         dialled=call.dialled,
         displayed=call.displayed,
-        received_at=_utc(call.received_at),
+        received_at=rfc3339(call.received_at),
         ringing_at=_moment(call.ringing_at),
         answered_at=_moment(call.answered_at),
         ended_at=_moment(call.ended_at),
@@ -84,9 +80,9 @@ def event_document(
     return _encode(
         EventDocument(
             id=event_id,
-            type=kind.value,
-            timestamp=_utc(occurred_at),
-            timestamp_local=_local(occurred_at),
+            type=kind,
+            timestamp=rfc3339(occurred_at),
+            timestamp_local=rfc3339_local(occurred_at),
             sequence=SEQUENCE[kind],
             data=data,
         )
@@ -94,4 +90,4 @@ def event_document(
 
 
 def _moment(us: int | None) -> str | None:
-    return None if us is None else _utc(us)
+    return None if us is None else rfc3339(us)

@@ -27,11 +27,13 @@ def upgrade() -> None:
     _cdrs()
     _events()
     _recordings()
+    _leases()
 
 
 def downgrade() -> None:
     """Drop every table."""
     for table in (
+        "leases",
         "recordings",
         "events",
         "cdrs",
@@ -235,7 +237,6 @@ def _calls() -> None:
         sa.Column("facts_sealed", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("ix_calls_customer_id", "calls", ["customer_id"])
 
 
 def _call_commands() -> None:
@@ -293,6 +294,7 @@ def _events() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("customer_id", sa.Text(), nullable=False),
         sa.Column("call_id", sa.Text(), nullable=False),
+        sa.Column("sequence", sa.Integer(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("occurred_at", sa.BigInteger(), nullable=False),
         sa.Column("body_sealed", sa.LargeBinary(), nullable=False),
@@ -303,12 +305,17 @@ def _events() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("delivered_at", sa.BigInteger()),
         sa.PrimaryKeyConstraint("seq"),
-        sa.UniqueConstraint("id"),
         sqlite_autoincrement=True,
     )
-    op.create_index("events_call", "events", ["call_id", "seq"])
+    op.create_index("events_call", "events", ["call_id", "sequence"], unique=True)
     op.create_index("events_customer", "events", ["customer_id", "seq"])
-    op.create_index("events_due", "events", ["state", "due_at"])
+    op.create_index(
+        "events_due",
+        "events",
+        ["customer_id", "due_at"],
+        sqlite_where=sa.text("state = 'due'"),
+        postgresql_where=sa.text("state = 'due'"),
+    )
 
 
 def _recordings() -> None:
@@ -330,5 +337,14 @@ def _recordings() -> None:
         sa.Column("ready_at", sa.BigInteger()),
         sa.PrimaryKeyConstraint("call_id"),
     )
-    op.create_index("ix_recordings_customer_id", "recordings", ["customer_id"])
     op.create_index("recordings_due", "recordings", ["state", "due_at"])
+
+
+def _leases() -> None:
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
