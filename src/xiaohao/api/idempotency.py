@@ -23,7 +23,7 @@ from xiaohao.secrecy import Vault
 HEADER: Final = "idempotency-key"
 KEPT_US: Final = 24 * 3600 * SECOND
 #: a structured-field string (RFC 8941 section 3.3.3), or the same without its quotes as most clients send it
-_KEY: Final = re.compile(r'"([\x21\x23-\x5b\x5d-\x7e]{1,255})"|([\x21\x23-\x2b\x2d-\x7e]{1,255})')
+_KEY: Final = re.compile(r'"([\x21\x23-\x5b\x5d-\x7e]{1,255})"|([\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]{1,255})')
 _REPLAYED: Final = {"Idempotency-Replayed": "true"}
 #: headers of an answer that belong to it and not to the connection
 _KEPT_HEADERS: Final = ("content-type", "location")
