@@ -1,0 +1,171 @@
+"""The command `xiaohao`."""
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+
+from xiaohao import __version__
+from xiaohao.edge.kamailio import EngineMissing
+from xiaohao.runtime import check, programs, status
+from xiaohao.runtime.errors import ChoreFailed, SupervisorError
+from xiaohao.runtime.processes import Program
+from xiaohao.runtime.supervisor import Supervisor
+from xiaohao.settings import Settings, SettingsError
+
+# Tracebacks with local variables would show real numbers: they stay off.
+app = typer.Typer(
+    help="xiaohao (小号): a self-hosted number-masking platform.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+keys = typer.Typer(help="API keys.", no_args_is_help=True)
+app.add_typer(keys, name="key")
+
+Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration file (TOML).")]
+#: errors whose text is all that an operator needs
+_PLAIN = (SettingsError, SupervisorError, EngineMissing, ChoreFailed)
+DEFAULT_CONFIG = Path("xiaohao.toml")
+
+
+def _load(config: Path) -> Settings:
+    if not config.is_file():
+        raise SettingsError(
+            f"there is no configuration file {config}: give one with --config, "
+            "or begin with a copy of docs/xiaohao.example.toml"
+        )
+    return check.require(Settings.load(config))
+
+
+def _chores() -> ModuleType:
+    """Imported only when needed: `up` runs for months and does without the database's libraries."""
+    return importlib.import_module("xiaohao.runtime.chores")
+
+
+@app.command()
+def up(
+    config: Config = DEFAULT_CONFIG,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what every process writes.")] = False,
+) -> None:
+    """Start the whole platform on this machine and keep it running until SIGTERM or Ctrl-C."""
+    settings = _load(config)
+
+    def say_ready() -> None:
+        typer.echo(
+            f"xiaohao is ready: API http://{settings.web.listen}, SIP {', '.join(settings.edge.listen)}, "
+            f"logs in {Path(settings.runtime_folder) / 'logs'}"
+        )
+
+    _supervise(
+        settings,
+        programs.platform(settings, config),
+        verbose,
+        prepare=lambda: programs.migrate(config),
+        when_ready=say_ready,
+    )
+
+
+@app.command()
+def edge(
+    config: Config = DEFAULT_CONFIG,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what every process writes.")] = False,
+) -> None:
+    """Start and keep the engines only: Kamailio and rtpengine."""
+    settings = _load(config)
+
+    def say_ready() -> None:
+        typer.echo(f"edge is ready: SIP {', '.join(settings.edge.listen)}")
+
+    _supervise(settings, programs.engines(settings), verbose, prepare=lambda: None, when_ready=say_ready)
+
+
+def _supervise(settings: Settings, what: list[Program], verbose: bool, **hooks: Any) -> None:
+    supervisor = Supervisor(what, Path(settings.runtime_folder), verbose=verbose)
+    asyncio.run(supervisor.run(**hooks))
+
+
+@app.command()
+def switch(config: Config = DEFAULT_CONFIG) -> None:
+    """Start the switch only: it decides each call and keeps its state."""
+    _chores().serve("switch", _load(config))
+
+
+@app.command()
+def web(config: Config = DEFAULT_CONFIG) -> None:
+    """Start the HTTP API only."""
+    _chores().serve("web", _load(config))
+
+
+@app.command()
+def worker(config: Config = DEFAULT_CONFIG) -> None:
+    """Start the worker only: notifications, recordings, expiry."""
+    _chores().serve("worker", _load(config))
+
+
+@app.command()
+def migrate(config: Config = DEFAULT_CONFIG) -> None:
+    """Bring the database's schema up to date (`up` does it by itself)."""
+    _chores().migrate(_load(config))
+
+
+@keys.command("create")
+def create_key(
+    operator: Annotated[bool, typer.Option("--operator", help="A key of the operator.")] = False,
+    customer: Annotated[str, typer.Option(metavar="ID", help="A key of this customer (cus_…).")] = "",
+    label: Annotated[str, typer.Option(help="What the key is for.")] = "command line",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Make an API key and print it. It is shown this once only."""
+    if operator == bool(customer):
+        raise typer.BadParameter("give either --operator or --customer ID")
+    typer.echo(_chores().create_key(_load(config), customer or None, label))
+
+
+@app.command("check-config")
+def check_config(config: Config = DEFAULT_CONFIG) -> None:
+    """Look for mistakes in a configuration file."""
+    _load(config)
+    typer.echo(f"{config} is fine")
+
+
+@app.command("status")
+def show_status(config: Config = DEFAULT_CONFIG) -> None:
+    """Show every process of this machine; exit status 1 when one is not ready."""
+    lines = asyncio.run(status.look(_load(config)))
+    typer.echo(status.table(lines))
+    if not all(line.ready for line in lines):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
+) -> None:
+    """Show masked calls on this machine, with simulated carriers and phones."""
+    raise typer.Exit(importlib.import_module("xiaohao.simulator.demo").run(keep=keep))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Run the command line. What an operator can put right ends in one clear line, not in a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except _PLAIN as error:
+        typer.echo(f"xiaohao: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Bounded log files for whatever a child process writes."""
+
+import contextlib
+import itertools
+from pathlib import Path
+from typing import Final
+
+FILE_BYTES: Final = 10_000_000
+OLD_FILES: Final = 3
+
+
+class BoundedLog:
+    """A log file that is set aside when full: `name.log`, `name.log.1`, … `name.log.3`, the oldest dropped.
+
+    A full disk loses lines and stops nobody.
+    """
+
+    def __init__(self, path: Path, limit: int = FILE_BYTES, keep: int = OLD_FILES) -> None:
+        self._path = path
+        self._limit = limit
+        self._keep = keep
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+        self._size = self._file.tell()
+
+    def write(self, data: bytes) -> None:
+        """Append `data`, beginning a new file first when this one would grow beyond its limit."""
+        with contextlib.suppress(OSError):
+            if self._size and self._size + len(data) > self._limit:
+                self._set_aside()
+            self._size += self._file.write(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _set_aside(self) -> None:
+        self._file.close()
+        old = [self._path.with_name(f"{self._path.name}.{n}") for n in range(1, self._keep + 1)]
+        for newer, older in reversed(list(itertools.pairwise([self._path, *old]))):
+            if newer.exists():
+                newer.replace(older)
+        self._file = self._path.open("wb", buffering=0)
+        self._size = 0
+
+
+def tail(path: Path, lines: int = 5) -> list[str]:
+    """The last lines of a log file, none where there is no file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 16_384))
+            return file.read().decode(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return []

@@ -1,0 +1,62 @@
+"""Which processes make up the platform, and how each is started and asked whether it works."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from xiaohao.edge import kamailio, rtpengine
+from xiaohao.runtime.errors import SupervisorError
+from xiaohao.runtime.probes import KAMAILIO_QUESTION, RTPENGINE_QUESTION, Probe, http_probe, udp_probe
+from xiaohao.runtime.processes import Program
+from xiaohao.settings import Settings
+
+
+def probes(settings: Settings) -> dict[str, Probe]:
+    """How each process is asked whether it works, by its name."""
+    return {
+        "kamailio": udp_probe(settings.edge.rpc, KAMAILIO_QUESTION),
+        "switch": http_probe(settings.switch.listen, "/healthz"),
+        "rtpengine": udp_probe(settings.media.ng, RTPENGINE_QUESTION),
+        "worker": http_probe(settings.worker.listen, "/healthz"),
+        "web": http_probe(settings.web.listen, "/healthz"),
+    }
+
+
+def engines(settings: Settings) -> list[Program]:
+    """Kamailio and rtpengine, with their configuration written. Raises kamailio.EngineMissing."""
+    ask = probes(settings)
+    kamailio.write_configuration(settings)
+    return [
+        Program("kamailio", kamailio.command(settings), ask["kamailio"]),
+        Program("rtpengine", rtpengine.command(settings), ask["rtpengine"]),
+    ]
+
+
+def platform(settings: Settings, config: Path) -> list[Program]:
+    """Everything, in the order in which it stops.
+
+    Kamailio first, so that no new call comes; then the switch, which still writes what the end of the edge
+    means for its calls; rtpengine, which closes its captures; last those who work on what the calls left.
+    Raises kamailio.EngineMissing.
+    """
+    ask = probes(settings)
+    sip, media = engines(settings)
+    switch, worker, web = (
+        Program(kind, command(kind, config), ask[kind]) for kind in ("switch", "worker", "web")
+    )
+    return [sip, switch, media, worker, web]
+
+
+def command(kind: str, config: Path) -> list[str]:
+    """The command line of one of our own processes: switch, web, worker or migrate."""
+    return [sys.executable, "-m", "xiaohao.cli", kind, "--config", str(config.resolve())]
+
+
+def migrate(config: Path) -> None:
+    """Bring the database's schema up to date, in a process of its own: the supervisor stays small.
+
+    Raises SupervisorError with what that process said.
+    """
+    done = subprocess.run(command("migrate", config), capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise SupervisorError(done.stderr.strip() or "the database cannot be migrated")

@@ -1,0 +1,107 @@
+"""The supervisor's parts by themselves."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from xiaohao.runtime.guard import follow
+from xiaohao.runtime.logfile import BoundedLog, tail
+from xiaohao.runtime.probes import http_probe, udp_probe
+from xiaohao.runtime.supervisor import Backoff, Policy
+
+
+def test_backoff_doubles_up_to_its_limit_and_forgets_after_a_good_run() -> None:
+    backoff = Backoff(Policy())
+    assert [backoff.after(1) for _ in range(7)] == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
+    assert backoff.after(60) == pytest.approx(0.2)
+    assert backoff.after(59) == pytest.approx(0.4)
+
+
+def test_a_log_never_grows_beyond_its_files(tmp_path: Path) -> None:
+    path = tmp_path / "engine.log"
+    log = BoundedLog(path, limit=100, keep=2)
+    for number in range(100):
+        log.write(b"line %04d\n" % number)
+    log.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["engine.log", "engine.log.1", "engine.log.2"]
+    assert all(p.stat().st_size <= 100 for p in tmp_path.iterdir())
+    together = b"".join(
+        (tmp_path / name).read_bytes() for name in ("engine.log.2", "engine.log.1", "engine.log")
+    )
+    assert together == b"".join(b"line %04d\n" % number for number in range(70, 100))
+
+
+def test_a_log_goes_on_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "engine.log"
+    for text in (b"one\n", b"two\n"):
+        log = BoundedLog(path, limit=100)
+        log.write(text)
+        log.close()
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert tail(path, 1) == ["two"]
+    assert tail(tmp_path / "nothing.log") == []
+
+
+def test_a_full_disk_stops_nobody() -> None:
+    log = BoundedLog(Path("/dev/full"))
+    log.write(b"lost\n")
+    log.close()
+
+
+def test_the_guard_follows_its_lines() -> None:
+    groups: set[int] = set()
+    follow([b"+10\n", b"+11\n", b"-10\n", b"-99\n"], groups)
+    assert groups == {11}
+
+
+async def _http_server(answer: bytes) -> asyncio.Server:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    return await asyncio.start_server(serve, "127.0.0.1", 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "ready"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", True),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", False),
+        (b"220 smtp.example.com\r\n", False),
+        (b"\r\n", False),
+        (b"", False),
+    ],
+)
+async def test_http_probe(answer: bytes, ready: bool) -> None:
+    async with await _http_server(answer) as server:
+        host, port = server.sockets[0].getsockname()
+        assert await http_probe(f"{host}:{port}", "/healthz")() is ready
+
+
+async def test_http_probe_where_nobody_listens() -> None:
+    server = await _http_server(b"")
+    host, port = server.sockets[0].getsockname()
+    server.close()
+    await server.wait_closed()
+    assert not await http_probe(f"{host}:{port}", "/healthz")()
+
+
+class _Echo(asyncio.DatagramProtocol):
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.transport.sendto(data, addr)
+
+
+async def test_udp_probe() -> None:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(_Echo, local_addr=("127.0.0.1", 0))
+    host, port = transport.get_extra_info("sockname")
+    probe = udp_probe(f"{host}:{port}", b"hello")
+    assert await probe()
+    transport.close()
+    await asyncio.sleep(0)
+    assert not await probe()
