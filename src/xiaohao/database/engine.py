@@ -47,7 +47,8 @@ _SQLITE_PASSING: Final = frozenset(
 )
 # SQLSTATE classes and codes (PostgreSQL, appendix A) that say "later": connection 08, rollback by the server
 # 40, resources 53, operator intervention 57, system 58, lock not available 55P03, read only 25006.
-_POSTGRESQL_PASSING: Final = ("08", "40", "53", "57", "58", "55P03", "25006")
+_ROLLED_BACK: Final = "40"
+_POSTGRESQL_PASSING: Final = ("08", _ROLLED_BACK, "53", "57", "58", "55P03", "25006")
 
 
 _Shared = tuple["Database", "asyncio.Task[Any] | None", AsyncConnection]
@@ -56,6 +57,10 @@ _shared: ContextVar[_Shared | None] = ContextVar("shared", default=None)
 
 class DatabaseUnavailable(Exception):
     """The database is locked or away: the same request may succeed later. Carries no data of the request."""
+
+
+class TransactionLost(DatabaseUnavailable):
+    """The server rolled the transaction back in favour of another one: worth another try at once."""
 
 
 class Database:
@@ -218,6 +223,8 @@ def _translated() -> Iterator[None]:
         if not _is_passing(error):
             raise
         # `from None`: the original quotes the statement's text, which nobody needs in order to try again.
+        if (getattr(error.orig, "sqlstate", None) or "").startswith(_ROLLED_BACK):
+            raise TransactionLost("another transaction went first") from None
         raise DatabaseUnavailable(f"the database is locked or away ({type(error.orig).__name__})") from None
 
 

@@ -5,7 +5,7 @@ no other country can dial have the same shape: 400 1234567 is `+864001234567`, 9
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
@@ -56,9 +56,17 @@ class NumberState(StrEnum):
 USABLE_STATES: Final = (NumberState.AVAILABLE, NumberState.IN_SERVICE)
 
 
+#: Quarantine of the keys of a number that is in no pool.
+DEFAULT_RECYCLE_S: Final = 86_400
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A platform number as the inventory knows it. `pinned`: it is the fixed X of one person."""
+    """A platform number as the inventory knows it.
+
+    `assigned_to`: the person whose X it is, for the customer `assigned_by`; `fixed`: it stays theirs when no
+    binding of it is left.
+    """
 
     number: str
     kind: Kind
@@ -67,7 +75,9 @@ class Number:
     customer_id: str | None
     pool_id: str | None
     trunk_id: str | None
-    pinned: bool
+    assigned_to: str | None = field(repr=False)
+    assigned_by: str | None
+    fixed: bool
     last_used_at: int
     created_at: int
     updated_at: int

@@ -98,7 +98,7 @@ class Tenants:
         return text
 
     async def webhook(self, customer_id: str) -> Webhook | None:
-        """Where and with which secret to deliver; None for a customer that wants no events or is not there."""
+        """Where and with which secret to deliver; None where a customer wants no events or is unknown."""
         async with self._database.read() as connection:
             row = await store.webhook(connection, customer_id)
         if row is None or row["webhook_url"] is None or row["webhook_secret_sealed"] is None:

@@ -18,6 +18,7 @@ def upgrade() -> None:
     _idempotency()
     _trunks()
     _marks()
+    _leases()
     _pools()
     _numbers()
     _bindings()
@@ -27,13 +28,11 @@ def upgrade() -> None:
     _cdrs()
     _events()
     _recordings()
-    _leases()
 
 
 def downgrade() -> None:
     """Drop every table."""
     for table in (
-        "leases",
         "recordings",
         "events",
         "cdrs",
@@ -43,6 +42,7 @@ def downgrade() -> None:
         "bindings",
         "numbers",
         "pools",
+        "leases",
         "marks",
         "trunks",
         "idempotency",
@@ -115,6 +115,16 @@ def _marks() -> None:
         "marks",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+
+
+def _leases() -> None:
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
 
@@ -338,13 +348,3 @@ def _recordings() -> None:
         sa.PrimaryKeyConstraint("call_id"),
     )
     op.create_index("recordings_due", "recordings", ["state", "due_at"])
-
-
-def _leases() -> None:
-    op.create_table(
-        "leases",
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("until", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name"),
-    )
