@@ -17,7 +17,11 @@ from xiaohao.api import docs, errors, health, metrics
 from xiaohao.api.auth import Keys
 from xiaohao.api.guard import Guard
 from xiaohao.api.idempotency import Idempotency
+from xiaohao.bindings import http as binding_routes
+from xiaohao.bindings.service import Bindings
 from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.numbers import http as number_routes
+from xiaohao.numbers.service import Numbers
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.tenants import http as tenant_routes
@@ -73,7 +77,11 @@ def _methods_at(request: Request) -> list[str]:
 def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vault) -> None:
     tenants = Tenants(database, vault)
     keys = app.state.keys = Keys(tenants)
+    bindings, numbers = Bindings(database, vault), Numbers(database, vault)
     for router in (
+        binding_routes.router(bindings, vault),
+        number_routes.number_router(numbers, vault),
+        number_routes.pool_router(numbers, vault),
         tenant_routes.operator_router(tenants, keys, vault),
         tenant_routes.webhook_router(tenants),
         trunk_routes.router(Trunks(database, vault), vault),

@@ -24,7 +24,9 @@ class NewBinding(Request):
 
     a: Number = Field(description="Real number of A, e.g. the driver")
     b: Number = Field(description="Real number of B, e.g. the passenger")
-    x: Number | None = Field(None, description="Platform number that stands for A; else A's own, or one of x_pool")
+    x: Number | None = Field(
+        None, description="Platform number that stands for A; else A's own, or one of x_pool"
+    )
     y: Number | None = Field(None, description="Platform number that stands for B; else one of y_pool")
     x_pool: Id | None = None
     y_pool: Id | None = None
