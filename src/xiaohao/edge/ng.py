@@ -1,4 +1,4 @@
-"""rtpengine's ng protocol: bencoded dictionaries over UDP, behind a cookie (rtpengine's docs/ng_control_protocol)."""
+"""rtpengine's ng protocol: bencoded dictionaries over UDP, each behind a cookie that its answer repeats."""
 
 import asyncio
 import itertools

@@ -66,7 +66,7 @@ class TrunkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefix_in: str = ""
     #: calls at once, both directions together; 0 = no limit
     channels: int = 0
-    #: whether OPTIONS ask (every `edge.probe_s` seconds) if the targets are there; without it they always count as there
+    #: whether OPTIONS ask every `edge.probe_s` seconds if the targets are there; else they always count so
     probe: bool = True
     #: the lower number is tried first
     priority: int = 10

@@ -1,0 +1,143 @@
+"""The trunks as the switch uses them: who sent a call, which ways lead to a callee, how full a trunk is."""
+
+import random
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+
+from xiaohao.calls.model import Reason
+from xiaohao.edge.wire import Leg, RawCaller
+from xiaohao.numbers.model import canonical, spell
+from xiaohao.trunks.model import CliHeader, Target, Trunk
+
+
+def group_of(trunk_id: str) -> int:
+    """The number under which the edge knows a trunk; the same after every restart."""
+    return zlib.crc32(trunk_id.encode()) & 0x7FFFFFFF or 1
+
+
+def target_uri(target: Target) -> str:
+    """A target as the edge addresses it."""
+    return f"sip:{target.host}:{target.port};transport={target.transport.value}"
+
+
+class Carriers:
+    """All active trunks, the health of their targets and the calls on them."""
+
+    def __init__(self, trunks: Iterable[Trunk] = (), edge_address: str = "edge.invalid") -> None:
+        self._edge_address = edge_address
+        self._down: set[str] = set()
+        self._calls: Counter[str] = Counter()
+        self.replace(trunks)
+
+    def replace(self, trunks: Iterable[Trunk]) -> None:
+        """Take a new list of trunks; the calls on them go on counting."""
+        self._by_id = {trunk.id: trunk for trunk in trunks}
+        self._by_group = {group_of(trunk.id): trunk for trunk in self._by_id.values()}
+
+    @property
+    def all(self) -> list[Trunk]:
+        """Every active trunk."""
+        return list(self._by_id.values())
+
+    def trunk_of(self, group: int | None) -> Trunk | None:
+        """The trunk that the edge calls by this number."""
+        return self._by_group.get(group or 0)
+
+    def set_health(self, uri: str, up: bool) -> None:
+        """A target stopped or began to answer OPTIONS."""
+        if up:
+            self._down.discard(uri)
+        else:
+            self._down.add(uri)
+
+    def is_up(self, target: Target) -> bool:
+        """Whether calls should be sent to this target."""
+        return target_uri(target) not in self._down
+
+    def occupy(self, trunk_id: str | None) -> None:
+        """One more call on this trunk."""
+        if trunk_id:
+            self._calls[trunk_id] += 1
+
+    def release(self, trunk_id: str | None) -> None:
+        """One call less on this trunk."""
+        if trunk_id:
+            self._calls[trunk_id] -= 1
+            if self._calls[trunk_id] <= 0:
+                del self._calls[trunk_id]
+
+    def calls_on(self, trunk_id: str) -> int:
+        """Calls on this trunk now, both directions together."""
+        return self._calls[trunk_id]
+
+    def has_room(self, trunk: Trunk) -> bool:
+        """Whether the trunk takes one more call."""
+        return not trunk.spec.channels or self._calls[trunk.id] < trunk.spec.channels
+
+    def ways_to(self, callee: str, displayed: str, owner_id: str | None) -> list[tuple[Trunk, Leg]] | Reason:
+        """Every way to the callee that may show this number, best first; a reason where there is none.
+
+        A number leaves through the trunk that owns it, then through the other trunks of the same carrier.
+        """
+        owner = self._by_id.get(owner_id or "")
+        if owner is None:
+            return Reason.NO_TRUNK
+        family = [t for t in self._by_id.values() if t.spec.carrier == owner.spec.carrier and t.spec.targets]
+        if not family:
+            return Reason.NO_TRUNK
+        roomy = [trunk for trunk in family if self.has_room(trunk)]
+        if not roomy:
+            return Reason.CHANNELS_FULL
+        ways = [
+            (trunk, target)
+            for trunk in sorted(roomy, key=lambda t: (t.id != owner.id, t.spec.priority, _draw(t)))
+            for target in trunk.spec.targets
+        ]
+        # a target that is down comes last: where all are down, one of them may have come back unseen
+        ways.sort(key=lambda way: not self.is_up(way[1]))
+        return [(trunk, self._leg(trunk, target, callee, displayed)) for trunk, target in ways]
+
+    def _leg(self, trunk: Trunk, target: Target, callee: str, displayed: str) -> Leg:
+        spec = trunk.spec
+        dialled = spec.prefix_out + spell(callee, spec.callee_form)
+        cli = spell(displayed, spec.cli_form)
+        address = f"{cli}@{self._edge_address}"
+        header = {
+            CliHeader.FROM: "",
+            CliHeader.PAI: f"P-Asserted-Identity: <sip:{address}>",
+            CliHeader.RPID: f"Remote-Party-ID: <sip:{address}>;party=calling;privacy=off;screen=yes",
+        }[spec.cli_header_out]
+        uri = f"sip:{dialled}@{target.host}:{target.port};transport={target.transport.value}"
+        return Leg(group_of(trunk.id), uri, target_uri(target), target.transport.value, address, header)
+
+
+def _draw(trunk: Trunk) -> float:
+    # weighted shuffle (Efraimidis and Spirakis, 2006): the largest key comes first
+    return -float(random.random() ** (1 / trunk.spec.weight))  # noqa: S311 – shares load, guards nothing
+
+
+def number_of_caller(raw: RawCaller, trunk: Trunk, region: str) -> str | None:
+    """The caller's canonical number from the header that this carrier uses; None where it is withheld."""
+    if raw.privacy and {"id", "user", "header"} & {part.strip() for part in raw.privacy.lower().split(";")}:
+        return None
+    preferred = {
+        CliHeader.FROM: raw.from_user,
+        CliHeader.PAI: raw.pai_user,
+        CliHeader.RPID: raw.rpid_user,
+    }[trunk.spec.cli_header_in]
+    return canonical(_user(preferred or raw.from_user or ""), region)
+
+
+def number_dialled(user: str, trunk: Trunk, region: str) -> str | None:
+    """The canonical dialled number; None where it is none."""
+    user = _user(user)
+    prefix = trunk.spec.prefix_in
+    if prefix and user.startswith(prefix):
+        user = user[len(prefix) :]
+    return canonical(user, region)
+
+
+def _user(part: str) -> str:
+    # RFC 3261 section 19.1.6: a telephone-subscriber may carry parameters
+    return part.partition(";")[0]

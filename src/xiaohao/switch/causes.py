@@ -1,0 +1,73 @@
+"""SIP response codes, Q.850 causes and the platform's reasons: which belongs to which.
+
+Sources: RFC 3261 section 21, RFC 3398 section 7 (ISUP mapping), RFC 5079 (433), ITU-T Q.850.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from xiaohao.calls.model import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """How the caller's network is told that the platform does not connect."""
+
+    sip_code: int
+    phrase: str
+    q850_cause: int
+
+
+REFUSALS: Final[dict[Reason, Refusal]] = {
+    Reason.UNKNOWN_NUMBER: Refusal(404, "Not Found", 1),
+    Reason.UNKNOWN_CALLER: Refusal(403, "Forbidden", 21),
+    Reason.CALLER_WITHHELD: Refusal(433, "Anonymity Disallowed", 21),
+    Reason.BINDING_EXPIRED: Refusal(410, "Gone", 22),
+    Reason.NUMBER_NOT_IN_SERVICE: Refusal(404, "Not Found", 1),
+    Reason.CUSTOMER_SUSPENDED: Refusal(403, "Forbidden", 21),
+    Reason.NO_TRUNK: Refusal(503, "Service Unavailable", 38),
+    Reason.CHANNELS_FULL: Refusal(503, "Service Unavailable", 34),
+    Reason.LOOP: Refusal(482, "Loop Detected", 25),
+    Reason.PLATFORM_ERROR: Refusal(503, "Service Unavailable", 41),
+}
+
+#: how a call that was ringing is described where its callee's network gave no Q.850 cause
+_CAUSES: Final[dict[int, int]] = {
+    403: 21, 404: 1, 408: 102, 410: 22, 480: 18, 484: 28, 486: 17, 487: 16,
+    488: 65, 500: 41, 501: 79, 502: 38, 503: 41, 504: 102, 600: 17, 603: 21, 604: 1,
+}  # fmt: skip
+
+_BY_CAUSE: Final[dict[int, Reason]] = {
+    1: Reason.CALLEE_NUMBER_INVALID,
+    17: Reason.CALLEE_BUSY,
+    18: Reason.CALLEE_NO_ANSWER,
+    19: Reason.CALLEE_NO_ANSWER,
+    20: Reason.CALLEE_UNREACHABLE,
+    21: Reason.CALLEE_REJECTED,
+    22: Reason.CALLEE_NUMBER_INVALID,
+    27: Reason.CALLEE_UNREACHABLE,
+    28: Reason.CALLEE_NUMBER_INVALID,
+}
+
+_BY_CODE: Final[dict[int, Reason]] = {
+    403: Reason.CALLEE_REJECTED,
+    404: Reason.CALLEE_NUMBER_INVALID,
+    410: Reason.CALLEE_NUMBER_INVALID,
+    480: Reason.CALLEE_UNREACHABLE,
+    484: Reason.CALLEE_NUMBER_INVALID,
+    486: Reason.CALLEE_BUSY,
+    600: Reason.CALLEE_BUSY,
+    603: Reason.CALLEE_REJECTED,
+    604: Reason.CALLEE_NUMBER_INVALID,
+}
+
+
+def not_answered(sip_code: int, q850_cause: int | None) -> tuple[Reason, int]:
+    """The reason and the Q.850 cause of a call that the callee's side refused with a final response."""
+    trunk_failed = sip_code == 408 or 500 <= sip_code < 600
+    reason = Reason.TRUNK_FAILURE if trunk_failed else None
+    if reason is None and q850_cause is not None:
+        reason = _BY_CAUSE.get(q850_cause)
+    if reason is None:
+        reason = _BY_CODE.get(sip_code, Reason.CALLEE_UNREACHABLE)
+    return reason, q850_cause or _CAUSES.get(sip_code, 31)

@@ -1,0 +1,73 @@
+"""How the platform ends a call: a BYE to each side of an answered call, a cancellation of another.
+
+The edge gives both sides' dialogs (RFC 3261 section 12) when it lets a call go; the BYEs are built here and
+sent by Kamailio's transaction layer, which repeats them until they are answered.
+"""
+
+from typing import Final
+
+import structlog
+
+from xiaohao.edge.rpc import Rpc, RpcError
+from xiaohao.edge.wire import Dialogs
+
+_log = structlog.get_logger()
+
+#: Higher than any CSeq that was passed through in a dialog (RFC 3261 section 12.2.1.1 allows gaps).
+_CSEQ: Final = 1_000_000_000
+
+
+def _said(hexadecimal: str) -> str:
+    return bytes.fromhex(hexadecimal).decode("utf-8", "replace") if hexadecimal != "<null>" else ""
+
+
+def _bye(
+    to: str, sender: str, recipient: str, call_id: str, route: str, socket: str, cause: int
+) -> list[str]:
+    headers = [
+        f"From: {sender}",
+        f"To: {recipient}",
+        f"Call-ID: {call_id}",
+        f"CSeq: {_CSEQ} BYE",
+        f"Reason: Q.850;cause={cause}",
+    ]
+    if route:
+        headers.append(f"Route: {route}")
+    next_hop = route.partition(">")[0].partition("<")[2] if route else "."
+    return ["BYE", to, next_hop, socket, "\r\n".join(headers) + "\r\n"]
+
+
+def byes(dialogs: Dialogs, cause: int) -> list[list[str]]:
+    """Parameters of Kamailio's `tm.t_uac_start` for the BYE to the caller and the BYE to the callee."""
+    a, b = dialogs.caller_side, dialogs.callee_side
+    to_caller = _bye(
+        to=_said(a[4]),
+        sender=f"<{_said(a[3])}>;tag={b[6]}",
+        recipient=f"<{_said(a[2])}>;tag={_said(a[1])}",
+        call_id=_said(a[0]),
+        route=_said(a[5]),
+        socket=a[7],
+        cause=cause,
+    )
+    to_callee = _bye(
+        to=_said(b[3]),
+        sender=b[0],
+        recipient=f"{b[1]};tag={_said(b[2])}",
+        call_id=dialogs.call_id,
+        route=_said(b[4]),
+        socket=b[7],
+        cause=cause,
+    )
+    return [to_caller, to_callee]
+
+
+async def hang_up(rpc: Rpc, dialogs: Dialogs, cause: int) -> None:
+    """Tell both sides. Never raises: a side that cannot be told finds out by itself."""
+    try:
+        if dialogs.answered:
+            for parameters in byes(dialogs, cause):
+                await rpc.call("tm.t_uac_start", *parameters)
+        else:
+            await rpc.call("tm.cancel", _said(dialogs.caller_side[0]), dialogs.caller_side[8])
+    except (RpcError, IndexError, ValueError) as error:
+        _log.error("hang_up_failed", call_id=dialogs.call_id, error=type(error).__name__)

@@ -1,0 +1,17 @@
+"""What the switch counts. No label holds a number, a call or a customer."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+CALLS_ENDED = Counter("xiaohao_calls_ended", "Calls that ended, by the platform's reason", ["reason"])
+CALLS_LIVE = Gauge("xiaohao_calls_live", "Calls in progress")
+CALLS_ANSWERED = Counter("xiaohao_calls_answered", "Calls that were answered")
+DECISION_SECONDS = Histogram(
+    "xiaohao_decision_seconds",
+    "From the edge's question to the answer",
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2),
+)
+JOURNAL_DEPTH = Gauge("xiaohao_journal_depth", "Changes of calls that are not in the database yet")
+EDGE_CONNECTED = Gauge("xiaohao_edge_connected", "1 while Kamailio is connected")
+MEDIA_CONNECTED = Gauge("xiaohao_media_connected", "1 while rtpengine answers")
+STRANGERS_BANNED = Counter("xiaohao_strangers_banned", "Addresses banned because no trunk sends from them")
+TARGET_UP = Gauge("xiaohao_trunk_target_up", "1 while a trunk's target answers OPTIONS", ["target"])

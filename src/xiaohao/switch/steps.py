@@ -1,0 +1,121 @@
+"""The way of an INVITE: a list of named steps, each of which lets the call on or refuses it.
+
+Read `STEPS` from top to bottom and you know what happens to a call before it is connected.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from xiaohao.bindings.model import LegMatch, Outcome, judge
+from xiaohao.calls.model import Call, Reason
+from xiaohao.edge.wire import Invite, Leg
+from xiaohao.secrecy import Vault
+from xiaohao.settings import Settings
+from xiaohao.switch import carriers as trunking
+from xiaohao.switch.carriers import Carriers
+from xiaohao.switch.lookup import Lookup
+from xiaohao.trunks.model import Trunk
+
+
+class Refused(Exception):
+    """The call is not connected, for this reason."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Passage:
+    """One call on its way through the steps, with what it has collected so far."""
+
+    invite: Invite
+    call: Call
+    trunk: Trunk | None = None
+    match: LegMatch | None = None
+    legs: list[Leg] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the steps work with."""
+
+    settings: Settings
+    vault: Vault
+    lookup: Lookup
+    carriers: Carriers
+
+
+async def know_the_trunk(passage: Passage, tools: Tools) -> None:
+    """Which carrier brings the call?"""
+    passage.trunk = tools.carriers.trunk_of(passage.invite.trunk_group)
+    if passage.trunk is None:
+        # taken away a moment ago; the edge still let it in
+        raise Refused(Reason.NO_TRUNK)
+    passage.call.trunk_in = passage.trunk.id
+
+
+async def read_the_dialled_number(passage: Passage, tools: Tools) -> None:
+    """What was dialled, in our spelling?"""
+    assert passage.trunk is not None  # noqa: S101 – the step before
+    dialled = trunking.number_dialled(passage.invite.dialled, passage.trunk, tools.settings.calls.region)
+    passage.call.dialled = dialled or passage.invite.dialled[:32]
+    if dialled is None:
+        raise Refused(Reason.UNKNOWN_NUMBER)
+
+
+async def recognise_the_caller(passage: Passage, tools: Tools) -> None:
+    """Who calls? A withheld number is found out later, when it is known whose number was dialled."""
+    assert passage.trunk is not None  # noqa: S101 – the first step
+    region = tools.settings.calls.region
+    passage.call.caller = trunking.number_of_caller(passage.invite.caller, passage.trunk, region)
+
+
+async def find_the_binding(passage: Passage, tools: Tools) -> None:
+    """Who is bound to (caller, dialled)? The one question that decides who is connected to whom."""
+    call = passage.call
+    key = tools.vault.index(call.caller) if call.caller else b""
+    match = passage.match = judge(await tools.lookup.find(key, call.dialled), call.received_at)
+    call.customer_id, call.binding_id = match.customer_id, match.binding_id
+    call.order_ref, call.user_data = match.order_ref, match.user_data
+    if match.outcome is Outcome.UNKNOWN_CALLER and call.caller is None:
+        raise Refused(Reason.CALLER_WITHHELD)
+    if match.outcome is not Outcome.CONNECT:
+        raise Refused(Reason(match.outcome.value))
+
+
+async def take_the_terms(passage: Passage, tools: Tools) -> None:
+    """What the binding says about this call."""
+    call, match = passage.call, passage.match
+    assert match is not None  # noqa: S101 – the step before
+    assert match.callee_sealed is not None  # noqa: S101 – CONNECT has a callee
+    call.callee = tools.vault.open(match.callee_sealed)
+    call.displayed = match.display
+    call.record = match.record
+    longest = tools.settings.calls.max_duration_s
+    call.max_duration_s = min(match.max_duration_s or longest, longest)
+    if call.callee == call.caller:
+        raise Refused(Reason.LOOP)
+
+
+async def choose_the_ways(passage: Passage, tools: Tools) -> None:
+    """Which trunks lead to the callee and own the number displayed?"""
+    call, match = passage.call, passage.match
+    assert match is not None  # noqa: S101 – steps before
+    assert call.callee is not None  # noqa: S101 – steps before
+    assert call.displayed is not None  # noqa: S101 – steps before
+    ways = tools.carriers.ways_to(call.callee, call.displayed, match.display_trunk_id)
+    if isinstance(ways, Reason):
+        raise Refused(ways)
+    call.trunk_out = ways[0][0].id
+    passage.legs = [leg for _, leg in ways]
+
+
+STEPS: Final = (
+    know_the_trunk,
+    read_the_dialled_number,
+    recognise_the_caller,
+    find_the_binding,
+    take_the_terms,
+    choose_the_ways,
+)
