@@ -42,6 +42,7 @@ def create_app(settings: Settings, database: Database, vault: Vault) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
+        generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     state = app.state

@@ -1,0 +1,71 @@
+"""The web process as it really runs, on a free port of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+_PROGRAM = """
+import sys, uvloop
+from pathlib import Path
+from xiaohao.api.main import run
+from xiaohao.settings import Settings
+uvloop.run(run(Settings.load(Path(sys.argv[1]))))
+"""
+
+
+class Server:
+    """A running web process."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
+        self.process = process
+        self.url = url
+
+
+def start(folder: Path, database_url: str, master_key: bytes, address: str) -> subprocess.Popen[bytes]:
+    """Start `xiaohao.api.main.run`."""
+    config = folder / "xiaohao.toml"
+    config.write_text(f'[database]\nurl = "{database_url}"\n[web]\nlisten = "{address}"\n')
+    environment = {**os.environ, "XIAOHAO_MASTER_KEY": master_key.hex()}
+    return subprocess.Popen([sys.executable, "-c", _PROGRAM, str(config)], env=environment)
+
+
+@contextmanager
+def serving(folder: Path, database_url: str, master_key: bytes) -> Iterator[Server]:
+    """The same, once it answers; it is stopped at the end."""
+    address = f"127.0.0.1:{_free_port()}"
+    process = start(folder, database_url, master_key, address)
+    server = Server(process, f"http://{address}")
+    try:
+        _wait(server)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _wait(server: Server) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            if httpx.get(f"{server.url}/healthz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        assert server.process.poll() is None, "the web process ended"
+        assert time.monotonic() < deadline, "the web process does not answer"
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
