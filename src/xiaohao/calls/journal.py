@@ -29,6 +29,9 @@ from xiaohao.secrecy import Vault
 _log = structlog.get_logger(__name__)
 
 _BATCH_LIMIT: Final = 500
+#: after a commit the writer rests this many times as long as the commit took, so that changes gather
+_REST: Final = 3.0
+_LONGEST_REST_S: Final = 0.05
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
 
@@ -184,8 +187,8 @@ class JournalWriter:
     def __init__(
         self, journal: CallJournal, spacing_s: float = 0.005, after_commit: Callable[[], None] | None = None
     ) -> None:
-        """`spacing_s` is the least time between two commits; `after_commit` is called in the writer's thread
-        after each group that holds an event.
+        """`spacing_s` is the least time from one commit to the next; `after_commit` is called, in the
+        writer's thread, after each group that holds an event.
         """
         self._journal = journal
         self._spacing_s = spacing_s
@@ -240,13 +243,16 @@ class JournalWriter:
             first = self._queue.get()
             if (wait := earliest - time.monotonic()) > 0:
                 time.sleep(wait)
-            earliest = time.monotonic() + self._spacing_s
+            began = time.monotonic()
             taken = [first] + [self._queue.get() for _ in range(min(self._queue.qsize(), _BATCH_LIMIT))]
             changes: list[Change] = [item for item in taken if not isinstance(item, _Mark)]
             marks = [item for item in taken if isinstance(item, _Mark)]
             self._in_hand = len(changes)
             if changes and not self._write(changes):
                 return
+            # A commit costs much the same for one change and for ten: when they come fast, let some gather.
+            took = time.monotonic() - began
+            earliest = began + took + min(max(self._spacing_s, _REST * took), _LONGEST_REST_S)
             for mark in marks:
                 mark.reached()
                 if mark.stop:

@@ -181,6 +181,11 @@ class Statement:
         cursor.execute(self.text, self.row(**values))
 
 
+def insert_into(dialect: Dialect, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that can say what to do on a conflict; SQLAlchemy has it per database, in the same words."""
+    return sqlite.insert(table) if dialect.name == "sqlite" else postgresql.insert(table)
+
+
 class Insert:
     """`INSERT … VALUES (…), (…) …` of the named columns, with what to do where a row is there already."""
 
@@ -209,12 +214,13 @@ class Insert:
 
     def _statement(self, size: int) -> tuple[str, Row]:
         if size not in self._statements:
-            insert = sqlite.insert if self._dialect.name == "sqlite" else postgresql.insert
             values = [
                 {c.name: bindparam(f"{c.name}__{i}", type_=c.type) for c in self._columns}
                 for i in range(size)
             ]
-            statement = Statement(self._dialect, self._on_conflict(insert(self._table).values(values)))
+            statement = Statement(
+                self._dialect, self._on_conflict(insert_into(self._dialect, self._table).values(values))
+            )
             order = tuple(f"{c.name}__{i}" for i in range(size) for c in self._columns)
             if statement.names[: len(order)] != order:
                 raise ValueError(f"columns of {self._table.name} must be given in the table's own order")
