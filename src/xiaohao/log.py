@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from collections.abc import MutableMapping
 from typing import Any, Final
 
 import structlog
@@ -12,7 +13,7 @@ import structlog
 _NUMBER: Final = re.compile(r"(?<![0-9A-Za-z_-])\+?\d{8,}(?![0-9A-Za-z_-])")
 
 
-def hide_numbers(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def hide_numbers(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """structlog processor, the last line of defence: what looks like a telephone number is masked."""
     return {key: _hidden(value) for key, value in event.items()}
 
