@@ -1,9 +1,10 @@
 """All SQL of calls in progress, of CDRs and of the commands for live calls."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Dialect, case, delete, insert, select
+from sqlalchemy import ColumnElement, Dialect, RowMapping, case, delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.calls.model import Call
@@ -142,3 +143,70 @@ async def take_commands(connection: AsyncConnection) -> list[tuple[str, str]]:
 async def put_command(connection: AsyncConnection, call_id: str, command: str, now: int) -> None:
     """Ask the switch to do something with a live call."""
     await connection.execute(insert(call_commands).values(call_id=call_id, command=command, created_at=now))
+
+
+async def page_live_calls(
+    connection: AsyncConnection,
+    vault: Vault,
+    after: str,
+    limit: int,
+    *,
+    customer_id: str | None,
+    state: str | None,
+    binding_id: str | None,
+) -> list[Call]:
+    """Calls in progress in the order of their ids, which is that of their beginnings, those after `after`.
+
+    Each filter that is not None must hold.
+    """
+    wanted = {"customer_id": customer_id, "state": state, "binding_id": binding_id}
+    where = [calls.c[name] == value for name, value in wanted.items() if value is not None]
+    query = select(calls.c.facts_sealed).where(calls.c.id > after, *where).order_by(calls.c.id).limit(limit)
+    return [_decode_call(vault.open(sealed)) for sealed in (await connection.execute(query)).scalars()]
+
+
+async def find_cdr(connection: AsyncConnection, call_id: str, customer_id: str | None) -> RowMapping | None:
+    """The CDR of a call; of that customer only, unless `customer_id` is None."""
+    query = select(cdrs).where(cdrs.c.call_id == call_id)
+    if customer_id is not None:
+        query = query.where(cdrs.c.customer_id == customer_id)
+    return (await connection.execute(query)).mappings().one_or_none()
+
+
+async def page_cdrs(
+    connection: AsyncConnection, before: int | None, limit: int, where: Sequence[ColumnElement[bool]]
+) -> list[RowMapping]:
+    """CDRs, the newest first, those written before the one with seq `before`."""
+    query = select(cdrs).where(*where)
+    if before is not None:
+        query = query.where(cdrs.c.seq < before)
+    return list((await connection.execute(query.order_by(cdrs.c.seq.desc()).limit(limit))).mappings())
+
+
+def cdr_filters(
+    *,
+    customer_id: str | None,
+    since: int | None,
+    until: int | None,
+    number: str | None,
+    person_key: bytes | None,
+    binding_id: str | None,
+    reason: str | None,
+) -> list[ColumnElement[bool]]:
+    """Conditions for `page_cdrs`: `since` is within the time asked for, `until` just outside."""
+    chosen: list[ColumnElement[bool]] = []
+    if customer_id is not None:
+        chosen.append(cdrs.c.customer_id == customer_id)
+    if since is not None:
+        chosen.append(cdrs.c.received_at >= since)
+    if until is not None:
+        chosen.append(cdrs.c.received_at < until)
+    if number is not None:
+        chosen.append(or_(cdrs.c.dialled == number, cdrs.c.displayed == number))
+    if person_key is not None:
+        chosen.append(or_(cdrs.c.caller_key == person_key, cdrs.c.callee_key == person_key))
+    if binding_id is not None:
+        chosen.append(cdrs.c.binding_id == binding_id)
+    if reason is not None:
+        chosen.append(cdrs.c.reason == reason)
+    return chosen
