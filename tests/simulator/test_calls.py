@@ -33,7 +33,7 @@ async def test_both_hear_each_other_and_see_the_number(make_line: MakeLine, tran
     assert call.final_code == far.final_code == 200
     assert start_lines(call, "in")[:3] == ["SIP/2.0 100 Trying", "SIP/2.0 180 Ringing", "SIP/2.0 200 OK"]
     assert call.rtp_stats.packets_lost == 0
-    assert call.rtp_stats.packets_received > 20
+    assert call.rtp_stats.packets_received >= 20
 
 
 async def test_callee_hangs_up_after_a_time(line: Line):

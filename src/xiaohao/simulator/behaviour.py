@@ -11,7 +11,7 @@ Rejection = tuple[int, str] | tuple[int, str, str]
 class Behaviour:
     """What a called phone does with a call; the last group holds for its own calls too. Times are in seconds.
 
-    Without any argument: 100 at once, 180 at once, 200 after 0.2 s, and then it talks until the other hangs up.
+    Without any argument: 100 at once, 180 at once, 200 after 0.2 s, then talks until the other hangs up.
     """
 
     #: 180 (or 183) this long after the INVITE; None = no ringing at all

@@ -79,25 +79,25 @@ class PhoneCall:
 
     # --- waiting ---
 
-    async def wait_ringing(self, timeout: float = 5.0) -> None:
+    async def wait_ringing(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the waiting is all it does
         """Wait until it rings here, or the caller hears that it rings there (180 or 183).
 
         Raises TimeoutError, or CallOver where the call ended without ringing.
         """
         await self._wait(self._ringing, "ringing", timeout)
 
-    async def wait_answered(self, timeout: float = 5.0) -> None:
+    async def wait_answered(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the waiting is all it does
         """Wait until the call is answered (at the callee: until the ACK has come).
 
         Raises TimeoutError, or CallOver where the call ended without an answer.
         """
         await self._wait(self._answered, "answered", timeout)
 
-    async def wait_ended(self, timeout: float = 5.0) -> None:
+    async def wait_ended(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the waiting is all it does
         """Wait until the call is over. Raises TimeoutError."""
         await asyncio.wait_for(self._ended.wait(), timeout)
 
-    async def _wait(self, event: asyncio.Event, awaited: str, timeout: float) -> None:
+    async def _wait(self, event: asyncio.Event, awaited: str, timeout: float) -> None:  # noqa: ASYNC109 - the waiting is all it does
         if not event.is_set():
             tasks = [asyncio.ensure_future(each.wait()) for each in (event, self._ended)]
             try:
@@ -144,12 +144,18 @@ class PhoneCall:
     def heard(self, hz: float, seconds: float = 0.5) -> bool:
         """Whether in the last `seconds` (before now, or before the end of the call) the tone `hz` dominated.
 
-        A tenth of the time may be something else. Tones should be 40 Hz or more apart.
+        A tenth of the time may be something else (nothing of less than a second). Tones should be 40 Hz apart
+        or more.
         """
         end = self._hearing_end()
-        return self._ear.tone_seconds(hz, end - seconds, end) >= 0.9 * seconds - 0.05
+        return self._ear.tone_seconds(hz, end - seconds, end) > 0.9 * seconds - 0.05
 
-    async def wait_heard(self, hz: float, timeout: float = 5.0, seconds: float = 0.5) -> bool:
+    async def wait_heard(
+        self,
+        hz: float,
+        timeout: float = 5.0,  # noqa: ASYNC109 - the waiting is all it does
+        seconds: float = 0.5,
+    ) -> bool:
         """Wait until `heard(hz, seconds)`; False if that has not come about within `timeout`."""
         deadline = self._now() + timeout
         while not self.heard(hz, seconds):
@@ -163,7 +169,11 @@ class PhoneCall:
         end = self._hearing_end()
         return self._ear.quiet_seconds(end - seconds, end) >= round(seconds - 0.05, 1)
 
-    async def wait_silence(self, timeout: float = 5.0, seconds: float = 0.5) -> bool:
+    async def wait_silence(
+        self,
+        timeout: float = 5.0,  # noqa: ASYNC109 - the waiting is all it does
+        seconds: float = 0.5,
+    ) -> bool:
         """Wait until `heard_silence(seconds)`; False if that has not come about within `timeout`."""
         deadline = self._now() + timeout
         while not self.heard_silence(seconds):
@@ -189,7 +199,7 @@ class PhoneCall:
 
     @property
     def received_audio(self) -> Samples:
-        """All audio received (the latest `carrier.keep_audio_s` of it), mono, 8 kHz, zero where nothing came."""
+        """The audio received (the latest `carrier.keep_audio_s`), mono, 8 kHz, zero where nothing came."""
         return np.asarray(self._ear.audio())
 
     @property

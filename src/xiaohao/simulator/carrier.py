@@ -12,7 +12,7 @@ from xiaohao.simulator.incoming import IncomingCall
 from xiaohao.simulator.outgoing import OutgoingCall
 from xiaohao.simulator.phone import Phone
 from xiaohao.simulator.rtp import MediaClock
-from xiaohao.simulator.session import ALLOW
+from xiaohao.simulator.signalling import ALLOW
 from xiaohao.simulator.spelling import NumberForm, Spelling, find_number, spell
 from xiaohao.simulator.transaction import ServerTransaction, Timers, Transactions
 from xiaohao.simulator.transport import TcpTransport, Transport, UdpTransport
@@ -39,8 +39,8 @@ class Carrier:
 
     `number_form` is how the carrier spells canonical numbers in what it sends; `cli_header` where it puts the
     caller's number. With "pai" and "rpid" From holds `pilot`, a number of the trunk itself.
-    `options_reply` is the code that OPTIONS gets; None = no answer. With `username` and `password` the carrier
-    answers digest challenges. `advertise` is the host in what it sends, where that is not `bind_host`.
+    `options_reply` is the code that OPTIONS gets; None = no answer. With `username` and `password` it answers
+    digest challenges. `advertise` is the host in what it sends, where that is not `bind_host`.
     `history` bounds how many SIP messages are kept, `keep_audio_s` how many seconds of audio of each call.
     """
 
@@ -75,7 +75,7 @@ class Carrier:
         self.keep_audio_s = keep_audio_s
         self.messages: deque[Logged] = deque(maxlen=history)
         self.phones: dict[str, Phone] = {}
-        #: what went wrong in the simulator or was wrong in what it received; a strict test checks that it is empty
+        #: what went wrong here or was wrong in what came; a strict test checks that it is empty
         self.errors: list[BaseException] = []
         self.clock = MediaClock()
         self._auth = SipDigestAuth(username, password) if username else None
@@ -87,7 +87,7 @@ class Carrier:
         self.address: Hop = (self.host, port)
         self._by_call_id: dict[str, list[Call]] = {}
         self._by_tag: dict[tuple[str, str], Call] = {}
-        self._dice: dict[str, random.Random] = {}
+        self._dice: dict[tuple[str, int], random.Random] = {}
 
     # --- life ---
 
@@ -118,7 +118,6 @@ class Carrier:
         """A new subscriber with this canonical number."""
         phone = Phone(self, number, tone_hz=tone_hz, codec=codec, behaviour=behaviour)
         self.phones[number] = phone
-        self._dice[number] = random.Random(phone.behaviour.seed)  # noqa: S311 - must be repeatable
         return phone
 
     def failed(self, error: BaseException | None) -> None:
@@ -152,7 +151,7 @@ class Carrier:
         return f"<sip:{phone.number}@{self.address[0]}:{self.address[1]}{parameter}>"
 
     def caller_headers(self, phone: Phone, *, withhold: bool) -> dict[str, str]:
-        """The headers that say who calls: From (without tag) and, where the carrier uses them, PAI or RPID."""
+        """The headers that say who calls: From (without tag) and, where the carrier uses it, PAI or RPID."""
         if withhold:
             return {"From": _WITHHELD, "Privacy": "id"}
         name = f'"{phone.name}" ' if phone.behaviour.leaky_headers else ""
@@ -165,7 +164,7 @@ class Carrier:
         return pilot | {"Remote-Party-ID": f"{uri};party=calling;screen=yes;privacy=off"}
 
     def with_credentials(self, request: SipRequest, challenge: SipResponse) -> SipRequest | None:
-        """The request again, with an answer to a 401 or 407 and a new branch; None where it cannot be answered.
+        """The request again, with an answer to a 401 or 407 and a new branch; None where there is no answer.
 
         The CSeq number is the caller's business.
         """
@@ -248,8 +247,12 @@ class Carrier:
         return None
 
     def _is_dropped(self, phone: Phone) -> bool:
-        share = phone.behaviour.drop_packets
-        return share > 0 and self._dice[phone.number].random() < share
+        share, key = phone.behaviour.drop_packets, (phone.number, phone.behaviour.seed)
+        if share <= 0:
+            return False
+        if key not in self._dice:
+            self._dice[key] = random.Random(key[1])  # noqa: S311 - must be repeatable
+        return self._dice[key].random() < share
 
     def _receive_request(self, request: SipRequest, raw: bytes, source: Hop) -> None:
         transaction = self.transactions.receive_request(request, source)

@@ -34,7 +34,7 @@ class Codec:
     audio_rate: int = RATE
     channels: int = 1
     fmtp: str = ""
-    #: bytes in front of each coded frame in the payload (AMR octet-aligned: the codec mode request, RFC 4867 §4.4)
+    #: bytes in front of each coded frame in the payload (AMR: the codec mode request, RFC 4867 §4.4)
     prefix: bytes = b""
 
     @property
@@ -98,7 +98,7 @@ def sine(hz: int, seconds: float, rate: int = RATE) -> Samples:
 
 @lru_cache(maxsize=256)
 def tone_payloads(name: str, hz: int) -> tuple[bytes, ...]:
-    """One second of the tone `hz` (a whole number, so that the end joins the beginning) as 50 RTP payloads."""
+    """One second of the tone `hz` (a whole number: its end joins its beginning) as 50 RTP payloads."""
     codec = CODECS[name]
     if not codec.encoder:
         coded = encode_g711(name, sine(hz, 1.0))

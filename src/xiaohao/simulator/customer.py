@@ -54,7 +54,8 @@ def flapping(every: int = 2, status: int = 503) -> Manner:
 class Delivery:
     """One POST as it arrived. `arrived_us` is microseconds since the epoch, taken before the body was read.
 
-    `verdict` is "" where the signature is right, else what is wrong with it; `status` what was answered (0: nothing).
+    `verdict` is "" where the signature is right, else what is wrong with it; `status` is what was answered
+    (0: nothing).
     """
 
     arrived_us: int
@@ -79,7 +80,7 @@ class Delivery:
         """The body as JSON. Raises ValueError where it is none."""
         document = json.loads(self.body)
         if not isinstance(document, dict):
-            raise ValueError("the body is not a JSON object")
+            raise ValueError("the body is not a JSON object")  # noqa: TRY004 - as for any other bad body
         return document
 
     @property
@@ -108,8 +109,8 @@ class Delivery:
 class CustomerEndpoint:
     """Receives notifications at `url`, checks their signatures with `secret` (whsec_…) and keeps every POST.
 
-    A wrong signature gets 401. `manner` says how the rest is treated and may be changed at any time; `answer` may
-    be set to a function that makes the response itself (for customers who route calls): delivery → (status, JSON).
+    A wrong signature gets 401. `manner` says how the rest is treated and may be changed at any time; `answer`
+    may be set to a function that makes the response (customers who route calls): delivery → (status, JSON).
     """
 
     def __init__(self, host: str, port: int = 0, *, secret: str, manner: Manner | None = None) -> None:
@@ -205,13 +206,18 @@ class CustomerEndpoint:
     def find(self, kind: str, call_id: str | None = None, *, accepted_only: bool = True) -> Delivery | None:
         """The first POST of this kind (and call) that came, or None."""
         for delivery in self.events:
-            if delivery.kind == kind and call_id in (None, delivery.call_id):
-                if delivery.accepted or not accepted_only:
-                    return delivery
+            fits = delivery.kind == kind and call_id in (None, delivery.call_id)
+            if fits and (delivery.accepted or not accepted_only):
+                return delivery
         return None
 
     async def wait_for(
-        self, kind: str, call_id: str | None = None, timeout: float = 5.0, *, accepted_only: bool = True
+        self,
+        kind: str,
+        call_id: str | None = None,
+        timeout: float = 5.0,  # noqa: ASYNC109 - the waiting is all it does
+        *,
+        accepted_only: bool = True,
     ) -> Delivery:
         """Wait for the first POST of this kind (and call) that the endpoint accepts. Raises TimeoutError."""
 

@@ -68,7 +68,7 @@ def next_hop(request: SipRequest) -> Hop:
 
 
 class SessionTimer:
-    """Refreshes a session at half its interval, or ends it when the other side fails to (RFC 4028 §7.2, §10)."""
+    """Refreshes a session at half its interval, or ends it when the other side does not (RFC 4028 §10)."""
 
     def __init__(self, refresh: Callable[[], None], expire: Callable[[], None]) -> None:
         self.interval_s = 0
@@ -95,7 +95,7 @@ class SessionTimer:
 
 
 def read_session_expires(message: SipRequest | SipResponse) -> tuple[int, str]:
-    """Interval in seconds and refresher ("uac", "uas" or "") of a Session-Expires header; (0, "") without one."""
+    """Seconds and refresher ("uac", "uas" or "") of a Session-Expires header; (0, "") without one."""
     value = first(message, "session-expires", "x")
     seconds, _, parameters = value.partition(";")
     refresher = ""

@@ -1,4 +1,4 @@
-"""What a phone hears: received RTP put on a time line, its statistics, key presses and which tone is in it."""
+"""What a phone hears: received RTP on a time line, its statistics, key presses and the tone in it."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -78,8 +78,8 @@ class _Stream:
 class Ear:
     """Listens to one call. Times are the event loop's clock, in seconds.
 
-    `keep_s` bounds how much audio is kept, the latest; `raw_packets` how many RTP packets are kept as received.
-    RTCP is kept whole.
+    `keep_s` bounds how much audio is kept, `raw_packets` how many RTP packets as received, the latest
+    of each. RTCP is kept whole.
     """
 
     def __init__(self, keep_s: float = 120.0, raw_packets: int = 250) -> None:
@@ -95,7 +95,7 @@ class Ear:
         self.latest_ssrc = 0
 
     def take_rtp(self, data: bytes, arrived: float, source: tuple[str, int]) -> None:
-        """Take one datagram from the RTP port; RTCP that shares the port (RFC 5761) is told apart by its type."""
+        """Take one datagram of the RTP port; RTCP that shares it (RFC 5761) is told apart by its type."""
         if len(data) < _RTP_BYTES or data[0] >> 6 != 2:
             return
         self.stats.sources.add(source)
@@ -136,14 +136,14 @@ class Ear:
         return self.stats
 
     def report(self) -> tuple[int, int, int, int]:
-        """SSRC, packets lost, highest sequence number and jitter (8 kHz units): an RTCP report block's contents."""
+        """SSRC, packets lost, highest sequence number and jitter (8 kHz units) for an RTCP report block."""
         stream = self._streams.get(self.latest_ssrc)
         if stream is None:
             return 0, 0, 0, 0
         return self.latest_ssrc, max(0, stream.lost), stream.highest & 0xFFFFFFFF, int(stream.jitter_s * RATE)
 
     def _runs(self) -> list[tuple[float, list[_Packet]]]:
-        """Packets that follow one another on one time line, each with the time at which the first one starts."""
+        """Packets that follow one another on one time line, each run with the time at which it starts."""
         runs: list[tuple[float, list[_Packet]]] = []
         for packet in self._packets:
             if runs:
@@ -165,7 +165,7 @@ class Ear:
         return self._packets[0].arrived if self._packets else None
 
     def audio(self, start: float | None = None, end: float | None = None) -> Samples:
-        """The audio between two times (from the first to the last packet by default), 8 kHz, zero where none came."""
+        """The audio between two times (first to last packet by default), 8 kHz, zero where none came."""
         if not self._packets:
             return np.zeros(
                 0 if start is None or end is None else round((end - start) * RATE), dtype=np.int16

@@ -1,4 +1,4 @@
-"""A call that a phone receives: the callee's side of INVITE, played by the phone's `Behaviour` (RFC 3261 §13.3)."""
+"""A call that a phone receives: the callee's side of INVITE, as its `Behaviour` wants (RFC 3261 §13.3)."""
 
 import asyncio
 import random
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class IncomingCall(SipSession):
     """The callee's view of a call. `Phone.next_call()` gives it.
 
-    It plays the behaviour that the phone had when the INVITE came. `ring()`, `answer()` and `reject()` are for
-    phones with `never_answer`.
+    It plays the behaviour that the phone had when the INVITE came. `ring()`, `answer()` and `reject()` are
+    for phones with `never_answer`.
     """
 
     def __init__(self, phone: "Phone", carrier: "Carrier", transaction: ServerTransaction) -> None:
@@ -42,7 +42,7 @@ class IncomingCall(SipSession):
         self._answer_awaited = False
         self._ready_to_answer = asyncio.Event()
         self._ready_to_answer.set()
-        self._rseq = random.randrange(1, 2**16)
+        self._rseq = random.randrange(1, 2**16)  # noqa: S311 - RFC 3262 §3 wants it random, not secret
         self._unacknowledged: tuple[int, Repeater, asyncio.TimerHandle] | None = None
         required = "100rel" in option_tags(invite, "require")
         supported = required or "100rel" in option_tags(invite, "supported")
@@ -129,7 +129,7 @@ class IncomingCall(SipSession):
     # --- what the user does ---
 
     def ring(self, *, early_media: bool | None = None) -> None:
-        """Send 180, or 183 with SDP and a tone; reliably where the behaviour says so and the caller bears it."""
+        """Send 180, or 183 with SDP and a tone; reliably where behaviour and caller agree to that."""
         if self.state is not CallState.CALLING or self._unacknowledged is not None:
             return
         early = self.behaviour.early_media if early_media is None else early_media
@@ -175,7 +175,7 @@ class IncomingCall(SipSession):
         self._ready_to_answer.set()
 
     async def answer(self) -> None:
-        """Pick up: 200 with SDP, once an outstanding reliable response is acknowledged. Nothing after the end."""
+        """Pick up: 200 with SDP, once a reliable response has its PRACK. Does nothing after the end."""
         await self._ready_to_answer.wait()
         if self._transaction.final is not None or self.state is CallState.ENDED:
             return
@@ -222,7 +222,7 @@ class IncomingCall(SipSession):
         self._move_ended(by_us=True)
 
     async def hang_up(self) -> int:
-        """End the call: BYE, or 603 before the answer; gives the final code of the BYE (603 where there is none)."""
+        """End the call: BYE, or 603 before the answer; gives the final code of the BYE, or 603."""
         if self.state is CallState.ENDED:
             return self.final_code or 0
         if self.dialog is None:

@@ -10,7 +10,8 @@ from aiosipua.message import SipRequest, SipResponse
 from xiaohao.simulator.call import CallState
 from xiaohao.simulator.dialog import dialog_of_caller, follow, next_hop
 from xiaohao.simulator.sdp import SdpError
-from xiaohao.simulator.session import ALLOW, SipSession
+from xiaohao.simulator.session import SipSession
+from xiaohao.simulator.signalling import ALLOW
 from xiaohao.simulator.transaction import ClientTransaction
 from xiaohao.simulator.wire import Hop, cseq_of, first, new_tag, option_tags, tag_in
 
@@ -273,7 +274,7 @@ class OutgoingCall(SipSession):
         await self._ended.wait()
 
     async def hang_up(self) -> int:
-        """End the call with BYE, or with CANCEL before the answer; gives the final code of the BYE or INVITE."""
+        """End the call: BYE, or CANCEL before the answer; gives the final code of the BYE or INVITE."""
         if self.state is CallState.ENDED:
             return self.final_code or 0
         if self.dialog is None:

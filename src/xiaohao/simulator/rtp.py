@@ -141,8 +141,10 @@ class RtpSession:
         self.ear.stats.targets.add(remote)
 
     def press(self, digits: str) -> float:
-        """Send key presses (RFC 4733), 100 ms each. Gives the seconds until the last is out. Raises ValueError
-        where the far end does not take them or a digit is none of 0-9 * # A-D."""
+        """Send key presses (RFC 4733), 100 ms each. Gives the seconds until the last is out.
+
+        Raises ValueError where the far end does not take them or a digit is none of 0-9 * # A-D.
+        """
         if self._event_type is None:
             raise ValueError("the far end does not take telephone events")
         for digit in digits.upper():

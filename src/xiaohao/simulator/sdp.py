@@ -24,7 +24,7 @@ class SdpError(Exception):
 
 @dataclass(frozen=True)
 class AudioStream:
-    """The audio of a session description: where it wants its packets, and which payload types in its order."""
+    """The audio of a session description: where it wants its packets, and its payload types in order."""
 
     rtp: Hop
     rtcp: Hop
@@ -73,8 +73,8 @@ def mirrored(theirs: MediaDirection, wish: MediaDirection) -> MediaDirection:
 class Negotiation:
     """Offers and answers of one call, applied to its `RtpSession`.
 
-    `wish` is the direction that the user wants: sendonly while this phone holds the other. `leak_lines` are SDP
-    lines, each ("s", "i", "u", "e", "p" or "a", value), that a leaky phone adds.
+    `wish` is the direction that the user wants: sendonly while this phone holds the other. `leak_lines` are
+    SDP lines, each ("s", "i", "u", "e", "p" or "a", value), that a leaky phone adds.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """How carriers write numbers, and telling two spellings of one number.
 
-This is the simulator's own small copy of that knowledge, on purpose: it judges what the platform makes of numbers,
-so it must not ask the platform.
+This is the simulator's own small copy of that knowledge, on purpose: it judges what the platform makes of
+numbers, so it must not ask the platform.
 """
 
 from collections.abc import Callable, Iterable
@@ -67,7 +67,7 @@ def _readings(text: str) -> Iterable[str]:
 
 
 def find_number(text: str, book: dict[str, T]) -> T | None:
-    """The entry of `book` (keys: canonical numbers with +) that `text` means in any spelling; None if there is none.
+    """The entry of `book` (keys: canonical numbers with +) that `text` means in any spelling, or None.
 
     A technical prefix in front of a full number is borne too.
     """

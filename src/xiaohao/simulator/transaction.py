@@ -170,7 +170,7 @@ class ServerTransaction:
             self._layer.send(self._last, self.hop)
 
     def respond(self, response: SipResponse) -> None:
-        """Send a response. A final one to INVITE is repeated until its ACK; after a final one nothing is sent."""
+        """Send a response. A final one to INVITE is repeated until its ACK; after it nothing is sent."""
         if self.final is not None:
             return
         self._last = bytes(response)
@@ -225,7 +225,7 @@ class Transactions:
         on_response: Callable[[SipResponse], None],
         on_timeout: Callable[[], None],
     ) -> ClientTransaction:
-        """Send a request. `on_response` gets provisional and final responses, and each repeat of a 2xx to INVITE."""
+        """Send a request. `on_response` gets every response once, a 2xx to INVITE as often as it comes."""
         transaction = ClientTransaction(self, request, hop, on_response, on_timeout)
         self._clients[transaction.key] = transaction
         return transaction

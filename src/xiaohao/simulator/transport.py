@@ -1,7 +1,6 @@
 """The one SIP socket of a carrier: UDP, or TCP with connections that are kept and reused (RFC 3261 §18)."""
 
 import asyncio
-import contextlib
 import re
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -69,7 +68,7 @@ class UdpTransport(asyncio.DatagramProtocol):
 
 
 class TcpTransport:
-    """SIP over TCP: messages are cut out of the stream by Content-Length; connections are reused both ways."""
+    """SIP over TCP: messages are cut out by Content-Length; connections are reused both ways."""
 
     name = "TCP"
     reliable = True
@@ -80,7 +79,8 @@ class TcpTransport:
         self._host = ""
         self._links: dict[Hop, asyncio.StreamWriter] = {}
         self._opening: dict[Hop, list[bytes]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._readers: set[asyncio.Task[None]] = set()
+        self._openers: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str, port: int) -> Hop:
         """Listen; gives the address bound."""
@@ -92,8 +92,8 @@ class TcpTransport:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._readers.add(task)
+            task.add_done_callback(self._readers.discard)
         address = writer.get_extra_info("peername")
         hop = (str(address[0]), int(address[1]))
         self._links[hop] = writer
@@ -129,8 +129,8 @@ class TcpTransport:
         elif self._server is not None:
             self._opening[hop] = [raw]
             task = asyncio.get_running_loop().create_task(self._open(hop))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._openers.add(task)
+            task.add_done_callback(self._openers.discard)
 
     async def _open(self, hop: Hop) -> None:
         try:
@@ -148,12 +148,12 @@ class TcpTransport:
         server, self._server = self._server, None
         if server is not None:
             server.close()
+        self._opening.clear()
+        # the readers end by themselves when their connections are gone; asyncio's own do not bear cancelling
         for writer in list(self._links.values()):
-            writer.close()
-        for task in list(self._tasks):
+            writer.transport.abort()
+        for task in list(self._openers):
             task.cancel()
-        for task in list(self._tasks):
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+        await asyncio.gather(*self._readers, *self._openers, return_exceptions=True)
         if server is not None:
             await server.wait_closed()

@@ -70,7 +70,7 @@ def new_tag() -> str:
 
 
 def user_in(header: str | None) -> str:
-    """The user part of the first SIP or tel URI in a header value or URI, without URI parameters; "" if none."""
+    """The user part of the first SIP or tel URI in a header value, without its parameters; "" if none."""
     found = _USER.search(header or "")
     if not found:
         return ""
@@ -90,7 +90,7 @@ def tag_in(header: str | None) -> str:
 
 
 def hop_of(uri: str) -> Hop:
-    """Where a SIP URI points to; port 5060 unless it names one. Names are not looked up: carriers use addresses."""
+    """Where a SIP URI points to; port 5060 unless it names one. Host names are not looked up."""
     parsed = parse_uri(uri)
     host = str(parsed.params.get("maddr") or parsed.host)
     return host.strip("[]"), parsed.port or 5060
@@ -166,7 +166,7 @@ def response_to(
 ) -> SipResponse:
     """A response with everything RFC 3261 §8.2.6 copies from the request.
 
-    `tag` is added to To where it has none. A response that makes a dialog also gets Record-Route and `contact`.
+    `tag` is added to To where it has none. One that makes a dialog also gets Record-Route and `contact`.
     """
     response = SipResponse(
         status_code=code, reason_phrase=PHRASES.get(code, "") if phrase is None else phrase
