@@ -19,6 +19,8 @@ from xiaohao.api.guard import Guard
 from xiaohao.api.idempotency import Idempotency
 from xiaohao.bindings import http as binding_routes
 from xiaohao.bindings.service import Bindings
+from xiaohao.calls import http as call_routes
+from xiaohao.calls.records import CallRecords
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.numbers import http as number_routes
 from xiaohao.numbers.service import Numbers
@@ -79,8 +81,11 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
     tenants = Tenants(database, vault)
     keys = app.state.keys = Keys(tenants)
     bindings, numbers = Bindings(database, vault), Numbers(database, vault)
+    records = CallRecords(database, vault)
     for router in (
         binding_routes.router(bindings, vault),
+        call_routes.router(records, vault),
+        call_routes.cdr_router(records, vault),
         number_routes.number_router(numbers, vault),
         number_routes.pool_router(numbers, vault),
         tenant_routes.operator_router(tenants, keys, vault),

@@ -34,6 +34,8 @@ class CdrFilter:
     person: str | None = None
     binding_id: str | None = None
     reason: Reason | None = None
+    #: for the operator: one customer's
+    customer_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class CallRecords:
     ) -> list[Cdr]:
         """At most `limit` CDRs, the newest first, of those written before the one with seq `before`."""
         where = store.cdr_filters(
-            customer_id=customer_id,
+            customer_id=customer_id or wanted.customer_id,
             since=wanted.since,
             until=wanted.until,
             number=wanted.number,
@@ -119,4 +121,4 @@ class CallRecords:
         return [self._cdr(row, customer_id) for row in rows]
 
     def _cdr(self, row: RowMapping, customer_id: str | None) -> Cdr:
-        return Cdr(row["seq"], cdr_document(row, self._vault, for_operator=customer_id is None))
+        return Cdr(row["seq"], cdr_document({**row}, self._vault, for_operator=customer_id is None))
