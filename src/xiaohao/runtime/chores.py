@@ -12,9 +12,9 @@ from typing import Final
 
 import uvloop
 
+from xiaohao import log
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.errors import Refusal
-from xiaohao.runtime import logs
 from xiaohao.runtime.errors import ChoreFailed
 from xiaohao.secrecy import SecrecyError, Vault
 from xiaohao.settings import Settings
@@ -34,13 +34,13 @@ def _plainly() -> Iterator[None]:
         yield
     except Refusal as refusal:
         raise ChoreFailed(refusal.detail) from refusal
-    except (DatabaseUnavailable, SecrecyError) as error:
+    except (DatabaseUnavailable, SecrecyError, OSError) as error:
         raise ChoreFailed(str(error)) from error
 
 
 def serve(kind: str, settings: Settings) -> None:
     """Run one kind of process (switch, web, worker) until SIGTERM or SIGINT. Raises ChoreFailed."""
-    logs.configure(settings.log_level, kind)
+    log.configure(settings.log_level)
     with _plainly():
         uvloop.run(_until_signal(kind, settings))
 

@@ -15,10 +15,10 @@ def probes(settings: Settings) -> dict[str, Probe]:
     """How each process is asked whether it works, by its name."""
     return {
         "kamailio": udp_probe(settings.edge.rpc, KAMAILIO_QUESTION),
-        "switch": http_probe(settings.switch.listen, "/healthz"),
+        "switch": http_probe(settings.switch.listen, "/readyz"),
         "rtpengine": udp_probe(settings.media.ng, RTPENGINE_QUESTION),
         "worker": http_probe(settings.worker.listen, "/healthz"),
-        "web": http_probe(settings.web.listen, "/healthz"),
+        "web": http_probe(settings.web.listen, "/readyz"),
     }
 
 
