@@ -3,7 +3,9 @@
 import logging
 import re
 import sys
+import traceback
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -23,7 +25,15 @@ def _hidden(value: Any) -> Any:
         return _NUMBER.sub(lambda found: f"{found[0][:3]}****{found[0][-2:]}", value)
     if isinstance(value, (list, tuple)):
         return [_hidden(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _hidden(item) for key, item in value.items()}
     return value
+
+
+def where(error: BaseException) -> str:
+    """Where an error was raised, as `file.py:12`: for errors whose own words may quote what is secret."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 def configure(level: str) -> None:
@@ -32,6 +42,7 @@ def configure(level: str) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
             hide_numbers,
             structlog.processors.JSONRenderer(),
         ],

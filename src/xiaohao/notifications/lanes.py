@@ -46,6 +46,10 @@ class _Call:
         return sum(one < sequence for one in known)
 
     @property
+    def known(self) -> int:
+        return len(self.waiting) + len(self.delivered) + (self.flying is not None) + self.failed
+
+    @property
     def is_idle(self) -> bool:
         return not self.waiting and self.flying is None and not self.delivered and not self.failed
 
@@ -67,6 +71,11 @@ class Lane:
     def room(self) -> int:
         """How many events more may be taken in."""
         return max(WINDOW - self._waiting - self.flying, 0)
+
+    @property
+    def known(self) -> int:
+        """How many events memory knows of that are still due in the database."""
+        return sum(call.known for call in self._calls.values())
 
     @property
     def is_empty(self) -> bool:

@@ -1,6 +1,6 @@
 """All SQL of the table `events`: stored with the fact they tell, found and marked for delivery."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -107,8 +107,8 @@ async def insert(connection: AsyncConnection, rows: Sequence[Row]) -> None:
 class Outbox:
     """The worker's side: finding what is due, telling what became of it, and who may deliver.
 
-    Blocking, over one plain connection, so that it runs in a thread of its own, one call at a time. Every method
-    raises DatabaseUnavailable.
+    Blocking, over one plain connection, so that it runs in a thread of its own, one call at a time. Every
+    method raises DatabaseUnavailable.
     """
 
     def __init__(self, url: URL, owner: str) -> None:
@@ -135,11 +135,14 @@ class Outbox:
             self._statements.customers.run(cursor, now=now)
             return [customer_id for (customer_id,) in cursor.fetchall()]
 
-    def due(self, customer_id: str, now: int, limit: int) -> list[Event]:
-        """Events of one customer that are due, the longest due first."""
+    def due(self, limits: Mapping[str, int], now: int) -> dict[str, list[Event]]:
+        """Events due of these customers, at most so many of each, the longest due first."""
+        found = {}
         with self._direct.read() as cursor:
-            self._statements.due.run(cursor, customer_id=customer_id, now=now, limit=limit)
-            return [Event(*row) for row in cursor.fetchall()]
+            for customer_id, limit in limits.items():
+                self._statements.due.run(cursor, customer_id=customer_id, now=now, limit=limit)
+                found[customer_id] = [Event(*row) for row in cursor.fetchall()]
+        return found
 
     def settle(self, outcomes: Sequence[Outcome], held: Sequence[Event]) -> None:
         """Write down what became of tries, and put off events that wait for an earlier one of their call."""
