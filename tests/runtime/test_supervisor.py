@@ -139,6 +139,13 @@ def test_stops_in_order_and_leaves_nobody(house: House) -> None:
     assert not list((house.folder / "run" / "pids").iterdir())
 
 
+def test_can_be_stopped_before_it_is_ready(house: House) -> None:
+    house.start("bad=crash", "engine=family")
+    eventually(lambda: len(house.members("worker")) == 3, "three workers")
+    assert "Traceback" not in house.stop()
+    assert house.nobody_left()
+
+
 def test_a_child_deaf_to_sigterm_is_killed(house: House) -> None:
     house.start("stubborn=deaf", stop_patience_s=0.3)
     house.until_ready()

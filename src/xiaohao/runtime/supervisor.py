@@ -221,17 +221,18 @@ class Supervisor:
 
     async def _until_ready(self, when_ready: Callable[[], None]) -> None:
         waits = {asyncio.create_task(keeper.until_ready()): keeper for keeper in self._keepers}
-        stop: asyncio.Future[Any] = asyncio.create_task(self._stop.wait())
-        everyone: asyncio.Future[Any] = asyncio.gather(*waits)
-        done, _ = await asyncio.wait(
-            {everyone, stop}, timeout=self.policy.ready_patience_s, return_when=asyncio.FIRST_COMPLETED
-        )
+        stop: asyncio.Task[Any] = asyncio.create_task(self._stop.wait())
+        everyone: asyncio.Task[Any] = asyncio.create_task(asyncio.wait(waits))
+        patience_s = self.policy.ready_patience_s
+        await asyncio.wait({everyone, stop}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         late = [keeper for task, keeper in waits.items() if not task.done()]
-        everyone.cancel()
-        stop.cancel()
-        if everyone in done:
+        tasks = [stop, everyone, *waits]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if not late:
             when_ready()
-        elif stop not in done:
+        elif not self._stop.is_set():
             raise SupervisorError(self._why_late(late))
 
     def _why_late(self, late: list[Keeper]) -> str:
