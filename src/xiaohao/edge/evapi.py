@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 import structlog
 
@@ -68,8 +69,8 @@ class EdgeConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection stands."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 – told by create_connection
-        self._transport, self._reader = transport, NetstringReader()
+        # uvloop's transports are no subclass of asyncio.Transport
+        self._transport, self._reader = cast("asyncio.Transport", transport), NetstringReader()
         self._lost.clear()
         self._on_up()
 

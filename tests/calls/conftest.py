@@ -1,0 +1,133 @@
+"""One platform for all tests of this folder: the real engines, two simulated carriers, one customer."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from xiaohao.simulator.behaviour import Behaviour
+from xiaohao.simulator.carrier import Carrier
+from xiaohao.simulator.customer import CustomerEndpoint
+from xiaohao.simulator.phone import Phone
+from xiaohao.simulator.stage import Stage, StageCustomer
+
+#: with the call ended, how long its CDR may take to be readable
+CDR_PATIENCE_S = 5.0
+_people = itertools.count(1)
+_SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS1zaW11bGF0ZWQtY3VzdG9tZXI="
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of this folder share the session's event loop, because they share the platform."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            item.add_marker(pytest.mark.calls)
+
+
+@dataclass
+class Pair:
+    """A driver and a passenger who are bound to each other."""
+
+    theatre: "Theatre"
+    driver: Phone
+    passenger: Phone
+    binding: dict[str, Any]
+
+    @property
+    def x(self) -> str:
+        return str(self.binding["x"])
+
+    @property
+    def y(self) -> str:
+        return str(self.binding["y"])
+
+    async def cdrs(self, count: int = 1) -> list[dict[str, Any]]:
+        """The CDRs of this pair, oldest first, when there are so many; and not one more a moment later."""
+        path = f"/v1/cdrs?binding_id={self.binding['id']}"
+        found = await self.theatre.until_cdrs(path, count)
+        return found
+
+    async def cdr(self) -> dict[str, Any]:
+        """The one CDR of this pair."""
+        return (await self.cdrs(1))[0]
+
+    async def live(self) -> dict[str, Any]:
+        """The one live call of this pair."""
+        for _ in range(50):
+            listed = await self.theatre.customer.request("GET", "/v1/calls")
+            calls = [call for call in listed["items"] if call["binding_id"] == self.binding["id"]]
+            if calls:
+                return dict(calls[0])
+            await asyncio.sleep(0.1)
+        raise AssertionError("the call is not among the live ones")
+
+
+class Theatre:
+    """The platform with everybody around it."""
+
+    def __init__(self, stage: Stage, mobile: Carrier, city: Carrier, endpoint: CustomerEndpoint) -> None:
+        self.stage, self.mobile, self.city, self.endpoint = stage, mobile, city, endpoint
+        self.customer: StageCustomer
+        self.x_pool = self.y_pool = ""
+        self.mobile_trunk = self.city_trunk = ""
+
+    async def furnish(self) -> None:
+        """Trunks, a customer, pools and numbers. Calls showing an X leave over `mobile`, showing a Y over `city`."""
+        stage = self.stage
+        self.mobile_trunk = await stage.add_trunk("mobile", self.mobile.address)
+        self.city_trunk = await stage.add_trunk("city", self.city.address)
+        self.customer = await stage.add_customer("ride", self.endpoint.url)
+        await self.customer.request("POST", "/v1/webhook/secret", {"secret": _SECRET})
+        self.x_pool = await stage.add_pool("drivers", self.customer)
+        self.y_pool = await stage.add_pool("passengers", self.customer)
+        await stage.add_numbers([f"+861700000{n:04}" for n in range(300)], self.mobile_trunk, self.x_pool)
+        await stage.add_numbers([f"+86106200{n:04}" for n in range(20)], self.city_trunk, self.y_pool)
+        await asyncio.sleep(1.5)  # the switch looks for new trunks once a second
+
+    async def pair(
+        self, passenger: Behaviour | None = None, driver: Behaviour | None = None, **terms: Any
+    ) -> Pair:
+        """Two new people with phones, and their binding.
+
+        The driver's phone is with `mobile` when calling, the passenger's with `city`; both carriers can reach
+        both numbers, as real ones do, and `passenger` answers where calls showing X arrive.
+        """
+        serial = next(_people)
+        a, b = f"+86138{serial:08}", f"+86139{serial:08}"
+        a_hz, b_hz = 400 + serial % 10 * 20, 900 + serial % 10 * 20
+        calling_driver = self.mobile.add_phone(a, a_hz)
+        called_passenger = self.mobile.add_phone(b, b_hz, behaviour=passenger)
+        self.city.add_phone(b, b_hz)
+        self.city.add_phone(a, a_hz, behaviour=driver)
+        binding = await self.customer.reserve(a, b, self.x_pool, self.y_pool, **terms)
+        return Pair(self, calling_driver, called_passenger, binding)
+
+    async def until_cdrs(self, path: str, count: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for _ in range(int(CDR_PATIENCE_S / 0.1)):
+            found = (await self.customer.request("GET", path))["items"]
+            if len(found) >= count:
+                break
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
+        found = (await self.customer.request("GET", path))["items"]
+        assert len(found) == count, f"{len(found)} CDRs instead of {count}"
+        return sorted(found, key=lambda cdr: cdr["received_at"])
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def theatre(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Theatre]:
+    stage = Stage(tmp_path_factory.mktemp("platform"), media={"dead_after_s": 4})
+    async with stage, CustomerEndpoint("127.0.0.4", secret=_SECRET) as endpoint:
+        async with Carrier("127.0.0.2", edge=stage.sip) as mobile, Carrier("127.0.0.3", edge=stage.sip) as city:
+            theatre = Theatre(stage, mobile, city, endpoint)
+            await theatre.furnish()
+            yield theatre
+            assert not mobile.errors
+            assert not city.errors
