@@ -1,0 +1,153 @@
+"""The worker's process: everything that may be late, wired by hand in one place.
+
+Deliveries have a thread of their own for their SQL and every chore has a task of its own, so that none waits
+for another. Each lives through a database that is away and through errors of a single piece of work.
+"""
+
+import asyncio
+import contextlib
+import random
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    ProcessCollector,
+    generate_latest,
+)
+
+from xiaohao import log
+from xiaohao.bindings.service import Bindings
+from xiaohao.clock import SECOND, now_us
+from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.log import where
+from xiaohao.notifications.delivery import Deliverer
+from xiaohao.notifications.metrics import DeliveryMetrics
+from xiaohao.notifications.wake import listen
+from xiaohao.secrecy import Vault
+from xiaohao.settings import Settings, host_port
+
+_log = structlog.get_logger(__name__)
+
+#: a binding ends on time by itself; the sweep only says so in the tables
+_SWEEP_S: Final = 5.0
+_BACKLOG_S: Final = 10.0
+_LONGEST_PAUSE_S: Final = 30.0
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        vault = Vault(settings.master_key())
+        self._database = Database(settings.database.url)
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._failures = Counter(
+            "xiaohao_worker_chore_failures", "Chores that failed", ("chore",), registry=self._registry
+        )
+        self._metrics = DeliveryMetrics(self._registry)
+        # The listening address makes the name unique on a machine, and the same after a restart.
+        owner = f"{socket.gethostname()} {settings.worker.listen}"
+        self._deliverer = Deliverer(self._database, vault, settings.worker, owner, self._metrics)
+        self._bindings = Bindings(self._database, vault)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then finish the deliveries under way.
+
+        Raises OSError where an address is taken.
+        """
+        runner = web.AppRunner(self._application(), access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, *host_port(self._settings.worker.listen)).start()
+        waking = await listen(self._settings.worker.wake, self._deliverer.wake)
+        deliveries = asyncio.create_task(self._deliverer.run())
+        chores = [asyncio.create_task(chore) for chore in self._chores()]
+        _log.info("worker_ready")
+        await _first(stop, deliveries)
+        waking.close()
+        for chore in chores:
+            chore.cancel()
+        self._deliverer.stop()
+        await asyncio.gather(*chores, return_exceptions=True)
+        try:
+            await deliveries
+        finally:
+            await runner.cleanup()
+            await self._database.close()
+
+    def _chores(self) -> list[Coroutine[Any, Any, None]]:
+        return [
+            self._again_and_again(_SWEEP_S, self._sweep),
+            self._again_and_again(_BACKLOG_S, self._measure),
+        ]
+
+    async def _sweep(self) -> None:
+        await self._bindings.sweep()
+
+    async def _measure(self) -> None:
+        backlog = await self._deliverer.backlog()
+        self._metrics.due.set(backlog.due)
+        oldest = now_us() if backlog.oldest_due_at is None else backlog.oldest_due_at
+        self._metrics.oldest.set(max(now_us() - oldest, 0) / SECOND)
+
+    async def _again_and_again(self, every_s: float, chore: Callable[[], Awaitable[None]]) -> None:
+        """Do a chore every so many seconds, for ever; after a failure ever later, up to half a minute."""
+        name = chore.__name__.strip("_")
+        pause = every_s
+        while True:
+            try:
+                await chore()
+            except DatabaseUnavailable as error:
+                _log.warning("chore_put_off", chore=name, error=str(error))
+                pause = min(pause * 2, max(_LONGEST_PAUSE_S, every_s))
+            except Exception as error:  # noqa: BLE001 - one chore's fault must not end the others
+                self._failures.labels(name).inc()
+                _log.error("chore_failed", chore=name, error=type(error).__name__, where=where(error))
+                pause = min(pause * 2, max(_LONGEST_PAUSE_S, every_s))
+            else:
+                pause = every_s
+            await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311 - workers should not march in step
+
+    def _application(self) -> web.Application:
+        async def healthz(_request: web.Request) -> web.Response:
+            return web.json_response({"status": "ok"})
+
+        async def metrics(_request: web.Request) -> web.Response:
+            return web.Response(
+                body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+            )
+
+        app = web.Application()
+        app.router.add_get("/healthz", healthz)
+        app.router.add_get("/metrics", metrics)
+        return app
+
+
+async def _first(stop: asyncio.Event, deliveries: asyncio.Task[None]) -> None:
+    """Wait for `stop`, or for the end of the deliveries, which nothing but a fault of ours can bring."""
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait((stopped, deliveries), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await stopped
+
+
+async def run(settings: Settings) -> None:
+    """Run the worker until SIGTERM or SIGINT; deliveries under way are finished first.
+
+    Raises OSError where a listening address is taken, SettingsError.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    log.configure(settings.log_level)
+    await Worker(settings).run(stop)
