@@ -1,0 +1,28 @@
+"""What other rooms can tell customers. The journal of calls stores its events itself, with `store.event_row`."""
+
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from xiaohao.calls.service import ended_call
+from xiaohao.clock import now_us
+from xiaohao.notifications import store
+from xiaohao.notifications.model import Kind
+from xiaohao.secrecy import Vault
+
+
+async def announce_recording(
+    connection: AsyncConnection, vault: Vault, call_id: str, recording: dict[str, Any], ready_at: int
+) -> bool:
+    """Store `recording.ready` in the transaction of `connection`, once for each call.
+
+    `recording` becomes `data.recording` of the event, `ready_at` its moment (microseconds). Gives False where
+    nobody is to be told: the call has no CDR, or belongs to no customer.
+    """
+    call = await ended_call(connection, vault, call_id)
+    if call is None or call.customer_id is None:
+        return False
+    extra = {"recording": recording}
+    row = store.event_row(vault, Kind.RECORDING_READY, call, ready_at, now_us(), extra=extra)
+    await store.insert(connection, [row])
+    return True
