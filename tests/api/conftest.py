@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -80,3 +82,41 @@ async def other(app: FastAPI, tenants: Tenants, other_id: str) -> AsyncIterator[
     _, key = await tenants.create_key(other_id, "test")
     async with _clients(app, key) as (client,):
         yield client
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What the operator set up: a pool of mobiles for A, one of landlines for B, both of one customer."""
+
+    trunk_id: str
+    x_pool: str
+    y_pool: str
+    xs: list[str]
+    ys: list[str]
+
+
+@pytest.fixture
+async def inventory(operator: httpx.AsyncClient, customer_id: str) -> Inventory:
+    spec = {
+        "carrier": "Test Telecom",
+        "targets": [{"host": "127.0.0.1", "port": 5070}],
+        "sources": ["127.0.0.1"],
+    }
+    trunk = (await created(operator, "/v1/trunks", {"name": "east", "spec": spec}))["id"]
+    pools = []
+    for name in ("drivers", "passengers"):
+        pool = {"name": name, "recycle_s": 3600, "customer_id": customer_id}
+        pools.append((await created(operator, "/v1/pools", pool))["id"])
+    xs = [f"+8617000000{n:03d}" for n in range(3)]
+    ys = [f"+86106200{n:04d}" for n in range(100, 103)]
+    for pool_id, numbers in zip(pools, (xs, ys), strict=True):
+        wanted = [{"number": number, "pool_id": pool_id, "trunk_id": trunk} for number in numbers]
+        await created(operator, "/v1/numbers", {"numbers": wanted})
+    return Inventory(trunk, pools[0], pools[1], xs, ys)
+
+
+async def created(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    response = await client.post(path, json=body)
+    assert response.status_code == 201, response.text
+    document: dict[str, Any] = response.json()
+    return document
