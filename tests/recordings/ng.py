@@ -69,7 +69,7 @@ class Rtpengine:
                 *(f"--recording-dir={captures}", f"--pidfile={log}.pid"),
             ],
             stderr=self._log,
-            cwd=log.parent,  # version 10.5 may crash when it is stopped; its core file goes with the test's folder
+            cwd=log.parent,  # version 10.5 may crash when it is stopped, and leave a core file
         )
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.connect((self.address, 2223))
