@@ -1,7 +1,6 @@
 """Fixtures of every folder: a fresh migrated database, on SQLite and on PostgreSQL, and a vault."""
 
 import asyncio
-import itertools
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.postgresql import Cluster
+from tests.world import World
 from xiaohao.database.engine import Database
 from xiaohao.secrecy import Vault
-
-_serial = itertools.count(1)
 
 
 @pytest.fixture
@@ -47,10 +45,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield f"sqlite:///{copy}"
         return
     cluster: Cluster = request.getfixturevalue("postgresql")
-    name = f"test_{next(_serial)}"
-    cluster.create(name, template="template_xiaohao")
-    yield cluster.url(name)
-    cluster.drop(name)
+    with cluster.lent("template_xiaohao") as name:
+        yield cluster.url(name)
 
 
 @pytest.fixture
@@ -71,3 +67,9 @@ def migrate(url: str) -> None:
 
     with ThreadPoolExecutor(1) as executor:
         executor.submit(asyncio.run, run()).result()
+
+
+@pytest.fixture
+def world(database: Database, vault: Vault) -> World:
+    """The services on the test's database."""
+    return World(database, vault)

@@ -1,5 +1,6 @@
 """A PostgreSQL cluster of the test run's own: private folder, unix socket only, gone when the run ends."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -22,6 +23,15 @@ _SETTINGS = {
     "max_connections": "200",
 }
 
+_END_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+_RESTART_SEQUENCES = """
+SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, 1, false) FROM pg_sequences
+"""
+
 
 class Cluster:
     """A running server whose superuser is `postgres`, without password, for whoever reaches its folder."""
@@ -30,6 +40,8 @@ class Cluster:
         self.binaries = binaries
         self.folder = folder
         self.data = folder / "data"
+        self._empty: list[str] = []
+        self._serial = itertools.count(1)
 
     @classmethod
     @contextmanager
@@ -97,6 +109,27 @@ class Cluster:
 
     def drop(self, database: str) -> None:
         self._run("DROP DATABASE {} WITH (FORCE)", database)
+
+    @contextmanager
+    def lent(self, template: str) -> Iterator[str]:
+        """The name of a database like `template`, empty; emptied and kept for the next one afterwards.
+
+        A new database takes the server a third of a second, an empty one a hundredth.
+        """
+        if self._empty:
+            name = self._empty.pop()
+        else:
+            name = f"lent_{next(self._serial)}"
+            self.create(name, template)
+        yield name
+        with psycopg.connect(self.url(name), autocommit=True) as connection:
+            connection.execute(_END_OTHERS)
+            tables = [row[0] for row in connection.execute(_TABLES) if row[0] != "alembic_version"]
+            connection.execute(
+                sql.SQL(";").join(sql.SQL("DELETE FROM {}").format(sql.Identifier(t)) for t in tables)
+            )
+            connection.execute(_RESTART_SEQUENCES)
+        self._empty.append(name)
 
     def _run(self, statement: str, *names: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:

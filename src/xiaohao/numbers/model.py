@@ -210,7 +210,22 @@ def _international(digits: str) -> str | None:
 
 def _chinese(national: str) -> str | None:
     digits = national.removeprefix(_TRUNK_PREFIX)
-    return f"+{_CHINA_CODE}{digits}" if _CHINESE.fullmatch(digits) else None
+    match = _CHINESE.fullmatch(digits)
+    if match is None or (match["area"] and not _area_exists(match["area"])):
+        return None
+    return f"+{_CHINA_CODE}{digits}"
+
+
+@lru_cache(maxsize=1000)
+def _area_exists(code: str) -> bool:
+    # The library is asked about two typical subscribers and not about the number itself, because it lags
+    # behind when a city goes from seven digits to eight.
+    return any(
+        phonenumbers.is_valid_number(
+            phonenumbers.PhoneNumber(country_code=int(_CHINA_CODE), national_number=int(code + "8" * digits))
+        )
+        for digits in (7, 8)
+    )
 
 
 def _parsed(text: str, region: str | None) -> str | None:
