@@ -27,7 +27,7 @@ async def test_reliable_provisional_response(line: Line):
     call, far = await line.talk(Behaviour(reliable_provisional=True, early_media=True, answer_after_s=0.6))
     prack = requests(call, "out", "PRACK")
     assert len(prack) == 1
-    assert b"\r\nRAck: " in prack[0].replace(b"Rack", b"RAck")
+    assert b"\r\nRAck: " in prack[0]
     assert call.provisional_codes == [183]
     assert call.early_media_heard(450)
     assert await far.wait_heard(A_HZ)

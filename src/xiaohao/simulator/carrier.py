@@ -26,6 +26,7 @@ from xiaohao.simulator.wire import (
     now_us,
     response_to,
     tag_in,
+    to_wire,
     user_in,
 )
 
@@ -194,7 +195,7 @@ class Carrier:
 
     def send_request(self, request: SipRequest, hop: Hop) -> None:
         """Send a request that has no transaction of its own: the ACK of a 2xx."""
-        self._send(bytes(request), hop)
+        self._send(to_wire(request), hop)
 
     async def ping(self, target: Hop | None = None) -> int:
         """Send OPTIONS to the edge; gives the final code, 408 where none came."""

@@ -13,7 +13,7 @@ from xiaohao.simulator.dialog import dialog_of_callee, read_session_expires
 from xiaohao.simulator.sdp import SdpError
 from xiaohao.simulator.session import SipSession
 from xiaohao.simulator.transaction import Repeater, ServerTransaction
-from xiaohao.simulator.wire import cseq_of, first, new_tag, option_tags, response_to, tag_in, user_in
+from xiaohao.simulator.wire import cseq_of, first, new_tag, option_tags, response_to, tag_in, to_wire, user_in
 
 if TYPE_CHECKING:
     from xiaohao.simulator.carrier import Carrier
@@ -162,7 +162,7 @@ class IncomingCall(SipSession):
             headers={"Require": "100rel", "RSeq": str(self._rseq)},
         )
         timers = self.carrier.transactions.timers
-        raw, hop = bytes(response), self._transaction.hop
+        raw, hop = to_wire(response), self._transaction.hop
         repeater = Repeater(lambda: self.carrier.transactions.send(raw, hop), timers.t1_s, timers.give_up_s)
         give_up = asyncio.get_running_loop().call_later(timers.give_up_s, self._end_with, 504, "no PRACK")
         self._unacknowledged = self._rseq, repeater, give_up

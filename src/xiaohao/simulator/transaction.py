@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from aiosipua.message import SipRequest, SipResponse
 
-from xiaohao.simulator.wire import Hop, cseq_of, first, reply_hop, sent_by, stamp_source, top_branch
+from xiaohao.simulator.wire import Hop, cseq_of, first, reply_hop, sent_by, stamp_source, to_wire, top_branch
 
 Key = tuple[str, ...]
 Send = Callable[[bytes, Hop], None]
@@ -72,7 +72,7 @@ class ClientTransaction:
         self.provisional = False
         self.final: int | None = None
         self._layer, self._on_response, self._on_timeout = layer, on_response, on_timeout
-        self._raw = bytes(request)
+        self._raw = to_wire(request)
         self._ack: bytes | None = None
         timers = layer.timers
         invite = request.method == "INVITE"
@@ -134,7 +134,7 @@ class ClientTransaction:
             ack.headers.set_single("Call-ID", first(request, "call-id"))
             ack.headers.set_single("CSeq", f"{cseq_of(request)[0]} ACK")
             ack.headers.set_single("Max-Forwards", "70")
-            self._ack = bytes(ack)
+            self._ack = to_wire(ack)
         self._layer.send(self._ack, self.hop)
 
     def stop(self) -> None:
@@ -173,7 +173,7 @@ class ServerTransaction:
         """Send a response. A final one to INVITE is repeated until its ACK; after it nothing is sent."""
         if self.final is not None:
             return
-        self._last = bytes(response)
+        self._last = to_wire(response)
         self._layer.send(self._last, self.hop)
         if response.status_code < 200:
             return

@@ -161,6 +161,22 @@ def reply_hop(request: SipRequest, source: Hop, *, reliable: bool) -> Hop:
     return via.received or via.host.strip("[]"), via.port or 5060
 
 
+def to_wire(message: SipRequest | SipResponse) -> bytes:
+    """The message as bytes, with header names in the case in which they were set.
+
+    aiosipua writes RAck as "Rack": right by RFC 3261 §7.3.1, but not all that we must get on with know that.
+    """
+    if isinstance(message, SipRequest):
+        lines = [f"{message.method} {message.uri} SIP/2.0"]
+    else:
+        lines = [f"SIP/2.0 {message.status_code} {message.reason_phrase}"]
+    for name, values in message.headers.items():
+        if name.lower() != "content-length":
+            lines += [f"{name}: {value}" for value in values]
+    lines += [f"Content-Length: {len(message.body)}", "", ""]
+    return "\r\n".join(lines).encode() + message.body
+
+
 def response_to(
     request: SipRequest, code: int, phrase: str | None = None, *, tag: str = "", contact: str | None = None
 ) -> SipResponse:
