@@ -153,10 +153,10 @@ class Switch:
                 self.switchboard.end_call(call_id, Reason.PLATFORM_HUNG_UP)
 
     async def _follow_trunks(self) -> None:
-        if await self._trunks.load() and self._edge.connected:
+        await self._trunks.load()
+        if self._ready and not self._trunks.is_pushed:
             await self._trunks.push()
-            if self._ready:
-                self._edge.send(wire.ready(self._trunks.callers_with_password))
+            self._edge.send(wire.ready(self._trunks.callers_with_password))
 
     async def _look_for_lost_calls(self) -> None:
         if self._ready:

@@ -49,27 +49,33 @@ class TrunkTable:
     def __init__(self, trunks: Trunks, carriers: Carriers, rpc: Rpc, folder: Path) -> None:
         self._trunks, self._carriers, self._rpc, self._folder = trunks, carriers, rpc, folder
         self._version: int | None = None
+        self._pushed_version: int | None = None
 
     @property
     def callers_with_password(self) -> int:
         """How many trunks let callers in by digest."""
         return sum(1 for trunk in self._carriers.all if trunk.spec.digest_in)
 
-    async def load(self) -> bool:
-        """Read the trunks if they have changed; tells whether they had. Raises DatabaseUnavailable."""
+    @property
+    def is_pushed(self) -> bool:
+        """Whether the edge uses what was read last."""
+        return self._pushed_version == self._version
+
+    async def load(self) -> None:
+        """Read the trunks if they have changed. Raises DatabaseUnavailable."""
         version = await self._trunks.version()
         if version == self._version:
-            return False
+            return
         active = await self._trunks.active()
         self._carriers.replace(active)
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "sources.txt").write_text(sources_file(active))
         (self._folder / "targets.txt").write_text(targets_file(active))
         self._version = version
-        return True
 
     async def push(self) -> None:
         """Make the edge use what `load` read. Raises RpcError."""
+        version, self._pushed_version = self._version, None
         await self._rpc.call("permissions.addressReload")
         await self._rpc.call("dispatcher.reload")
         for table in ("digest", "digestout"):
@@ -77,9 +83,12 @@ class TrunkTable:
         for table, key, value in digests(self._carriers.all):
             await self._rpc.call("htable.sets", table, key, value)
         await self.read_health()
+        self._pushed_version = version
 
     async def read_health(self) -> None:
         """Which targets answer OPTIONS now, as the edge sees it. Raises RpcError."""
+        if not targets_file(self._carriers.all):
+            return  # Kamailio takes an empty list for an error
         for uri, flags in _destinations(await self._rpc.call("dispatcher.list")):
             self.set_health(uri, up="I" not in flags)
 
