@@ -194,7 +194,7 @@ class JournalWriter:
         self._spacing_s = spacing_s
         self._after_commit = after_commit
         self._queue: SimpleQueue[Change | _Mark] = SimpleQueue()
-        self._in_hand = 0
+        self._put = 0
         self._closing = threading.Event()
         #: changes written, and changes that could not be written because of what they hold
         self.written = 0
@@ -205,11 +205,12 @@ class JournalWriter:
     @property
     def depth(self) -> int:
         """Changes that are not yet in the database."""
-        return self._queue.qsize() + self._in_hand
+        return self._put - self.written - self.rejected
 
     def put(self, change: Change) -> None:
         """Take a change as the call is now; the call may be altered afterwards. Never waits, never fails."""
         call = change.call
+        self._put += 1
         snapshot = msgspec.structs.replace(call, tries=list(call.tries))
         self._queue.put(msgspec.structs.replace(change, call=snapshot))
 
@@ -247,7 +248,6 @@ class JournalWriter:
             taken = [first] + [self._queue.get() for _ in range(min(self._queue.qsize(), _BATCH_LIMIT))]
             changes: list[Change] = [item for item in taken if not isinstance(item, _Mark)]
             marks = [item for item in taken if isinstance(item, _Mark)]
-            self._in_hand = len(changes)
             if changes and not self._write(changes):
                 return
             # A commit costs much the same for one change and for ten: when they come fast, let some gather.
@@ -280,7 +280,6 @@ class JournalWriter:
                 "journal_caught_up", away_s=round(time.monotonic() - failing_since, 1), depth=self.depth
             )
         self.written += len(changes)
-        self._in_hand = 0
         if events:
             self._tell()
         return True
@@ -297,7 +296,6 @@ class JournalWriter:
         if len(changes) > 1:
             return all(self._write([change]) for change in changes)
         self.rejected += 1
-        self._in_hand = 0
         # The exception's text may quote numbers: its kind and the call's id must do.
         _log.error(
             "journal_rejected_change",

@@ -136,8 +136,8 @@ async def take_commands(connection: AsyncConnection) -> list[tuple[str, str]]:
     query = delete(call_commands).returning(
         call_commands.c.seq, call_commands.c.call_id, call_commands.c.command
     )
-    rows = sorted((await connection.execute(query)).tuples())
-    return [(call_id, command) for _, call_id, command in rows]
+    rows = (await connection.execute(query)).all()
+    return [(row.call_id, row.command) for row in sorted(rows, key=lambda row: row.seq)]
 
 
 async def put_command(connection: AsyncConnection, call_id: str, command: str, now: int) -> None:

@@ -32,7 +32,6 @@ _POSTGRESQL_CONNECT: Final[dict[str, Any]] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
-    "options": f"-c lock_timeout={BUSY_TIMEOUT_MS}",
 }
 _SQLITE_PASSING: Final = frozenset(
     {
@@ -149,7 +148,13 @@ class Direct:
 
     def _open_postgresql(self) -> psycopg.Connection[Row]:
         plain = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return psycopg.connect(plain, autocommit=True, prepare_threshold=2, **_POSTGRESQL_CONNECT)
+        return psycopg.connect(
+            plain,
+            autocommit=True,
+            prepare_threshold=2,
+            options=f"-c lock_timeout={BUSY_TIMEOUT_MS}",
+            **_POSTGRESQL_CONNECT,
+        )
 
 
 def _is_passing(error: sqlite3.Error | psycopg.Error) -> bool:

@@ -46,7 +46,7 @@ _BREATH_S: Final = 0.004
 _NEW_AT_ONCE: Final = 500
 #: POSTs under way at the same time, to all customers together
 _MOST_AT_ONCE: Final = 1000
-_LONGEST_PAUSE_S: Final = 5.0
+_LONGEST_PAUSE_S: Final = 1.0
 
 _CUSTOMER: Final = attrgetter("customer_id")
 
@@ -127,15 +127,19 @@ class Deliverer:
         alarm.cancel()
 
     async def _look_safely(self) -> None:
-        pause = 0.1
+        pause, waiting = 0.1, False
         while True:
             try:
                 await self._look()
             except DatabaseUnavailable as error:
-                _log.warning("deliveries_wait_for_database", error=str(error), pause_s=pause)
+                if not waiting:
+                    _log.warning("deliveries_wait_for_database", error=str(error))
+                waiting = True
             except Exception as error:  # noqa: BLE001 - deliveries go on whatever one customer's event holds
                 _log.error("delivery_loop_failed", error=type(error).__name__, where=where(error))
             else:
+                if waiting:
+                    _log.info("deliveries_go_on")
                 return
             if self._stopping:
                 return

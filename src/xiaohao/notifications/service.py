@@ -1,4 +1,4 @@
-"""What other rooms can tell customers. The journal of calls stores its events itself, with `store.event_row`."""
+"""What other rooms can tell customers. The journal of calls stores its events itself."""
 
 from typing import Any
 
