@@ -21,6 +21,8 @@ test_packages=(
     sip-tester               # SIPp: a SIP phone written by strangers
     tshark                   # reads captures as a stranger would
     chromium                 # opens the API's page as a person would
+    curl                     # the guides' examples are run as they are printed
+    jq
     ffmpeg                   # makes and judges audio independently of the product
 )
 # Services that the packages bring; the platform runs its own engines as child processes instead.

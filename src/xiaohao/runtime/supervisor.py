@@ -189,7 +189,7 @@ class Supervisor:
                 self.say(f"killed {len(leftovers)} processes that an earlier run left behind")
             prepare()
             adopt_orphans()
-            _raise_file_limit()
+            _set_limits()
             self.guard.check()
             await self._watch(when_ready)
 
@@ -294,7 +294,10 @@ def _write_whole(path: Path, text: str) -> None:
         part.replace(path)
 
 
-def _raise_file_limit() -> None:
-    """rtpengine opens some ten sockets and files a call: take all that the system allows."""
+def _set_limits() -> None:
+    """Limits that the children inherit."""
+    # rtpengine opens some ten sockets and files a call: take all that the system allows.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # The memory of a process that crashed holds real numbers and the master key.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
