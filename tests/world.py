@@ -83,8 +83,8 @@ class Ride:
 
     async def reserve(self, a: int, b: int, **wanted: object) -> Binding:
         """Bind the a-th and the b-th person, with numbers of the pools unless `wanted` says otherwise."""
-        pools = {"x_pool": self.x_pool.id, "y_pool": self.y_pool.id}
-        reservation = Reservation(person(a), person(b), **{**pools, **wanted})  # type: ignore[arg-type]
+        usual = {"a": person(a), "b": person(b), "x_pool": self.x_pool.id, "y_pool": self.y_pool.id}
+        reservation = Reservation(**{**usual, **wanted})  # type: ignore[arg-type]
         return await self.world.bindings.reserve(self.customer.id, reservation)
 
     async def release(self, binding: Binding) -> Binding:
