@@ -73,8 +73,9 @@ async def _answer(request: Request, error: Exception) -> Response:
 def _methods_at(request: Request) -> list[str]:
     routes: list[APIRoute] = request.app.state.api_routes
     path = request.url.path
-    found = {m for route in routes if route.path_regex.match(path) for m in route.methods or ()}
-    return sorted(found) or ["GET", "HEAD"]
+    found = [route for route in routes if route.path_regex.match(path)]
+    named = [route for route in found if route.path == path]  # `/v1/cdrs/search` is no call's id
+    return sorted({method for route in named or found for method in route.methods or ()}) or ["GET", "HEAD"]
 
 
 def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vault) -> None:

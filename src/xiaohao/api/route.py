@@ -36,7 +36,7 @@ _KEY_PARAMETER: Final = {
     "required": False,
     "description": "Any text of your own, such as a UUID. Within 24 hours the same request with the same"
     " key is carried out once and answered with the first answer.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z0-9_.:-]+$"},
+    "schema": {"type": "string", "pattern": '^("[!#-\\[\\]-~]{1,255}"|[!#-+\\--\\[\\]-~]{1,255})$'},
 }
 
 
@@ -100,7 +100,7 @@ class Route(APIRoute):
         if "{" in path:
             statuses.add(404)
         if self.body_field is not None:
-            statuses |= {400, 413, 415, 422}
+            statuses |= {400, 404, 413, 415, 422}  # 404: what the body names
         if self.dependant.query_params:
             statuses.add(422)
         if not (self.methods or set()) <= {"GET", "HEAD"} and not extra.get("x-only-reads"):

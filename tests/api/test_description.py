@@ -1,0 +1,123 @@
+"""The API does what its OpenAPI description says, whatever is sent (Schemathesis).
+
+On PostgreSQL, the stricter of the two databases about what text and numbers it takes.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis import Case
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.config import SchemathesisConfig
+from tests.api.facts import ended, journal_of, talking
+from tests.api.server import serving
+from tests.postgresql import Cluster
+
+from xiaohao.api.app import create_app
+from xiaohao.database.engine import Database
+from xiaohao.secrecy import Vault
+from xiaohao.settings import Settings
+from xiaohao.tenants.service import Tenants
+
+MASTER_KEY = bytes(range(32))
+DESCRIPTION = create_app(Settings(), Database("sqlite:///nowhere.db"), Vault(MASTER_KEY)).openapi()
+
+load_all_checks()
+SCHEMA = schemathesis.openapi.from_dict(DESCRIPTION, config=SchemathesisConfig())
+WANTED = [
+    CHECKS.get_one(name)
+    for name in (
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_schema_conformance",
+        "response_headers_conformance",
+        "negative_data_rejection",
+        "unsupported_method",
+        "allow_header_conformance",
+    )
+]
+
+
+@dataclass(frozen=True)
+class Target:
+    url: str
+    keys: dict[str, str]
+    #: an existing thing for each name of a path's parameter
+    ids: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def target(postgresql: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    postgresql.create("described", template="template_xiaohao")
+    url = postgresql.url("described")
+    with serving(tmp_path_factory.mktemp("described"), url, MASTER_KEY) as server:
+        with ThreadPoolExecutor(1) as executor:
+            yield executor.submit(asyncio.run, furnish(server.url, url)).result()
+    postgresql.drop("described")
+
+
+async def furnish(url: str, database_url: str) -> Target:
+    database, vault = Database(database_url), Vault(MASTER_KEY)
+    tenants = Tenants(database, vault)
+    customer_id = (await tenants.create_customer("Sougu")).id
+    keys = {
+        "operatorKey": await tenants.bootstrap_operator_key(),
+        "customerKey": (await tenants.create_key(customer_id, "test"))[1],
+    }
+    async with journal_of(database, vault) as journal:
+        live = await talking(journal, customer_id)
+        await ended(journal, customer_id, record=True)
+    await database.close()
+    headers = {name: {"Authorization": f"Bearer {key}"} for name, key in keys.items()}
+    async with httpx.AsyncClient(base_url=url) as client:
+
+        async def made(path: str, body: Any, who: str = "operatorKey") -> Any:
+            response = await client.post(path, json=body, headers=headers[who])
+            assert response.status_code == 201, response.text
+            return response.json()
+
+        spec = {"carrier": "c", "targets": [{"host": "192.0.2.1"}]}
+        pool = (await made("/v1/pools", {"name": "p", "recycle_s": 1, "customer_id": customer_id}))["id"]
+        numbers = [{"number": f"+8610620001{n:02d}", "pool_id": pool} for n in range(20)]
+        await made("/v1/numbers", {"numbers": numbers})
+        wish = {"a": "13800138000", "b": "13900139000", "x_pool": pool, "y_pool": pool}
+        binding = await made("/v1/bindings", wish, "customerKey")
+        spare = await made("/v1/customers", {"name": "spare"})
+        ids = {
+            "binding_id": binding["id"],
+            "call_id": live.id,
+            "customer_id": spare["id"],
+            "key_id": (await made(f"/v1/customers/{spare['id']}/keys", {"label": "l"}))["id"],
+            "number": numbers[-1]["number"],
+            "pool_id": pool,
+            "trunk_id": (await made("/v1/trunks", {"name": "t", "spec": spec}))["id"],
+        }
+    return Target(url, keys, ids)
+
+
+@SCHEMA.parametrize()
+@settings(
+    max_examples=8,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+def test_description(case: Case, target: Target) -> None:
+    # A key that opens the route, so that what is behind it is tested and not the door.
+    schemes = {name for entry in case.operation.definition.raw["security"] for name in entry}
+    headers = {"Authorization": f"Bearer {target.keys[sorted(schemes)[0]]}"}
+    with requests.Session() as session:
+        case.call_and_validate(base_url=target.url, session=session, headers=headers, checks=WANTED)
+        if case.path_parameters and set(case.path_parameters) <= set(target.ids):
+            case.path_parameters = {name: target.ids[name] for name in case.path_parameters}
+            response = case.call(base_url=target.url, session=session, headers=headers)
+            case.validate_response(response, checks=WANTED[:5])
