@@ -104,20 +104,40 @@ def _ulaw() -> Samples:
     return np.where(code & 0x80, -size, size).astype(np.int16)
 
 
-def _by_table(table: Samples) -> Codec:
-    def decode(payload: Payload, coded: Coded) -> Iterator[Sound]:
-        raw = coded.data.data
-        # One byte is one sample is one tick, so a whole stretch is looked up in one step.
-        ends = np.flatnonzero(coded.at[:-1] + coded.length[:-1] != coded.at[1:]) + 1
-        longest = _LONGEST_SOUND_S * 50
-        bounds = np.unique(np.concatenate([ends, np.arange(0, len(coded.at), longest), [len(coded.at)]]))
-        spans = list(zip(coded.start.tolist(), (coded.start + coded.length).tolist(), strict=True))
-        breaks = set(ends.tolist())
-        for first, end in pairwise(bounds.tolist()):
-            stretch = np.frombuffer(b"".join(raw[a:b] for a, b in spans[first:end]), dtype=np.uint8)
-            yield Sound(int(coded.at[first]), table[stretch], joined=first > 0 and first not in breaks)
+def _by_stretches(rate: int, coder: Callable[[], Callable[[bytes], Samples]]) -> Codec:
+    """Codecs without frames, where a byte is a tick: a whole stretch of packets is decoded in one step.
 
-    return Codec(8000, decode)
+    `coder` gives a decoder that remembers what it has to from one stretch to the next.
+    """
+
+    def decode(payload: Payload, coded: Coded) -> Iterator[Sound]:
+        heard, raw = coder(), coded.data.data
+        ends = np.flatnonzero(coded.at[:-1] + coded.length[:-1] != coded.at[1:]) + 1
+        longest = np.arange(0, len(coded.at), _LONGEST_SOUND_S * 50)
+        bounds = np.unique(np.concatenate([ends, longest, [len(coded.at)]])).tolist()
+        spans = list(zip(coded.start.tolist(), (coded.start + coded.length).tolist(), strict=True))
+        breaks = {0, *ends.tolist()}
+        for first, end in pairwise(bounds):
+            stretch = b"".join(raw[a:b] for a, b in spans[first:end])
+            yield Sound(int(coded.at[first]), heard(stretch), joined=first not in breaks)
+
+    return Codec(rate, decode)
+
+
+def _table(table: Samples) -> Callable[[], Callable[[bytes], Samples]]:
+    return lambda: lambda stretch: table[np.frombuffer(stretch, dtype=np.uint8)]
+
+
+def _g722() -> Callable[[bytes], Samples]:
+    """ITU-T G.722, 64 kbit/s: two samples a byte, but its RTP clock counts bytes (RFC 3551 section 4.5.2)."""
+    context = _context("g722", 16000)
+    return lambda stretch: _decoded(context, stretch)
+
+
+def _context(decoder: str, rate: int) -> Any:
+    context: Any = av.CodecContext.create(decoder, "r")
+    context.sample_rate, context.layout = rate, "mono"
+    return context
 
 
 def _by_frames(rate: int, depacketiser: Callable[[Payload], Depacketiser], *decoders: str) -> Codec:
@@ -125,8 +145,7 @@ def _by_frames(rate: int, depacketiser: Callable[[Payload], Depacketiser], *deco
     decoder = next((name for name in decoders if name in av.codecs_available), decoders[-1])
 
     def decode(payload: Payload, coded: Coded) -> Iterator[Sound]:
-        context: Any = av.CodecContext.create(decoder, "r")
-        context.sample_rate, context.layout = rate, "mono"
+        context = _context(decoder, rate)
         parts: list[Samples] = []
         at, size, joined = 0, 0, False
         heard = frames = 0
@@ -165,7 +184,9 @@ def _frames(coded: Coded, depacketiser: Depacketiser) -> list[tuple[int, bytes]]
 
 
 def _decoded(context: Any, frame: bytes) -> Samples:
-    """Mono samples of one frame; none where the decoder refuses it."""
+    """Mono samples of coded bytes; none where the decoder refuses them."""
+    if not frame:
+        return np.zeros(0, dtype=np.int16)
     try:
         arrays = [part.to_ndarray() for part in context.decode(av.Packet(frame))]
     except av.FFmpegError:
@@ -181,9 +202,9 @@ def _decoded(context: Any, frame: bytes) -> Samples:
 
 
 _CODECS: Final = {
-    "PCMA": _by_table(_alaw()),
-    "PCMU": _by_table(_ulaw()),
-    "G722": _by_frames(16000, lambda _: depacketise.whole, "g722"),
+    "PCMA": _by_stretches(8000, _table(_alaw())),
+    "PCMU": _by_stretches(8000, _table(_ulaw())),
+    "G722": _by_stretches(16000, _g722),
     "OPUS": _by_frames(48000, lambda _: depacketise.whole, "libopus", "opus"),
     # FFmpeg's own AMR decoders lose a fifth of the loudness
     "AMR": _by_frames(8000, depacketise.amr, "libopencore_amrnb", "amrnb"),

@@ -37,7 +37,7 @@ _G729_FRAME_TICKS: Final = 80
 
 
 def whole(data: bytes) -> list[Frame]:
-    """A payload that is one frame as it is: Opus (RFC 7587), G.722 (RFC 3551 section 4.5.2)."""
+    """A payload that is one frame as it is: Opus (RFC 7587)."""
     return [(0, data)] if data else []
 
 

@@ -31,7 +31,7 @@ _BIT_RATES: Final = {
 }
 _OPTIONS: Final = {
     "mp3": {"joint_stereo": "0", "compression_level": "7"},
-    "opus": {"application": "audio", "compression_level": "5", "frame_duration": "60"},
+    "opus": {"application": "audio", "compression_level": "3", "frame_duration": "60"},
 }
 
 
