@@ -59,9 +59,11 @@ class Target:
 def target(postgresql: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     postgresql.create("described", template="template_xiaohao")
     url = postgresql.url("described")
-    with serving(tmp_path_factory.mktemp("described"), url, MASTER_KEY) as server:
-        with ThreadPoolExecutor(1) as executor:
-            yield executor.submit(asyncio.run, furnish(server.url, url)).result()
+    with (
+        serving(tmp_path_factory.mktemp("described"), url, MASTER_KEY) as server,
+        ThreadPoolExecutor(1) as executor,
+    ):
+        yield executor.submit(asyncio.run, furnish(server.url, url)).result()
     postgresql.drop("described")
 
 
