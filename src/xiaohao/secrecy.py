@@ -4,7 +4,6 @@ Sealing is AES-256-GCM with a random 12-byte nonce (NIST SP 800-38D); the blind 
 of HMAC-SHA256 (RFC 2104) under a second key. Both keys are derived from one master key with HKDF (RFC 5869).
 """
 
-import hashlib
 import hmac
 import os
 from typing import Final
@@ -50,7 +49,7 @@ class Vault:
 
     def index(self, text: str) -> bytes:
         """The blind index of `text`: 16 bytes, equal for equal texts, useless without the key."""
-        return hmac.new(self._index_key, text.encode(), hashlib.sha256).digest()[:16]
+        return hmac.digest(self._index_key, text.encode(), "sha256")[:16]
 
 
 def masked(number: str | None) -> str:
