@@ -1,9 +1,13 @@
 """Lives of calls, as the switch tells them to the journal."""
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import psycopg
 from sqlalchemy import MetaData, Table, select
 
 from xiaohao.calls.journal import CallBegan, CallEnded, CallMoved, Change
@@ -91,3 +95,18 @@ async def every_value(database: Database) -> list[bytes]:
             for row in await connection.execute(select(table)):
                 found += [value if isinstance(value, bytes) else str(value).encode() for value in row]
     return found
+
+
+@contextmanager
+def locked(database: Database) -> Iterator[None]:
+    """Nobody but us can write."""
+    if database.is_sqlite:
+        holder = sqlite3.connect(database.url.database or "", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        yield
+        holder.execute("ROLLBACK")
+        holder.close()
+    else:
+        with psycopg.connect(database.url.render_as_string(hide_password=False)) as server:
+            server.execute("LOCK TABLE events, cdrs, calls IN ACCESS EXCLUSIVE MODE")
+            yield

@@ -4,15 +4,14 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 
 import msgspec
 import psycopg
 import pytest
 from sqlalchemy import func, select
 
-from tests.calls_store.lives import NOON, Rows, life
+from tests.calls_store.lives import NOON, Rows, life, locked
 from tests.postgresql import Cluster
 from xiaohao.calls.journal import CallBegan, CallJournal, JournalWriter
 from xiaohao.calls.model import State
@@ -40,21 +39,6 @@ async def count(database: Database, *tables: object) -> list[int]:
             (await connection.execute(select(func.count()).select_from(table))).scalar_one()  # type: ignore[call-overload]
             for table in tables
         ]
-
-
-@contextmanager
-def locked(database: Database) -> Iterator[None]:
-    """Nobody but us can write."""
-    if database.is_sqlite:
-        holder = sqlite3.connect(database.url.database or "", isolation_level=None)
-        holder.execute("BEGIN IMMEDIATE")
-        yield
-        holder.execute("ROLLBACK")
-        holder.close()
-    else:
-        with psycopg.connect(database.url.render_as_string(hide_password=False)) as server:
-            server.execute("LOCK TABLE events, cdrs, calls IN ACCESS EXCLUSIVE MODE")
-            yield
 
 
 async def test_a_change_is_kept_as_it_was_when_it_was_put(
