@@ -34,6 +34,8 @@ async def make_line() -> AsyncIterator[MakeLine]:
         for line in lines:
             assert line.near.errors == []
             assert line.far.errors == []
+            assert line.near.complaints == []
+            assert line.far.complaints == []
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ async def test_sipps_own_caller(tmp_path: Path, transport):
         assert [call.final_code for call in phone.calls] == [200] * 10
         assert not any(call.ended_by_us for call in phone.calls)
         assert carrier.errors == []
+        assert carrier.complaints == []
 
 
 async def test_caller_with_prack_hold_and_info(tmp_path: Path):
@@ -83,6 +84,7 @@ async def test_caller_with_prack_hold_and_info(tmp_path: Path):
             await stranger.finish()
         assert [call.dtmf_received for call in phone.calls] == ["8"] * 5
         assert carrier.errors == []
+        assert carrier.complaints == []
 
 
 async def test_callee_with_prack_and_echo(tmp_path: Path):
@@ -98,3 +100,4 @@ async def test_callee_with_prack_and_echo(tmp_path: Path):
             assert call.provisional_codes == [180]
         await stranger.finish()
         assert carrier.errors == []
+        assert carrier.complaints == []

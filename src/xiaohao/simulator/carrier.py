@@ -8,14 +8,16 @@ from aiosipua.auth import SipDigestAuth, answer_challenge
 from aiosipua.message import SipMessage, SipRequest, SipResponse
 
 from xiaohao.simulator.behaviour import Behaviour
+from xiaohao.simulator.call import CallState
 from xiaohao.simulator.incoming import IncomingCall
+from xiaohao.simulator.judge import Judge
 from xiaohao.simulator.outgoing import OutgoingCall
 from xiaohao.simulator.phone import Phone
 from xiaohao.simulator.rtp import MediaClock
 from xiaohao.simulator.signalling import ALLOW
 from xiaohao.simulator.spelling import NumberForm, Spelling, find_number, spell
 from xiaohao.simulator.transaction import ServerTransaction, Timers, Transactions
-from xiaohao.simulator.transport import TcpTransport, Transport, UdpTransport
+from xiaohao.simulator.transport import Certificate, TcpTransport, Transport, UdpTransport
 from xiaohao.simulator.wire import (
     Direction,
     Hop,
@@ -42,6 +44,7 @@ class Carrier:
     caller's number. With "pai" and "rpid" From holds `pilot`, a number of the trunk itself.
     `options_reply` is the code that OPTIONS gets; None = no answer. With `username` and `password` it answers
     digest challenges. `advertise` is the host in what it sends, where that is not `bind_host`.
+    `certificate` is paths of a certificate and its key (PEM), for the transport "tls".
     `history` bounds how many SIP messages are kept, `keep_audio_s` how many seconds of audio of each call.
     """
 
@@ -53,7 +56,8 @@ class Carrier:
         port: int = 0,
         *,
         edge: Hop,
-        transport: Literal["udp", "tcp"] = "udp",
+        transport: Literal["udp", "tcp", "tls"] = "udp",
+        certificate: Certificate | None = None,
         number_form: NumberForm = Spelling.E164,
         cli_header: Literal["from", "pai", "rpid"] = "from",
         pilot: str = "+861000000000",
@@ -79,8 +83,15 @@ class Carrier:
         #: what went wrong here or was wrong in what came; a strict test checks that it is empty
         self.errors: list[BaseException] = []
         self.clock = MediaClock()
+        self._judge = Judge()
         self._auth = SipDigestAuth(username, password) if username else None
-        self._transport: Transport = (UdpTransport if transport == "udp" else TcpTransport)(self._receive)
+        if (transport == "tls") != (certificate is not None):
+            raise ValueError("a certificate goes with the transport tls, and only with it")
+        self._transport: Transport
+        if transport == "udp":
+            self._transport = UdpTransport(self._receive)
+        else:
+            self._transport = TcpTransport(self._receive, certificate)
         self.transport_name = self._transport.name
         self.transactions = Transactions(
             self._send, reliable=self._transport.reliable, timers=timers or Timers()
@@ -121,6 +132,22 @@ class Carrier:
         self.phones[number] = phone
         return phone
 
+    @property
+    def complaints(self) -> list[str]:
+        """What is wrong with the SIP that came in, by the standards; an edge in order leaves this empty."""
+        return self._judge.complaints
+
+    def forget_ended(self) -> None:
+        """Drop all that is known of calls that are over, so that long runs do not grow."""
+        for phone in self.phones.values():
+            ended = [call for call in phone.calls if call.state is CallState.ENDED]
+            phone.calls = [call for call in phone.calls if call.state is not CallState.ENDED]
+            for call in ended:
+                self._judge.forget(call.call_id)
+                self._by_call_id.pop(call.call_id, None)
+                for tag, _ in call.dialogs:
+                    self._by_tag.pop((call.call_id, tag), None)
+
     def failed(self, error: BaseException | None) -> None:
         """Note that something is wrong."""
         if error is not None:
@@ -148,7 +175,8 @@ class Carrier:
 
     def contact(self, phone: Phone) -> str:
         """The Contact value of a phone."""
-        parameter = ";transport=tcp" if self.transport_name == "TCP" else ""
+        name = self.transport_name.lower()
+        parameter = f";transport={name}" if name != "udp" else ""
         return f"<sip:{phone.number}@{self.address[0]}:{self.address[1]}{parameter}>"
 
     def caller_headers(self, phone: Phone, *, withhold: bool) -> dict[str, str]:
@@ -231,9 +259,11 @@ class Carrier:
             self._log("lost", raw, call_id)
             return
         self._log("in", raw, call_id)
+        self._judge.look(message, raw, f"{self.address[0]}:{self.address[1]}")
         try:
             if isinstance(message, SipResponse):
-                self.transactions.receive_response(message)
+                if not self.transactions.receive_response(message):
+                    self._judge.stray(message)
             else:
                 self._receive_request(message, raw, source)
         except (ValueError, RuntimeError, LookupError) as error:
@@ -262,6 +292,7 @@ class Carrier:
         call_id, tag = first(request, "call-id"), tag_in(first(request, "to"))
         call = self._by_tag.get((call_id, tag)) if tag else None
         if request.method == "ACK":
+            self._judge.look_at_ack(request)
             if call is not None:
                 call.on_ack(request)
         elif request.method == "CANCEL":

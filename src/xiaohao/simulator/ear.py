@@ -58,11 +58,14 @@ class _Stream:
     def take(self, sequence: int, transit_s: float) -> bool:
         """Count a packet; False if the same one was here just before."""
         extended = self.highest + ((sequence - self.highest + 0x8000) & 0xFFFF) - 0x8000
-        if extended in self._seen:
+        if extended > self.highest:
+            self.highest = extended
+        elif extended in self._seen:
             self.doubles += 1
             return False
+        elif extended < self.base:
+            self.base = extended
         self._seen.append(extended)
-        self.base, self.highest = min(self.base, extended), max(self.highest, extended)
         self.received += 1
         if self._transit is not None:
             self.jitter_s += (abs(transit_s - self._transit) - self.jitter_s) / 16

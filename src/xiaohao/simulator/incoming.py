@@ -8,7 +8,7 @@ from aiosipua.dialog import Dialog
 from aiosipua.message import SipRequest
 
 from xiaohao.simulator.behaviour import Rejection
-from xiaohao.simulator.call import CallState
+from xiaohao.simulator.call import CallOver, CallState
 from xiaohao.simulator.dialog import dialog_of_callee, read_session_expires
 from xiaohao.simulator.sdp import SdpError
 from xiaohao.simulator.session import SipSession
@@ -229,7 +229,10 @@ class IncomingCall(SipSession):
             self.reject()
             return 603
         # a callee may not send BYE before the ACK (RFC 3261 §15)
-        await self._answered.wait()
+        try:
+            await self._wait(self._answered, "answered", self.carrier.transactions.timers.give_up_s)
+        except (CallOver, TimeoutError):
+            return 408
         return await self.bye()
 
     # --- what the caller does ---

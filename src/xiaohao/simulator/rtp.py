@@ -186,10 +186,12 @@ class RtpSession:
             return
         self._sequence = (self._sequence + 1) & 0xFFFF
         packet = _HEADER.pack(0x80, payload_type | marker, self._sequence, timestamp, self._ssrc) + payload
-        with contextlib.suppress(OSError):  # a full socket buffer loses the packet, like any network
+        try:
             self._rtp.sendto(packet, self._remote)
-            self.ear.stats.packets_sent += 1
-            self._octets += len(payload)
+        except OSError:
+            return  # a full socket buffer loses the packet, like any network
+        self.ear.stats.packets_sent += 1
+        self._octets += len(payload)
 
     def _send_report(self, *, leaving: bool = False) -> None:
         if self._remote_rtcp is None:
@@ -220,18 +222,20 @@ class RtpSession:
         return head + block + sdes + bye
 
     def _on_rtp(self) -> None:
-        now = self._loop.time()
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            for _ in range(64):
-                data, source = self._rtp.recvfrom(2048)
-                self.ear.take_rtp(data, now, source)
+        # one packet a wake-up: to ask for a second one costs more than the wake-up that a second one brings
+        try:
+            data, source = self._rtp.recvfrom(2048)
+        except OSError:
+            return
+        self.ear.take_rtp(data, self._loop.time(), source)
 
     def _on_rtcp(self) -> None:
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            for _ in range(64):
-                data, source = self._rtcp.recvfrom(2048)
-                self.ear.rtcp.append(data)
-                self.ear.stats.sources.add(source)
+        try:
+            data, source = self._rtcp.recvfrom(2048)
+        except OSError:
+            return
+        self.ear.rtcp.append(data)
+        self.ear.stats.sources.add(source)
 
     def close(self) -> None:
         """Say good-bye and free the ports. What was heard stays in the ear."""

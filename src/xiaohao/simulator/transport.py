@@ -2,12 +2,15 @@
 
 import asyncio
 import re
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, Protocol
 
 from xiaohao.simulator.wire import Hop
 
 Receiver = Callable[[bytes, Hop], None]
+Certificate = tuple[Path, Path]
 
 _LENGTH: Final = re.compile(rb"\r\n(?:content-length|l)[ \t]*:[ \t]*(\d+)", re.IGNORECASE)
 _LARGEST_MESSAGE: Final = 65535
@@ -68,12 +71,25 @@ class UdpTransport(asyncio.DatagramProtocol):
 
 
 class TcpTransport:
-    """SIP over TCP: messages are cut out by Content-Length; connections are reused both ways."""
+    """SIP over TCP: messages are cut out by Content-Length; connections are reused both ways.
 
-    name = "TCP"
+    With `certificate` (paths of certificate chain and key, PEM) SIP over TLS. Whom it connects to is not
+    verified: test networks have certificates of nobody in particular.
+    """
+
     reliable = True
 
-    def __init__(self, receive: Receiver) -> None:
+    def __init__(self, receive: Receiver, certificate: Certificate | None = None) -> None:
+        self.name = "TLS" if certificate else "TCP"
+        self._server_tls: ssl.SSLContext | None = None
+        self._client_tls: ssl.SSLContext | None = None
+        if certificate:
+            self._server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self._server_tls.load_cert_chain(*certificate)
+            self._client_tls = ssl.create_default_context()
+            self._client_tls.load_cert_chain(*certificate)
+            self._client_tls.check_hostname = False
+            self._client_tls.verify_mode = ssl.CERT_NONE
         self._receive = receive
         self._server: asyncio.Server | None = None
         self._host = ""
@@ -85,7 +101,7 @@ class TcpTransport:
     async def start(self, host: str, port: int) -> Hop:
         """Listen; gives the address bound."""
         self._host = host
-        self._server = await asyncio.start_server(self._serve, host, port)
+        self._server = await asyncio.start_server(self._serve, host, port, ssl=self._server_tls)
         address = self._server.sockets[0].getsockname()
         return str(address[0]), int(address[1])
 
@@ -134,7 +150,9 @@ class TcpTransport:
 
     async def _open(self, hop: Hop) -> None:
         try:
-            reader, writer = await asyncio.open_connection(*hop, local_addr=(self._host, 0))
+            reader, writer = await asyncio.open_connection(
+                *hop, local_addr=(self._host, 0), ssl=self._client_tls
+            )
         except OSError:
             self._opening.pop(hop, None)
             return
