@@ -25,7 +25,9 @@ _CALL_COLUMNS: Final = (
     "facts_sealed",
 )
 _CDR_COLUMNS: Final = tuple(column.name for column in cdrs.columns if column.name != "seq")
-_RECORDING_COLUMNS: Final = ("call_id", "customer_id", "state", "received_at", "ended_at", "tries", "due_at")
+_RECORDING_COLUMNS: Final = (
+    *("call_id", "customer_id", "edge_id", "state", "received_at", "ended_at", "tries", "due_at"),
+)
 
 _encode = msgspec.json.Encoder().encode
 _decode_call = msgspec.json.Decoder(Call).decode
@@ -107,7 +109,7 @@ def cdr_row(call: Call, recorded: bool, vault: Vault) -> Row:
 
 def recording_row(call: Call, now: int) -> Row:
     """The row that asks the worker for the recording of a call that has ended at `now`."""
-    return (call.id, call.customer_id, "pending", call.received_at, call.ended_at, 0, now)
+    return (call.id, call.customer_id, call.edge_id, "pending", call.received_at, call.ended_at, 0, now)
 
 
 async def live_calls(connection: AsyncConnection, vault: Vault, customer_id: str | None = None) -> list[Call]:

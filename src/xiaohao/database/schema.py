@@ -248,6 +248,7 @@ recordings = Table(
     metadata,
     Column("call_id", Text, primary_key=True),
     Column("customer_id", Text),
+    Column("edge_id", Text, nullable=False),  # whose machine holds the capture
     Column("state", Text, nullable=False),  # pending | ready | failed
     Column("received_at", BigInteger, nullable=False),  # the zero of the recording's time line
     Column("ended_at", BigInteger, nullable=False),
@@ -260,7 +261,13 @@ recordings = Table(
     Column("sha256", Text),
     Column("duration_ms", BigInteger),
     Column("ready_at", BigInteger),
-    Index("recordings_due", "state", "due_at"),
+    Index(
+        "recordings_due",
+        "edge_id",
+        "due_at",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
 )
 
 idempotency = Table(

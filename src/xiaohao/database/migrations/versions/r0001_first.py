@@ -333,6 +333,7 @@ def _recordings() -> None:
         "recordings",
         sa.Column("call_id", sa.Text(), nullable=False),
         sa.Column("customer_id", sa.Text()),
+        sa.Column("edge_id", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=False),
@@ -347,4 +348,10 @@ def _recordings() -> None:
         sa.Column("ready_at", sa.BigInteger()),
         sa.PrimaryKeyConstraint("call_id"),
     )
-    op.create_index("recordings_due", "recordings", ["state", "due_at"])
+    op.create_index(
+        "recordings_due",
+        "recordings",
+        ["edge_id", "due_at"],
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    )
