@@ -208,23 +208,30 @@ class Guard:
             self.check()
 
 
+def family(runtime_folder: Path) -> list[int]:
+    """The processes that run for this runtime folder, their children included; not the supervisor itself.
+
+    Told by our mark in their environment, whatever their parent, group or pid file say.
+    """
+    mark = f"{MARK}={runtime_folder}".encode()
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+    return found
+
+
 def kill_leftovers(runtime_folder: Path, patience_s: float = 5.0) -> list[int]:
     """Kill what an earlier supervisor of this runtime folder left behind; says which process ids.
 
-    A process is ours when it carries our mark in its environment, whatever its parent, group or pid file say.
     Waits up to `patience_s` seconds until they are gone and their ports are free.
     """
-    mark = f"{MARK}={runtime_folder}".encode()
-    killed = []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
-            continue
-        try:
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
-                os.kill(int(folder.name), signal.SIGKILL)
-                killed.append(int(folder.name))
-        except OSError:
-            continue  # gone meanwhile, or another user's
+    killed = family(runtime_folder)
+    for pid in killed:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + patience_s
     while any(alive(pid) for pid in killed) and time.monotonic() < deadline:
         time.sleep(0.02)

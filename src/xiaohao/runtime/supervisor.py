@@ -44,7 +44,7 @@ class Policy:
     good_after_s: float = 60.0
     #: a process asked to stop is killed after that
     stop_patience_s: float = 5.0
-    ready_patience_s: float = 30.0
+    ready_patience_s: float = 60.0
 
 
 class Backoff:
