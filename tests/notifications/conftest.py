@@ -105,6 +105,12 @@ class Post:
             query = select(events.c.state).where(events.c.call_id == call_id).order_by(events.c.sequence)
             return list((await connection.execute(query)).scalars())
 
+    async def was_tried(self, call_id: str) -> bool:
+        """Whether any event of a call has failed at least once, as the database knows."""
+        async with self.database.read() as connection:
+            query = select(events.c.seq).where((events.c.call_id == call_id) & (events.c.tries > 0))
+            return (await connection.execute(query)).first() is not None
+
     async def settled(self, call_id: str, expected: list[str], within_s: float = 20.0) -> None:
         """Wait until a call's events are in these states."""
 
