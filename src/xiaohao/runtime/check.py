@@ -30,7 +30,8 @@ def require(settings: Settings) -> Settings:
 
 
 def _database(url: str) -> Iterator[str]:
-    if not (url.startswith("sqlite:///") or (url.startswith("postgresql://") and urlsplit(url).path != "/")):
+    names_a_database = url.startswith("postgresql://") and urlsplit(url).path.strip("/")
+    if not (url.startswith("sqlite:///") or names_a_database):
         yield "database.url: must be sqlite:///path or postgresql://user@host/name"
 
 

@@ -1,0 +1,157 @@
+"""The command line: what an operator can put right is said in one clear line each."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from xiaohao import __version__
+from xiaohao.cli import main
+from xiaohao.runtime.check import problems
+from xiaohao.settings import KEY_VARIABLE, Settings
+
+
+@dataclass
+class Said:
+    """What a command printed, and its exit status."""
+
+    status: object
+    out: str
+    error: str
+
+
+Xiaohao = Callable[..., Said]
+
+
+@pytest.fixture
+def xiaohao(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Xiaohao:
+    """Runs a command line in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["xiaohao", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return Said(end.value.code, captured.out, captured.err)
+
+    return run
+
+
+def test_version(xiaohao: Xiaohao) -> None:
+    assert xiaohao("version") == Said(0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "command", ["up", "edge", "switch", "web", "worker", "migrate", "status", "check-config"]
+)
+def test_a_missing_configuration_is_one_clear_line(command: str, xiaohao: Xiaohao) -> None:
+    said = xiaohao(command)
+    assert said.status == 1
+    assert re.fullmatch(r"xiaohao: there is no configuration file xiaohao\.toml: .*\n", said.error)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[web]\nlisten = 8080", "xiaohao.toml: Expected `str`, got `int` - at `$.web.listen`"),
+        ("[webb]", "xiaohao.toml: Object contains unknown field `webb`"),
+        ("[web", "xiaohao.toml: "),
+        ('[database]\nurl = "mysql://host/name"', "database.url: must be"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_line(
+    text: str, said: str, xiaohao: Xiaohao, tmp_path: Path
+) -> None:
+    (tmp_path / "xiaohao.toml").write_text(text)
+    done = xiaohao("check-config")
+    assert done.status == 1
+    assert done.error.startswith(f"xiaohao: {said}")
+    assert len(done.error.splitlines()) == 1
+
+
+def test_keys_are_made_for_the_operator_and_for_customers_that_exist(
+    xiaohao: Xiaohao, tmp_path: Path
+) -> None:
+    (tmp_path / "xiaohao.toml").touch()
+    made = xiaohao("key", "create", "--operator")
+    assert re.fullmatch(r"xk_op_[0-9a-f]{64}\n", made.out)
+    unknown = xiaohao("key", "create", "--customer", "cus_nobody")
+    assert (unknown.status, unknown.error) == (1, "xiaohao: There is no such customer.\n")
+    assert xiaohao("key", "create").status == 2
+
+
+def test_a_damaged_master_key_is_one_clear_line(xiaohao: Xiaohao, tmp_path: Path) -> None:
+    (tmp_path / "xiaohao.toml").touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "master.key").write_text("not hexadecimal")
+    assert xiaohao("key", "create", "--operator").error == (
+        "xiaohao: secrets.master_key_file: master.key: the master key must be 64 hex digits\n"
+    )
+
+
+def test_a_database_that_is_away_is_one_clear_line(xiaohao: Xiaohao, tmp_path: Path) -> None:
+    (tmp_path / "xiaohao.toml").write_text('[database]\nurl = "sqlite:///xiaohao.toml/xiaohao.db"')
+    said = xiaohao("key", "create", "--operator")
+    assert said.status == 1
+    assert said.error.startswith("xiaohao: ")
+    assert len(said.error.splitlines()) == 1
+
+
+def test_an_address_that_is_not_this_machines_is_told_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "xiaohao.toml").write_text('[web]\nlisten = "192.0.2.1:8080"')  # RFC 5737
+    done = subprocess.run(
+        [sys.executable, "-m", "xiaohao.cli", "web"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "cannot assign requested address" in done.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv(KEY_VARIABLE, "00" * 32)
+    return Settings()
+
+
+def test_the_defaults_have_no_mistake(settings: Settings) -> None:
+    assert problems(settings) == []
+
+
+def test_every_mistake_is_named_with_its_key(settings: Settings, tmp_path: Path) -> None:
+    settings.database.url = "postgresql://host"
+    settings.edge.listen = ["sctp:127.0.0.1:5060", "tls:localhost:5061", "udp:127.0.0.1:0"]
+    settings.edge.tls_certificate = str(tmp_path / "missing.pem")
+    settings.edge.rpc = "127.0.0.1"
+    settings.media.port_min = 80
+    settings.media.interface = "eth0"
+    settings.worker.listen = settings.web.listen
+    found = problems(settings)
+    for said in (
+        "database.url: must be",
+        "edge.listen: 'sctp:127.0.0.1:5060' must begin with",
+        "edge.listen: 'localhost' must be an IP address",
+        "edge.listen: 0 is not a port",
+        "edge.tls_certificate: there is no file",
+        "edge.tls_private_key: needed to listen with TLS",
+        "edge.rpc: '127.0.0.1' is not of the form host:port",
+        "media.port_min, media.port_max: must leave",
+        "media.interface: 'eth0' must be an IP address",
+        "tcp:127.0.0.1:8080 is given to 2 listeners",
+    ):
+        assert any(problem.startswith(said) for problem in found), said
+    assert len(found) == 10
+
+
+def test_listening_nowhere_is_a_mistake(settings: Settings) -> None:
+    settings.edge.listen = []
+    assert problems(settings) == ["edge.listen: must name at least one address"]
