@@ -47,10 +47,10 @@ for package in "${wanted[@]}"; do
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
-echo "installing Debian packages (a minute or two): ${missing[*]}"
+[ "${2:-}" = announced ] || echo "installing Debian packages (a minute or two): ${missing[*]}"
 if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || { echo "install.sh: needs root or sudo to install: ${missing[*]}" >&2; exit 1; }
-    exec sudo -- bash "$0" "$1"
+    exec sudo -- bash "$0" "$1" announced
 fi
 
 export DEBIAN_FRONTEND=noninteractive
