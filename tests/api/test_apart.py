@@ -66,7 +66,7 @@ async def test_every_route_with_a_foreign_id(
     app: FastAPI, other: httpx.AsyncClient, foreign: dict[str, dict[str, str]]
 ) -> None:
     routes = routes_for_customers(app)
-    assert len(routes) >= 10
+    assert len(routes) >= 12
     for method, path, parameter in routes:
         body = BODIES.get(path)
         absent = await other.request(method, path.replace(f"{{{parameter}}}", ABSENT[parameter]), json=body)
@@ -87,6 +87,7 @@ async def test_the_owner_reaches_them(
         f"/v1/bindings/{foreign['binding_id']['binding']}",
         f"/v1/calls/{foreign['call_id']['live']}",
         f"/v1/cdrs/{foreign['call_id']['over']}",
+        f"/v1/recordings/{foreign['call_id']['over']}",
         f"/v1/numbers/{foreign['number']['number']}",
         f"/v1/pools/{foreign['pool_id']['pool']}",
     ):

@@ -24,6 +24,8 @@ from xiaohao.calls.records import CallRecords
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.numbers import http as number_routes
 from xiaohao.numbers.service import Numbers
+from xiaohao.recordings import http as recording_routes
+from xiaohao.recordings.service import Recordings
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.tenants import http as tenant_routes
@@ -87,6 +89,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         binding_routes.router(bindings, vault),
         call_routes.router(records, vault),
         call_routes.cdr_router(records, vault),
+        recording_routes.router(Recordings(database, settings)),
         number_routes.number_router(numbers, vault),
         number_routes.pool_router(numbers, vault),
         tenant_routes.operator_router(tenants, keys, vault),

@@ -31,6 +31,7 @@ _CODES: Final = {
     405: "method_not_allowed",
     413: "body_too_large",
     415: "media_type_not_supported",
+    416: "range_not_satisfiable",
 }
 _HARMLESS_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_-]{0,39}")
 

@@ -29,7 +29,8 @@ _DESCRIPTIONS: Final = {
     500: "The platform made a mistake",
     503: "The database is busy or away: send the same request again",
 }
-_PROBLEM: Final = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+#: what OpenAPI says of every error's body
+PROBLEM_CONTENT: Final[dict[str, Any]] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _KEY_PARAMETER: Final = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -110,8 +111,8 @@ class Route(APIRoute):
             extra["parameters"] = [*extra.get("parameters", []), _KEY_PARAMETER]
         extra.pop("x-only-reads", None)
         self.openapi_extra = extra
-        for status in sorted(statuses):
-            self.responses.setdefault(status, {"description": _DESCRIPTIONS[status], "content": _PROBLEM})
+        for status in sorted(statuses - self.responses.keys()):
+            self.responses[status] = {"description": _DESCRIPTIONS[status], "content": PROBLEM_CONTENT}
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         """The function that serves a request of this route."""
