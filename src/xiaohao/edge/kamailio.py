@@ -124,6 +124,6 @@ def command(settings: Settings) -> list[str]:
     place = folder(settings)
     return [
         *(binary, "-DD", "-E", "-f", str(place / "kamailio.cfg")),
-        *("-m", str(settings.edge.shared_memory_mb), "-M", "16"),
+        *("-x", "tlsf", "-X", "tlsf", "-m", str(settings.edge.shared_memory_mb), "-M", "16"),
         *("-P", str(place / "kamailio.pid"), "-Y", str(place), "-w", str(place)),
     ]
