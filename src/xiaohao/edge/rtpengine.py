@@ -8,6 +8,11 @@ from xiaohao.edge.kamailio import EngineMissing
 from xiaohao.settings import Settings
 
 
+def pid_file(settings: Settings) -> Path:
+    """Where a running rtpengine says its process id; written anew at each start."""
+    return Path(settings.runtime_folder) / "edge" / "rtpengine.pid"
+
+
 def command(settings: Settings) -> list[str]:
     """How to start rtpengine in the foreground. Raises EngineMissing."""
     binary = shutil.which("rtpengine", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
@@ -26,5 +31,5 @@ def command(settings: Settings) -> list[str]:
         *(f"--timeout={media.dead_after_s}", f"--silent-timeout={media.dead_on_hold_after_s}"),
         *(f"--b2b-url=http://{settings.switch.listen}/media-died", "--xmlrpc-format=1"),
         *("--recording-method=pcap", "--recording-format=eth", f"--recording-dir={captures}"),
-        f"--pidfile={Path(settings.runtime_folder) / 'edge' / 'rtpengine.pid'}",
+        f"--pidfile={pid_file(settings)}",
     ]

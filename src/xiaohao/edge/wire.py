@@ -43,7 +43,6 @@ class Ringing(msgspec.Struct, frozen=True):
     call_id: str
     at: int
     trunk_group: int
-    sip_code: int
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -61,8 +60,8 @@ class Ended(msgspec.Struct, frozen=True):
 
     call_id: str
     at: int
-    ringing_at: int | None
-    answered_at: int | None
+    ringing: Ringing | None
+    answered: Answered | None
     by: Party
     reason: Reason | None
     sip_code: int | None
@@ -79,8 +78,8 @@ class Live(msgspec.Struct, frozen=True):
     """A call that lives in Kamailio, told after a reconnection."""
 
     call_id: str
-    ringing_at: int | None
-    answered_at: int | None
+    ringing: Ringing | None
+    answered: Answered | None
     sealed: str
 
 
@@ -94,7 +93,15 @@ class Dialogs(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """The end of the answer to `tell_all`."""
+    """The end of the answer to the `tell_all` with the same number."""
+
+    number: int
+
+
+class MediaFailed(msgspec.Struct, frozen=True):
+    """rtpengine could not take the callee's SDP into this call: nobody would hear anything."""
+
+    call_id: str
 
 
 class Banned(msgspec.Struct, frozen=True):
@@ -110,7 +117,7 @@ class TargetHealth(msgspec.Struct, frozen=True):
     up: bool
 
 
-Signal = Invite | Ringing | Answered | Ended | Live | Dialogs | Told | Banned | TargetHealth
+Signal = Invite | Ringing | Answered | Ended | Live | Dialogs | MediaFailed | Told | Banned | TargetHealth
 
 
 def microseconds(text: str) -> int | None:
@@ -141,6 +148,20 @@ def _tries(field: str) -> list[Try]:
     return found
 
 
+def _rang(call_id: str, field: str) -> Ringing | None:
+    if not _plain(field):
+        return None
+    at, group = field.split("^")
+    return Ringing(call_id, microseconds(at) or 0, int(group))
+
+
+def _was_answered(call_id: str, field: str) -> Answered | None:
+    if not _plain(field):
+        return None
+    at, group, try_at, tries = field.split("^")
+    return Answered(call_id, microseconds(at) or 0, int(group), microseconds(try_at) or 0, _tries(tries))
+
+
 def _number(field: str) -> int | None:
     return int(field) if field.isdigit() and field != "0" else None
 
@@ -159,8 +180,8 @@ def _ended(f: list[str]) -> Ended:
     return Ended(
         call_id=f[1],
         at=microseconds(f[2]) or 0,
-        ringing_at=microseconds(f[3]),
-        answered_at=microseconds(f[4]),
+        ringing=_rang(f[1], f[3]),
+        answered=_was_answered(f[1], f[4]),
         by=Party(f[5]),
         reason=Reason(f[6]) if f[6] else None,
         sip_code=_number(f[7]),
@@ -176,12 +197,13 @@ def _ended(f: list[str]) -> Ended:
 
 _READERS: dict[str, Callable[[list[str]], Signal]] = {
     "I": _invite,
-    "G": lambda f: Ringing(f[1], microseconds(f[2]) or 0, int(f[3]), int(f[4])),
+    "G": lambda f: Ringing(f[1], microseconds(f[2]) or 0, int(f[3])),
     "A": lambda f: Answered(f[1], microseconds(f[2]) or 0, int(f[3]), microseconds(f[4]) or 0, _tries(f[5])),
     "E": _ended,
-    "L": lambda f: Live(f[1], microseconds(f[2]), microseconds(f[3]), _plain(f[4])),
+    "L": lambda f: Live(f[1], _rang(f[1], f[2]), _was_answered(f[1], f[3]), _plain(f[4])),
     "D": lambda f: Dialogs(f[1], f[2] == "1", f[3].split("^"), f[4].split("^")),
-    "T": lambda f: Told(),
+    "M": lambda f: MediaFailed(f[1]),
+    "T": lambda f: Told(int(f[1])),
     "B": lambda f: Banned(f[1]),
     "Y": lambda f: TargetHealth(f[2], f[1] == "1"),
 }
@@ -231,9 +253,9 @@ def stored(call_ids: Iterable[str]) -> str:
     return "K|" + "|".join(call_ids)
 
 
-def tell_all() -> str:
+def tell_all(number: int) -> str:
     """Ask for every live call and every end not yet acknowledged; `Told` closes the answer."""
-    return "S"
+    return f"S|{number}"
 
 
 def ready(digest_trunks: int) -> str:

@@ -28,6 +28,7 @@ class Carriers:
         self._edge_address = edge_address
         self._down: set[str] = set()
         self._calls: Counter[str] = Counter()
+        self._trunks_of_calls: dict[str, tuple[str | None, ...]] = {}
         self.replace(trunks)
 
     def replace(self, trunks: Iterable[Trunk]) -> None:
@@ -55,17 +56,19 @@ class Carriers:
         """Whether calls should be sent to this target."""
         return target_uri(target) not in self._down
 
-    def occupy(self, trunk_id: str | None) -> None:
-        """One more call on this trunk."""
-        if trunk_id:
-            self._calls[trunk_id] += 1
+    def occupy(self, call_id: str, *trunk_ids: str | None) -> None:
+        """A call is on these trunks now, and no longer on those that it was on before."""
+        self.release(call_id)
+        self._trunks_of_calls[call_id] = trunk_ids
+        self._calls.update(trunk_id for trunk_id in trunk_ids if trunk_id)
 
-    def release(self, trunk_id: str | None) -> None:
-        """One call less on this trunk."""
-        if trunk_id:
-            self._calls[trunk_id] -= 1
-            if self._calls[trunk_id] <= 0:
-                del self._calls[trunk_id]
+    def release(self, call_id: str) -> None:
+        """A call is on no trunk any more."""
+        for trunk_id in self._trunks_of_calls.pop(call_id, ()):
+            if trunk_id:
+                self._calls[trunk_id] -= 1
+                if not self._calls[trunk_id]:
+                    del self._calls[trunk_id]
 
     def calls_on(self, trunk_id: str) -> int:
         """Calls on this trunk now, both directions together."""

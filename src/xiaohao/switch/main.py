@@ -13,19 +13,20 @@ from aiohttp import web
 from xiaohao import log
 from xiaohao.calls.journal import CallJournal, JournalWriter
 from xiaohao.calls.model import Reason
-from xiaohao.clock import now_us
+from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database, DatabaseUnavailable
-from xiaohao.edge import kamailio, wire
+from xiaohao.edge import kamailio, rtpengine, wire
 from xiaohao.edge.evapi import EdgeConnection
-from xiaohao.edge.ng import Ng
+from xiaohao.edge.ng import Ng, NgError
 from xiaohao.edge.rpc import Rpc, RpcError
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings, host_port
 from xiaohao.switch import http, metrics
 from xiaohao.switch.carriers import Carriers
+from xiaohao.switch.custody import Custody, Pulse
 from xiaohao.switch.hangup import hang_up
 from xiaohao.switch.lookup import lookup_for
-from xiaohao.switch.media import MediaWatch
+from xiaohao.switch.media import MediaWatch, identity_of
 from xiaohao.switch.steps import Tools
 from xiaohao.switch.switchboard import Switchboard
 from xiaohao.switch.trunk_table import TrunkTable
@@ -37,6 +38,8 @@ _T = TypeVar("_T")
 _CONFIRM_S = 0.1
 _COMMANDS_S = 0.2
 _TRUNKS_S = 1.0
+#: the edge is told again and again that we are here: one lost word must not stop all calls
+_READY_S = 1.0
 _RECONCILE_S = 30.0
 
 
@@ -60,18 +63,27 @@ class Switch:
         tools = Tools(settings, vault, self._lookup, carriers)
         self.switchboard = Switchboard(tools, self._writer, self._edge.send)
         self.switchboard.on_dialogs = self._hang_up
+        self.switchboard.on_media_failed = self._media_failed
         folder = kamailio.folder(settings)
         self._trunks = TrunkTable(Trunks(self._database, vault), carriers, self._rpc, folder)
-        self._media = MediaWatch(self._ng, lambda: self.switchboard.calls, self._media_lost)
-        self._told, self._ready = asyncio.Event(), False
-        self._down_at: int | None = None
+        self._media = MediaWatch(
+            self._ng,
+            lambda: identity_of(rtpengine.pid_file(settings)),
+            self.switchboard.with_media,
+            self._media_lost,
+        )
+        self._custody = Custody(self.switchboard, self._edge.send, self._release_media)
+        self._pulse, self._ready = Pulse(folder / "alive"), False
+        self._taking_over: asyncio.Task[None] | None = None
+        #: no decision takes longer, so that an older call is in the edge's memory or nowhere
+        self._settled_s = settings.calls.decision_ms / 1000 + 1
         self._tasks: set[asyncio.Task[None]] = set()
 
     # What the edge says
 
     def _on_signal(self, said: wire.Signal) -> None:
         if isinstance(said, wire.Told):
-            self._told.set()
+            self._custody.told(said)
         elif isinstance(said, wire.Banned):
             metrics.STRANGERS_BANNED.inc()
             _log.warning("stranger_banned", source=said.source)
@@ -83,46 +95,41 @@ class Switch:
 
     def _on_up(self) -> None:
         metrics.EDGE_CONNECTED.set(1)
-        self._start(self._take_over())
+        self._taking_over = self._start(self._take_over(now_us(), self._pulse.last()))
 
     def _on_down(self) -> None:
         metrics.EDGE_CONNECTED.set(0)
-        self._ready, self._down_at = False, now_us()
+        if self._taking_over is not None:
+            self._taking_over.cancel()
+        self._custody.edge_is_gone()
+        if self._ready:
+            self._pulse.beat()
+        self._ready = False
         _log.warning("edge_lost")
 
-    async def _take_over(self) -> None:
+    async def _take_over(self, connected_at: int, died_at: int | None) -> None:
         """After every (re)connection: the edge's calls are ours again, then new ones may come."""
-        connected_at, down_at = now_us(), self._down_at
-        while self._edge.connected:
+        while True:
             try:
                 await self._trunks.push()
                 break
             except RpcError as error:
                 _log.warning("edge_not_ready", error=str(error))
                 await asyncio.sleep(0.2)
-        await self._reconcile(connected_at, down_at, ready=True)
-
-    async def _reconcile(self, before: int, ended_at: int | None, ready: bool = False) -> None:
-        self.switchboard.forget_named()
-        self._told.clear()
-        self._edge.send(wire.tell_all())
-        try:
-            await asyncio.wait_for(self._told.wait(), 10)
-        except TimeoutError:
-            _log.warning("edge_did_not_tell")
+        settled = round(self._settled_s * SECOND)
+        if not await self._custody.compare(connected_at - settled, died_at):
             self._edge.close()
             return
-        if ready:
-            self._edge.send(wire.ready(self._trunks.callers_with_password))
-            self._ready = True
-            _log.info("switch_ready", live_calls=len(self.switchboard.calls))
-        # An INVITE that was just being decided is not among the live ones yet, or ends by its own time limit.
-        await asyncio.sleep(self._settings.calls.decision_ms / 1000 + 1)
-        if not self._edge.connected:
-            return
-        for call_id in self.switchboard.lost_calls(before):
-            self.switchboard.lose(call_id, ended_at or now_us(), Reason.EDGE_LOST)
-            await self._media.forget(call_id)
+        self._ready = True
+        self._show_ready()
+        _log.info("switch_ready", live_calls=len(self.switchboard.calls))
+        await asyncio.sleep(self._settled_s)
+        await self._custody.compare(connected_at, died_at)
+        await _or_later(self._media.check_answered())
+
+    def _show_ready(self) -> None:
+        self._edge.send(wire.ready(self._trunks.callers_with_password))
+        self._pulse.beat()
 
     # What the platform does to calls
 
@@ -135,6 +142,12 @@ class Switch:
 
     def _media_lost(self, call_id: str) -> None:
         self.switchboard.end_call(call_id, Reason.MEDIA_LOST)
+
+    def _media_failed(self, call_id: str) -> None:
+        self._start(_or_later(self._media.check(call_id)))
+
+    def _release_media(self, call_ids: list[str]) -> None:
+        self._start(self._media.release(call_ids))
 
     # What it does all the time
 
@@ -156,11 +169,16 @@ class Switch:
         await self._trunks.load()
         if self._ready and not self._trunks.is_pushed:
             await self._trunks.push()
-            self._edge.send(wire.ready(self._trunks.callers_with_password))
+
+    async def _live_on(self) -> None:
+        if self._ready:
+            self._show_ready()
 
     async def _look_for_lost_calls(self) -> None:
         if self._ready:
-            await self._reconcile(now_us(), None)
+            if not await self._custody.compare(now_us() - round(self._settled_s * SECOND)):
+                self._edge.close()
+            await _or_later(self._media.check_answered())
 
     def _wake_worker(self) -> None:
         # where nobody listens the worker looks by itself
@@ -182,6 +200,7 @@ class Switch:
         self._start(_again_and_again(_CONFIRM_S, self._confirm))
         self._start(_again_and_again(_COMMANDS_S, self._obey))
         self._start(_again_and_again(_TRUNKS_S, self._follow_trunks))
+        self._start(_again_and_again(_READY_S, self._live_on))
         self._start(_again_and_again(_RECONCILE_S, self._look_for_lost_calls, first_s=_RECONCILE_S))
         await stop.wait()
         for task in self._tasks:
@@ -205,10 +224,11 @@ class Switch:
                 _log.warning("database_away", error=str(error))
                 await asyncio.sleep(0.5)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 async def _again_and_again(
@@ -223,6 +243,12 @@ async def _again_and_again(
         except Exception as error:  # noqa: BLE001 – one chore's fault must not end the others
             _log.error("switch_chore_failed", chore=action.__name__, error=type(error).__name__)
         await asyncio.sleep(pause_s)
+
+
+async def _or_later(question: Awaitable[None]) -> None:
+    """Ask rtpengine; where it does not answer, the next look at it will."""
+    with contextlib.suppress(NgError):
+        await question
 
 
 async def run(settings: Settings) -> None:

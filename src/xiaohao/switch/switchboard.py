@@ -11,20 +11,26 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from xiaohao.bindings.model import judge
 from xiaohao.calls.journal import CallBegan, CallEnded, CallMoved, JournalWriter
 from xiaohao.calls.model import Call, Party, Reason, State, Try
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import DatabaseUnavailable
 from xiaohao.edge import wire
 from xiaohao.secrecy import SecrecyError
-from xiaohao.switch import carriers as trunking
 from xiaohao.switch import metrics
 from xiaohao.switch.causes import REFUSALS, not_answered
+from xiaohao.switch.owners import Owners
 from xiaohao.switch.steps import STEPS, Passage, Refused, Tools
 
 _log = structlog.get_logger()
 
+#: no rtpengine was asked for anything in these calls
+_WITHOUT_MEDIA: Final = (
+    Reason.MEDIA_UNAVAILABLE,
+    Reason.SWITCH_UNAVAILABLE,
+    Reason.OVERLOAD,
+    Reason.PLATFORM_ERROR,
+)
 #: ends remembered so that one told twice is recognised; a day of calls is not needed for that
 _REMEMBERED: Final = 20_000
 
@@ -43,9 +49,11 @@ class Switchboard:
         #: calls that the edge has named since the last reconnection
         self._named: set[str] = set()
         self.on_dialogs: Callable[[wire.Dialogs, Reason], None] = lambda dialogs, reason: None
+        self.on_media_failed: Callable[[str], None] = lambda call_id: None
         self._asked_to_end: dict[str, Reason] = {}
         #: calls that wait for our decision, with the end that came before it
         self._undecided: dict[str, wire.Ended | None] = {}
+        self._owners = Owners(tools, self._finish)
         self._handlers: dict[type, Callable[[Any], None]] = {
             wire.Invite: self._invite,
             wire.Ringing: self._ringing,
@@ -53,6 +61,7 @@ class Switchboard:
             wire.Ended: self._end,
             wire.Live: self._live,
             wire.Dialogs: self._dialogs,
+            wire.MediaFailed: self._media_failed,
         }
 
     def signal(self, signal: wire.Signal) -> None:
@@ -62,61 +71,75 @@ class Switchboard:
     # A new call
 
     def _invite(self, invite: wire.Invite) -> None:
+        if invite.call_id in self.calls or invite.call_id in self._ended:
+            return
         call = Call(invite.call_id, self._settings.edge.id, invite.at, dialled=invite.dialled[:32])
         self.calls[call.id] = call
         self._undecided[call.id] = None
         self._start(self._decide(Passage(invite, call)))
 
     async def _decide(self, passage: Passage) -> None:
-        invite, call = passage.invite, passage.call
-        reason: Reason | None = None
+        call = passage.call
         with metrics.DECISION_SECONDS.time():
-            try:
-                for step in STEPS:
-                    await step(passage, self._tools)
-            except Refused as refused:
-                reason = refused.reason
-            except DatabaseUnavailable:
-                reason = Reason.PLATFORM_ERROR
-            except Exception as error:  # noqa: BLE001 – a fault of ours must end as a refusal, not as a silent phone
-                _log.error("decision_failed", call_id=call.id, error=type(error).__name__)
-                reason = Reason.PLATFORM_ERROR
-            if reason is not None:
-                call.record = False
-            sealed = self._sealed(call)
+            reason = await self._walk(passage)
+            early_end = self._undecided.pop(call.id)
+            if early_end is None:
+                self._answer_the_edge(passage, reason)
+        if reason is Reason.PLATFORM_ERROR:
+            # nobody's call so far: its end, which the edge tells in a moment, is how its customer is found
+            del self.calls[call.id]
+        else:
             if reason is None:
-                limits = self._settings.calls
-                self._send(
-                    wire.connect(
-                        invite.transaction, call.id, limits.ring_s * 1000, limits.trunk_silence_ms,
-                        sealed, call.record, passage.legs,
-                    )
-                )  # fmt: skip
-            else:
-                how = REFUSALS[reason]
-                self._send(
-                    wire.refuse(invite.transaction, how.sip_code, how.phrase, how.q850_cause, reason, sealed)
-                )
-        self._tools.carriers.occupy(call.trunk_in)
-        self._tools.carriers.occupy(call.trunk_out)
-        self._journal.put(CallBegan(call))
-        if early_end := self._undecided.pop(call.id, None):
-            self._finish(call, early_end)
+                self._tools.carriers.occupy(call.id, call.trunk_in, call.trunk_out)
+            self._journal.put(CallBegan(call))
+        if early_end is not None:
+            call.record = False
+            self._end(early_end)
+
+    async def _walk(self, passage: Passage) -> Reason | None:
+        """Take the steps; gives the reason for which the call is refused."""
+        reason = None
+        try:
+            for step in STEPS:
+                await step(passage, self._tools)
+        except Refused as refused:
+            reason = refused.reason
+        except DatabaseUnavailable:
+            reason = Reason.PLATFORM_ERROR
+        except Exception as error:  # noqa: BLE001 – a fault of ours must end as a refusal, not as a silent phone
+            _log.error("decision_failed", call_id=passage.call.id, error=type(error).__name__)
+            reason = Reason.PLATFORM_ERROR
+        passage.call.record = passage.call.record and reason is None
+        return reason
+
+    def _answer_the_edge(self, passage: Passage, reason: Reason | None) -> None:
+        call, transaction = passage.call, passage.invite.transaction
+        sealed = "" if reason is Reason.PLATFORM_ERROR else self._sealed(call)
+        if reason is None:
+            limits = self._settings.calls
+            line = wire.connect(
+                transaction, call.id, limits.ring_s * 1000, limits.trunk_silence_ms,
+                sealed, call.record, passage.legs,
+            )  # fmt: skip
+        else:
+            how = REFUSALS[reason]
+            line = wire.refuse(transaction, how.sip_code, how.phrase, how.q850_cause, reason, sealed)
+        self._send(line)
 
     # Its life
 
     def _ringing(self, signal: wire.Ringing) -> None:
-        call = self.calls.get(signal.call_id)
+        call = self._decided(signal.call_id)
         if call is None or call.ringing_at is not None:
             return
         call.ringing_at = signal.at
-        self._move_to_trunk(call, signal.trunk_group)
         if call.state is State.RECEIVED:
             call.state = State.RINGING
+            self._move_to_trunk(call, signal.trunk_group)
             self._journal.put(CallMoved(call))
 
     def _answered(self, signal: wire.Answered) -> None:
-        call = self.calls.get(signal.call_id)
+        call = self._decided(signal.call_id)
         if call is None or call.answered_at is not None:
             return
         call.answered_at, call.state = signal.at, State.ANSWERED
@@ -128,6 +151,9 @@ class Switchboard:
         metrics.CALLS_ANSWERED.inc()
         self._journal.put(CallMoved(call))
         self._limit(call)
+
+    def _decided(self, call_id: str) -> Call | None:
+        return None if call_id in self._undecided else self.calls.get(call_id)
 
     def _limit(self, call: Call) -> None:
         if call.max_duration_s and call.answered_at and call.id not in self._longest:
@@ -146,26 +172,36 @@ class Switchboard:
         reason = self._asked_to_end.pop(dialogs.call_id, Reason.PLATFORM_HUNG_UP)
         self.on_dialogs(dialogs, reason)
 
+    def _media_failed(self, signal: wire.MediaFailed) -> None:
+        self.on_media_failed(signal.call_id)
+
     # Its end
 
     def _end(self, signal: wire.Ended) -> None:
-        if signal.call_id in self._ended:
-            self._unconfirmed.append(signal.call_id)
+        call_id = signal.call_id
+        if call_id in self._ended:
+            self._unconfirmed.append(call_id)
             return
-        if signal.call_id in self._undecided:
+        if call_id in self._undecided:
             # the caller gave up, or the edge did, while we were thinking
-            self._undecided[signal.call_id] = signal
+            self._undecided[call_id] = signal
             return
-        call = self.calls.get(signal.call_id)
-        if call is not None or signal.sealed:
-            self._finish(call or self._opened(signal.call_id, signal.sealed) or self._bare(signal), signal)
+        call = self.calls.get(call_id)
+        if call is None and signal.sealed:
+            call = self._opened(call_id, signal.sealed)
+        if call is None:
+            self._owners.find(signal)
         else:
-            self._remember(signal.call_id)
-            self._start(self._end_of_unknown(signal))
+            self._finish(call, signal)
 
     def _finish(self, call: Call, signal: wire.Ended) -> None:
-        call.ringing_at = call.ringing_at or signal.ringing_at
-        call.answered_at = call.answered_at or signal.answered_at
+        """Close a call as the edge tells, and what happened to it unseen before."""
+        if call.id not in self.calls:
+            self._take_in(call)
+        if signal.ringing:
+            self._ringing(signal.ringing)
+        if signal.answered:
+            self._answered(signal.answered)
         if signal.tries and not call.tries:
             call.tries = self._named_tries(signal.tries)
         reason, cause = signal.reason, signal.q850_cause
@@ -175,42 +211,20 @@ class Switchboard:
         self._close(call, signal.at, signal.by, reason, sip_code, cause)
         self._unconfirmed.append(call.id)
 
-    async def _end_of_unknown(self, signal: wire.Ended) -> None:
-        """The edge refused a call alone, undecided. Its CDR belongs to whose number was dialled."""
-        call = self._bare(signal)
-        trunk = self._tools.carriers.trunk_of(signal.trunk_group)
-        if trunk is not None:
-            region = self._settings.calls.region
-            call.trunk_in = trunk.id
-            call.dialled = trunking.number_dialled(signal.dialled, trunk, region) or call.dialled
-            call.caller = trunking.number_of_caller(signal.caller, trunk, region)
-            key = self._tools.vault.index(call.caller) if call.caller else b""
-            try:
-                match = judge(await self._tools.lookup.find(key, call.dialled), call.received_at)
-                call.customer_id, call.binding_id = match.customer_id, match.binding_id
-            except DatabaseUnavailable:
-                # the edge tells this end again, because it is not confirmed
-                self._ended.pop(signal.call_id, None)
-                return
-        self._ended.pop(signal.call_id, None)
-        self._journal.put(CallBegan(call))
-        self._finish(call, signal)
-
     def _close(
         self, call: Call, at: int, by: Party, reason: Reason, sip_code: int | None, cause: int | None
     ) -> None:
-        call.state, call.ended_at, call.ended_by = State.ENDED, max(at, call.received_at), by
+        latest = max(at, call.received_at, call.ringing_at or 0, call.answered_at or 0)
+        call.state, call.ended_at, call.ended_by = State.ENDED, latest, by
         call.reason, call.sip_code, call.q850_cause = reason, sip_code, cause
-        if self.calls.pop(call.id, None) is not None:
-            self._tools.carriers.release(call.trunk_in)
-            self._tools.carriers.release(call.trunk_out)
+        del self.calls[call.id]
+        self._tools.carriers.release(call.id)
         if timer := self._longest.pop(call.id, None):
             timer.cancel()
         self._asked_to_end.pop(call.id, None)
         self._remember(call.id)
         metrics.CALLS_ENDED.labels(reason.value).inc()
-        recorded = call.record and call.callee is not None and reason is not Reason.MEDIA_UNAVAILABLE
-        self._journal.put(CallEnded(call, recorded))
+        self._journal.put(CallEnded(call, call.record and reason not in _WITHOUT_MEDIA))
 
     def take_unconfirmed(self) -> list[str]:
         """Ends put into the journal since the last time; confirm them to the edge once they are stored."""
@@ -220,19 +234,22 @@ class Switchboard:
     # Reconnection
 
     def adopt(self, calls: list[Call]) -> None:
-        """Take calls that an earlier switch left in the database without a CDR."""
+        """Take this edge's calls that an earlier switch left in the database without a CDR."""
         for call in calls:
-            if call.id not in self.calls and call.id not in self._ended:
-                self._take_in(call)
+            is_ours = call.edge_id == self._settings.edge.id
+            if is_ours and call.id not in self.calls and call.id not in self._ended:
+                self.calls[call.id] = call
+                self._tools.carriers.occupy(call.id, call.trunk_in, call.trunk_out)
 
     def _take_in(self, call: Call) -> None:
+        """A call that the edge knows and we do not: an earlier switch died before it was stored."""
         self.calls[call.id] = call
-        self._tools.carriers.occupy(call.trunk_in)
-        self._tools.carriers.occupy(call.trunk_out)
+        self._tools.carriers.occupy(call.id, call.trunk_in, call.trunk_out)
+        self._journal.put(CallBegan(call))
 
     def _live(self, signal: wire.Live) -> None:
         self._named.add(signal.call_id)
-        if signal.call_id in self._ended:
+        if signal.call_id in self._ended or signal.call_id in self._undecided:
             return
         call = self.calls.get(signal.call_id)
         if call is None:
@@ -240,16 +257,20 @@ class Switchboard:
             if call is None:
                 return
             self._take_in(call)
-            self._journal.put(CallBegan(call))
-        if signal.ringing_at and call.ringing_at is None:
-            call.ringing_at = signal.ringing_at
-            if call.state is State.RECEIVED:
-                call.state = State.RINGING
-                self._journal.put(CallMoved(call))
-        if signal.answered_at and call.answered_at is None:
-            call.answered_at, call.state = signal.answered_at, State.ANSWERED
-            self._journal.put(CallMoved(call))
+        if signal.ringing:
+            self._ringing(signal.ringing)
+        if signal.answered:
+            self._answered(signal.answered)
         self._limit(call)
+        if reason := self._asked_to_end.get(call.id):
+            self.end_call(call.id, reason)  # the edge may not have heard it
+
+    def with_media(self, answered_before: int | None = None) -> list[str]:
+        """Calls that are to have media: all of them, or those answered before this moment."""
+        decided = [c for c in self.calls.values() if c.callee is not None and c.id not in self._undecided]
+        if answered_before is not None:
+            decided = [c for c in decided if c.answered_at is not None and c.answered_at < answered_before]
+        return [call.id for call in decided]
 
     def forget_named(self) -> None:
         """The edge is about to name every live call."""
@@ -261,7 +282,7 @@ class Switchboard:
 
     def lose(self, call_id: str, at: int, reason: Reason) -> None:
         """A call that went down with an engine gets its CDR."""
-        call = self.calls.get(call_id)
+        call = self._decided(call_id)
         if call is not None:
             self._close(call, at, Party.PLATFORM, reason, None, 41)
 
@@ -275,9 +296,8 @@ class Switchboard:
     def _move_to_trunk(self, call: Call, group: int) -> None:
         trunk_id = self._trunk_id(group)
         if trunk_id != call.trunk_out:
-            self._tools.carriers.release(call.trunk_out)
-            self._tools.carriers.occupy(trunk_id)
             call.trunk_out = trunk_id
+            self._tools.carriers.occupy(call.id, call.trunk_in, trunk_id)
 
     def _trunk_id(self, group: int) -> str:
         trunk = self._tools.carriers.trunk_of(group)
@@ -297,10 +317,6 @@ class Switchboard:
             _log.error("sealed_call_unreadable", call_id=call_id)
             return None
         return call if call.id == call_id else None
-
-    def _bare(self, signal: wire.Ended) -> Call:
-        received = signal.received_at or signal.at
-        return Call(signal.call_id, self._settings.edge.id, received, dialled=signal.dialled[:32])
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
