@@ -23,6 +23,7 @@ test_packages=(
     chromium                 # opens the API's page as a person would
     curl                     # the guides' examples are run as they are printed
     jq
+    openssl                  # makes certificates
     ffmpeg                   # makes and judges audio independently of the product
 )
 # Services that the packages bring; the platform runs its own engines as child processes instead.

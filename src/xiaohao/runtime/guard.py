@@ -1,7 +1,7 @@
 """The supervisor's last will: kills the process groups it was told of once its supervisor is gone.
 
-The supervisor writes `+PGID` and `-PGID` lines into our standard input and holds it open. End of file means
-that the supervisor is dead, however it died: the kernel closes the pipe even after `kill -9`. Whole process
+The supervisor names groups as arguments and as `+PGID` and `-PGID` lines in our standard input, which it holds
+open. End of file means that it is dead, however it died: the kernel closes the pipe even after `kill -9`. Whole
 groups are named because Kamailio's children outlive a Kamailio that is killed, holding its ports.
 
 Runs as a script of its own with nothing but the standard library, so that it stays small.
@@ -27,7 +27,7 @@ def main() -> None:
     """Read lines until the end of file, then kill what is left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    groups: set[int] = set()
+    groups = {int(group) for group in sys.argv[1:]}
     for line in sys.stdin.buffer:
         follow([line], groups)
     for group in groups:

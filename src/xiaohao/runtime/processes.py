@@ -182,14 +182,13 @@ class Guard:
         """Start the guard if it is not there."""
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(  # noqa: S603 - our own script
-                [sys.executable, "-I", "-S", guard.__file__],
+                [sys.executable, "-I", "-S", guard.__file__, *map(str, sorted(self._groups))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 bufsize=0,
             )
-            self._tell(b"".join(b"+%d\n" % group for group in sorted(self._groups)))
 
     def close(self) -> None:
         """Let the guard end. It kills the groups that were not removed."""
