@@ -1,8 +1,8 @@
 """The supervisor's last will: kills the process groups it was told of once its supervisor is gone.
 
-The supervisor names groups as arguments and as `+PGID` and `-PGID` lines in our standard input, which it holds
-open. End of file means that it is dead, however it died: the kernel closes the pipe even after `kill -9`. Whole
-groups are named because Kamailio's children outlive a Kamailio that is killed, holding its ports.
+The supervisor names groups as arguments and as `+PGID` and `-PGID` lines in our standard input, which it
+holds open. End of file means that it is dead, however it died: the kernel closes the pipe even after
+`kill -9`. Whole groups are named because Kamailio's children outlive a Kamailio that is killed.
 
 Runs as a script of its own with nothing but the standard library, so that it stays small.
 """
