@@ -9,7 +9,7 @@ import pytest
 from tests.recordings.audio import CODECS, HZ_A, HZ_B, Heard, payloads
 from tests.recordings.ng import Rtpengine, rtpengine
 from tests.recordings.phone import Phone, RecordedCall
-from xiaohao.recordings import capture
+from xiaohao.recordings import capture, pcap
 
 pytestmark = pytest.mark.calls
 TOLERANCE_S = 0.04
@@ -173,7 +173,7 @@ async def test_a_capture_is_complete_once_the_call_is_deleted(engine: Rtpengine)
     captures = call.captures()
     assert [one.complete for one in captures] == [True]
     assert captures[0].pcap is not None
-    assert len(capture.read(captures[0].pcap)) == 10
+    assert len(pcap.read(captures[0].pcap)) == 10
     capture.remove(captures)
     assert call.captures() == []
 

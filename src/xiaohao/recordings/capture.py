@@ -1,4 +1,4 @@
-"""rtpengine's captures: which files belong to a call, whether they are complete, and the RTP packets in them.
+"""rtpengine's captures: which files belong to a call, and whether they are complete.
 
 For each recorded call rtpengine (`--recording-method=pcap`) keeps `pcaps/<call id>-<16 hex digits>.pcap`
 and, under the same stem, `tmp/rtpengine-meta-<stem>.tmp`. When the call is deleted it closes the pcap,
@@ -6,36 +6,17 @@ completes the metadata and only then moves it to `metadata/rtpengine-meta-<stem>
 place proves that the pcap is whole. Several captures belong to a call in which rtpengine was restarted.
 """
 
-import mmap
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from struct import Struct
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
-from xiaohao.recordings.model import CaptureError
-
-_PREFIX: Final = "rtpengine-meta-"
+_PCAP: Final = re.compile(r"(?P<stem>(?P<call>.+)-[0-9a-f]{16})\.pcap")
+_METADATA: Final = re.compile(r"rtpengine-meta-(?P<stem>(?P<call>.+)-[0-9a-f]{16})\.(?:txt|tmp)")
 #: the last thing that rtpengine writes before it moves the file; it may crash in between when it is stopped
 _END_MARK: Final = b"\ncall end time: "
-_CALL_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{7,127}")
-_STEM_TAIL: Final = re.compile(r"-[0-9a-f]{16}")
-
-_FILE_HEADER_BYTES: Final = 24
-_RECORD_HEADER_BYTES: Final = 16
-#: byte order and ticks a second, by the first four bytes (draft-ietf-opsawg-pcap)
-_MAGIC: Final = {
-    b"\xd4\xc3\xb2\xa1": ("<", 1_000_000),
-    b"\x4d\x3c\xb2\xa1": ("<", 1_000_000_000),
-    b"\xa1\xb2\xc3\xd4": (">", 1_000_000),
-    b"\xa1\xb2\x3c\x4d": (">", 1_000_000_000),
-}
-#: bytes in front of the IP header by link type: Ethernet, raw IP (two spellings)
-_LINK_HEADER_BYTES: Final = {1: 14, 12: 0, 101: 0}
-_LONGEST_PACKET: Final = 65_535 + 64
 
 
 @dataclass(frozen=True)
@@ -48,50 +29,28 @@ class Capture:
     complete: bool
 
 
-@dataclass(frozen=True)
-class Packets:
-    """The RTP packets of a pcap in the order of their arrival, column by column; `data` is the whole file."""
+def scan(folder: Path) -> dict[str, list[Capture]]:
+    """All captures by call id, each call's oldest name first.
 
-    data: npt.NDArray[np.uint8]
-    #: place of the packet in the pcap, counted from 1, RTCP included
-    number: npt.NDArray[np.int64]
-    #: microseconds since the epoch
-    arrival: npt.NDArray[np.int64]
-    #: rtpengine's port, at which the packet arrived
-    port: npt.NDArray[np.int64]
-    payload_type: npt.NDArray[np.uint8]
-    sequence: npt.NDArray[np.int64]
-    timestamp: npt.NDArray[np.int64]
-    ssrc: npt.NDArray[np.int64]
-    #: where in `data` the payload begins, and how long it is without padding
-    start: npt.NDArray[np.int64]
-    length: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.arrival)
-
-    def take(self, which: npt.NDArray[Any]) -> "Packets":
-        """Some of them: a mask or places."""
-        columns = {name: column[which] for name, column in vars(self).items() if name != "data"}
-        return Packets(data=self.data, **columns)
+    Raises OSError where the folder is not there or not rtpengine's: then nobody can say that there is none.
+    """
+    # In this order metadata that is moved meanwhile is seen twice and not missed.
+    waiting, moved, pcaps = (
+        {stem: (call, path) for stem, call, path in _files(folder / name, pattern)}
+        for name, pattern in (("tmp", _METADATA), ("metadata", _METADATA), ("pcaps", _PCAP))
+    )
+    captures: dict[str, list[Capture]] = {}
+    for stem in sorted({*moved, *waiting, *pcaps}):
+        call, metadata = moved.get(stem) or waiting.get(stem) or (None, None)
+        _, pcap = pcaps.get(stem, (None, None))
+        complete = stem in moved or (metadata is not None and _is_finished(metadata))
+        captures.setdefault(call or pcaps[stem][0], []).append(Capture(stem, pcap, metadata, complete))
+    return captures
 
 
 def find(folder: Path, call_id: str) -> list[Capture]:
-    """All captures of a call, oldest name first; [] where none was made.
-
-    Raises CaptureError where the folder is not rtpengine's, because then nobody can say that there is none.
-    """
-    if not _CALL_ID.fullmatch(call_id):
-        raise CaptureError("the call's id cannot be part of a file name")
-    pcaps = _by_stem(folder / "pcaps", call_id, "", ".pcap")
-    moved = _by_stem(folder / "metadata", call_id, _PREFIX, ".txt")
-    waiting = _by_stem(folder / "tmp", call_id, _PREFIX, ".tmp")
-    captures = []
-    for stem in sorted({*pcaps, *moved, *waiting}):
-        metadata = moved.get(stem) or waiting.get(stem)
-        complete = stem in moved or (metadata is not None and _is_finished(metadata))
-        captures.append(Capture(stem, pcaps.get(stem), metadata, complete))
-    return captures
+    """The captures of one call; [] where none was made. Raises OSError as `scan` does."""
+    return scan(folder).get(call_id, [])
 
 
 def remove(captures: list[Capture]) -> None:
@@ -102,39 +61,11 @@ def remove(captures: list[Capture]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def read(path: Path) -> Packets:
-    """The RTP packets of a pcap file. One that ends in the middle of a packet is read as far as it goes.
-
-    Raises CaptureError where it is not a pcap of Ethernet or raw IP, or is damaged in the middle; OSError.
-    """
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        # A copy of a two-hour call would be 150 MB; the mapping costs nothing and outlives the file's name.
-        raw: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-    data = np.frombuffer(raw, dtype=np.uint8)
-    head = bytes(raw[:_FILE_HEADER_BYTES])
-    if len(head) < _FILE_HEADER_BYTES:
-        return _packets(data, np.zeros((0, 3), dtype=np.int64), 0)
-    if head[:4] not in _MAGIC:
-        raise CaptureError("the capture is not a pcap file")
-    order, ticks = _MAGIC[head[:4]]
-    link_type = Struct(order + "I").unpack_from(head, 20)[0] & 0xFFFF
-    if link_type not in _LINK_HEADER_BYTES:
-        raise CaptureError(f"the capture's link type {link_type} is not known")
-    return _packets(data, _records(raw, order, ticks), _LINK_HEADER_BYTES[link_type])
-
-
-def _by_stem(folder: Path, call_id: str, prefix: str, suffix: str) -> dict[str, Path]:
-    try:
-        names = [entry for entry in folder.iterdir() if entry.name.startswith(f"{prefix}{call_id}-")]
-    except OSError as error:
-        raise CaptureError(f"the capture folder has no readable {folder.name}/") from error
-    found = {}
-    for path in names:
-        stem = path.name.removeprefix(prefix).removesuffix(suffix)
-        if path.name.endswith(suffix) and _STEM_TAIL.fullmatch(stem.removeprefix(call_id)):
-            found[stem] = path
-    return found
+def _files(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, str, Path]]:
+    """Stem, call id and path of each file with a name of rtpengine's."""
+    for name in os.listdir(folder):  # noqa: PTH208 - paths are only made of those that fit
+        if found := pattern.fullmatch(name):
+            yield found["stem"], found["call"], folder / name
 
 
 def _is_finished(metadata: Path) -> bool:
@@ -142,78 +73,3 @@ def _is_finished(metadata: Path) -> bool:
         return _END_MARK in metadata.read_bytes()
     except FileNotFoundError:  # moved to its final place just now
         return True
-
-
-def _records(raw: Any, order: str, ticks: int) -> npt.NDArray[np.int64]:
-    """Offset, length and arrival (µs) of each packet; a packet that the file's end cuts off is left out."""
-    header = Struct(order + "IIII").unpack_from
-    end, at = len(raw), _FILE_HEADER_BYTES
-    rows: list[tuple[int, int, int]] = []
-    divisor = ticks // 1_000_000
-    while at + _RECORD_HEADER_BYTES <= end:
-        seconds, fraction, length, _ = header(raw, at)
-        at += _RECORD_HEADER_BYTES
-        if length > _LONGEST_PACKET or fraction >= ticks:
-            raise CaptureError(f"the capture is damaged at packet {len(rows) + 1}")
-        if at + length > end:
-            break
-        rows.append((at, length, seconds * 1_000_000 + fraction // divisor))
-        at += length
-    return np.array(rows, dtype=np.int64).reshape(-1, 3)
-
-
-def _packets(data: npt.NDArray[np.uint8], records: npt.NDArray[np.int64], link_bytes: int) -> Packets:
-    number = np.arange(1, len(records) + 1)
-    # Everything up to the fixed RTP header must be there before a byte of it is looked at.
-    shortest = link_bytes + 20 + 8 + 12
-    whole = records[:, 1] >= shortest
-    number, ip = number[whole], records[whole, 0] + link_bytes
-    end, arrival = records[whole, 0] + records[whole, 1], records[whole, 2]
-    version = data[ip] >> 4
-    ip_bytes = np.where(version == 6, 40, (data[ip] & 15).astype(np.int64) * 4)
-    udp = ip + ip_bytes
-    rtp = udp + 8
-    fits = ((version == 4) | (version == 6)) & (rtp + 12 <= end)
-    number, ip, udp, rtp, end, arrival, version = (
-        column[fits] for column in (number, ip, udp, rtp, end, arrival, version)
-    )
-    start, length, sound = _payload(data, rtp, end)
-    packets = Packets(
-        data=data,
-        number=number,
-        arrival=arrival,
-        port=_big_endian(data, udp + 2, 2),
-        payload_type=data[rtp + 1] & 0x7F,
-        sequence=_big_endian(data, rtp + 2, 2),
-        timestamp=_big_endian(data, rtp + 4, 4),
-        ssrc=_big_endian(data, rtp + 8, 4),
-        start=start,
-        length=length,
-    )
-    # Two bits of version; types 64 to 95 are RTCP that shares the port with RTP (RFC 5761 section 4).
-    is_rtcp = (packets.payload_type >= 64) & (packets.payload_type <= 95)
-    return packets.take(sound & (data[rtp] >> 6 == 2) & ~is_rtcp)
-
-
-def _payload(
-    data: npt.NDArray[np.uint8], rtp: npt.NDArray[np.int64], end: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Start and length of each payload (RFC 3550 section 5.1), and whether its headers fit the packet."""
-    first = data[rtp]
-    start = rtp + 12 + (first & 15).astype(np.int64) * 4
-    extended = (first & 0x10) != 0
-    has_extension = extended & (start + 4 <= end)
-    words = np.zeros(len(rtp), dtype=np.int64)
-    words[has_extension] = _big_endian(data, start[has_extension] + 2, 2)
-    start = start + np.where(has_extension, 4 + 4 * words, 0)
-    padded = (first & 0x20) != 0
-    padding = np.where(padded, data[end - 1].astype(np.int64), 0)
-    length = end - start - padding
-    return start, length, (length >= 0) & (extended == has_extension)
-
-
-def _big_endian(data: npt.NDArray[np.uint8], at: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
-    value = np.zeros(len(at), dtype=np.int64)
-    for byte in range(width):
-        value = (value << 8) | data[at + byte]
-    return value

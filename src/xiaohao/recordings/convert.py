@@ -8,11 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from xiaohao.recordings import capture, signalling
-from xiaohao.recordings.capture import Capture, Packets
+from xiaohao.recordings import pcap, signalling
+from xiaohao.recordings.capture import Capture
 from xiaohao.recordings.decode import SPEECHLESS, Codec, Coded, Resampler, codec
 from xiaohao.recordings.encode import Canvas, finish
 from xiaohao.recordings.model import AudioFile, CaptureError, Format, Payload, Side
+from xiaohao.recordings.pcap import Packets
 from xiaohao.recordings.signalling import Signalling
 from xiaohao.recordings.timeline import Placement, place
 
@@ -107,7 +108,7 @@ def _streams(one: Capture, zero_us: int) -> Iterator[Stream]:
     """The streams of one capture."""
     if one.pcap is None:
         return
-    packets = capture.read(one.pcap)
+    packets = pcap.read(one.pcap)
     if not len(packets):
         return
     if one.metadata is None:

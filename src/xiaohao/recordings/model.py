@@ -69,8 +69,8 @@ class PendingRecording:
     received_at: int
     ended_at: int
     tries: int
-    #: until when the row is ours; also the proof of it, because no two claims of a row get the same
-    leased_until: int
+    #: since when it waits; of a row that was claimed, until when it is ours
+    due_at: int
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,258 @@
+"""What can be done with recordings: make those that are due, find one, give out its audio, try one again.
+
+A row of the table `recordings` is written when a recorded call ends. Its capture is complete within moments;
+a worker converts it, puts the file into the store, tells the customer in the same transaction that marks the
+row, and only then deletes the capture. Dying at any point in between costs time and nothing else.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from xiaohao.clock import SECOND, now_us
+from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.errors import conflict, not_found
+from xiaohao.notifications.service import announce_recording
+from xiaohao.recordings import capture, store
+from xiaohao.recordings.converter import ConversionFailed, Converter, Job
+from xiaohao.recordings.files import RecordingFiles, path_of
+from xiaohao.recordings.model import (
+    MEDIA_TYPES,
+    AudioFile,
+    PendingRecording,
+    Recording,
+    RecordingState,
+)
+from xiaohao.recordings.wire import recording_document
+from xiaohao.secrecy import Vault
+from xiaohao.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+#: a capture that is not complete so long after the call's end never will be: rtpengine was killed
+_PATIENCE_US: Final = 10 * SECOND
+_LOOK_AGAIN_S: Final = 0.3
+_LOOKED_AT: Final = 500
+_MOST_TRIES: Final = 8
+_FIRST_RETRY_US: Final = 2 * SECOND
+_LONGEST_RETRY_US: Final = 300 * SECOND
+_SWEEP_S: Final = 600.0
+_SWEEP_AT_ONCE: Final = 500
+_AT_MOST: Final = 4
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A recording's file on disk, and what to tell who downloads it."""
+
+    file: Path
+    media_type: str
+    name: str
+
+
+class Recordings:
+    """Finds recordings and gives them out. Where `customer_id` is None, the operator asks."""
+
+    def __init__(self, database: Database, settings: Settings, clock: Callable[[], int] = now_us) -> None:
+        self._database = database
+        self._folder = Path(settings.recording.folder)
+        self._clock = clock
+
+    async def get(self, customer_id: str | None, call_id: str) -> Recording:
+        """What is known of a call's recording. Raises Refusal: `not_found`; DatabaseUnavailable."""
+        async with self._database.read() as connection:
+            recording = await store.find(connection, call_id, customer_id)
+        if recording is None:
+            raise not_found("recording")
+        return recording
+
+    async def audio(self, customer_id: str | None, call_id: str) -> Audio:
+        """Its file. Raises Refusal: `not_found`, `recording_not_ready`, `recording_failed`; OSError."""
+        recording = await self.get(customer_id, call_id)
+        if recording.state is RecordingState.FAILED:
+            raise conflict(
+                "recording_failed",
+                "The recording failed",
+                "What was recorded could not be turned into audio.",
+            )
+        if recording.path is None or recording.format is None:
+            raise conflict(
+                "recording_not_ready", "The recording is not ready", "The call's audio is still being made."
+            )
+        file = await asyncio.to_thread(RecordingFiles(self._folder).local, recording.path)
+        return Audio(file, MEDIA_TYPES[recording.format], f"{call_id}.{recording.format}")
+
+    async def retry(self, call_id: str) -> None:
+        """For the operator: try a failed one again. Raises Refusal: `not_found`; DatabaseUnavailable."""
+        async with self._database.begin() as connection:
+            if not await store.retry(connection, call_id, self._clock()):
+                raise not_found("failed recording")
+
+
+class Conversions:
+    """Turns captures into recordings, on the machine where the captures are."""
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        settings: Settings,
+        clock: Callable[[], int] = now_us,
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._edge_id = settings.edge.id
+        self._captures = settings.captures_folder
+        self._drafts = Path(settings.runtime_folder) / "conversions"
+        self._folder = Path(settings.recording.folder)
+        self._format = settings.recording.format
+        self._clock = clock
+        count = max(1, min((os.cpu_count() or 1) // 2, _AT_MOST))
+        self._idle = [Converter() for _ in range(count)]
+        self._all = list(self._idle)
+        self._next_sweep = 0.0
+
+    async def convert_due(self) -> int:
+        """Convert everything that is due, what becomes due meanwhile too; gives back how many got ready.
+
+        Raises DatabaseUnavailable, OSError where a folder cannot be made.
+        """
+        await self._sweep()
+        running: set[asyncio.Task[bool]] = set()
+        ready = 0
+        try:
+            while True:
+                rows = await self._claim() if self._idle else []
+                for row in rows:
+                    running.add(asyncio.create_task(self._convert(row, self._idle.pop())))
+                if not running:
+                    return ready
+                done, running = await asyncio.wait(
+                    running, timeout=_LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                ready += sum(task.result() for task in done)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def close(self) -> None:
+        """End the converting processes; what they were at becomes due again by itself."""
+        for converter in self._all:
+            await converter.close()
+
+    async def _claim(self) -> list[PendingRecording]:
+        """Rows for the idle converters: due, the capture complete or past waiting for, and ours."""
+        now = self._clock()
+        async with self._database.read() as connection:
+            rows = await store.due(connection, self._edge_id, now, _LOOKED_AT)
+        if not rows:
+            return []
+        chosen = await asyncio.to_thread(self._convertible, rows, now)
+        if not chosen:
+            return []
+        async with self._database.begin() as connection:
+            claims = [await store.claim(connection, row, now) for row in chosen[: len(self._idle)]]
+        return [row for row in claims if row is not None]
+
+    def _convertible(self, rows: list[PendingRecording], now: int) -> list[PendingRecording]:
+        try:
+            captures = capture.scan(self._captures)
+        except OSError:
+            return rows  # converting will meet the same error and tell it
+        return [
+            row
+            for row in rows
+            if now - row.ended_at >= _PATIENCE_US
+            or all(one.complete for one in captures.get(row.call_id, ()))
+        ]
+
+    async def _convert(self, row: PendingRecording, converter: Converter) -> bool:
+        """Make one recording; False where it did not become ready."""
+        try:
+            target = await asyncio.to_thread(self._draft, row)
+            job = Job(
+                str(self._captures), row.call_id, row.received_at, row.ended_at, self._format, str(target)
+            )
+            patience_us = row.due_at - self._clock()
+            audio = await converter.convert(job, max(patience_us / SECOND, 1))
+            path = path_of(row.call_id, row.received_at, audio.format)
+            await asyncio.to_thread(self._keep, path, target)
+            return await self._tell(row, audio, path)
+        except ConversionFailed as failure:
+            await self._note_failure(row, str(failure), lasting=failure.lasting)
+        except OSError as error:
+            text = f"a file cannot be read or written: {error.strerror or type(error).__name__}"
+            await self._note_failure(row, text, lasting=False)
+        except DatabaseUnavailable:
+            pass  # the lease will run out and the work be done again
+        finally:
+            self._idle.append(converter)
+        return False
+
+    def _draft(self, row: PendingRecording) -> Path:
+        """Where to convert to; what a dead process left of this call is removed."""
+        self._drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in self._drafts.glob(f"{row.call_id}-*"):
+            left.unlink(missing_ok=True)
+        return self._drafts / f"{row.call_id}-{row.due_at}.{self._format}"
+
+    def _keep(self, path: str, draft: Path) -> None:
+        RecordingFiles(self._folder).put(path, draft)
+        draft.unlink(missing_ok=True)
+
+    async def _tell(self, row: PendingRecording, audio: AudioFile, path: str) -> bool:
+        """Mark the row and tell the customer; then the capture may go."""
+        now = self._clock()
+        async with self._database.begin() as connection:
+            if not await store.put_ready(connection, row, audio, path, now):
+                return False  # the lease ran out: whoever has it now needs the capture
+            recording = await store.find(connection, row.call_id, None)
+            if recording is not None:
+                document = recording_document(recording)
+                await announce_recording(connection, self._vault, row.call_id, document, now)
+        await asyncio.to_thread(self._remove_captures, row.call_id)
+        _log.info("recording_ready", call_id=row.call_id, bytes=audio.bytes, ms=audio.duration_ms)
+        return True
+
+    def _remove_captures(self, call_id: str) -> None:
+        # Looked up anew: rtpengine may have moved the metadata while we were converting.
+        capture.remove(capture.find(self._captures, call_id))
+
+    async def _note_failure(self, row: PendingRecording, error: str, *, lasting: bool) -> None:
+        """Try again later; after many tries of what will not get better, leave it to the operator.
+
+        A full disk is no reason to give a recording up: those tries do not end.
+        """
+        tries = row.tries + 1
+        gives_up = lasting and tries >= _MOST_TRIES
+        pause = min(_FIRST_RETRY_US << min(row.tries, 20), _LONGEST_RETRY_US)
+        due_at = None if gives_up else self._clock() + pause
+        try:
+            async with self._database.begin() as connection:
+                await store.put_failure(connection, row, error, due_at)
+        except DatabaseUnavailable:
+            return
+        event = "recording_failed" if gives_up else "recording_put_off"
+        _log.warning(event, call_id=row.call_id, error=error, tries=tries)
+
+    async def _sweep(self) -> None:
+        """Delete captures whose recording is ready: a worker died before it came to that."""
+        if time.monotonic() < self._next_sweep:
+            return
+        self._next_sweep = time.monotonic() + _SWEEP_S
+        try:
+            left = sorted(await asyncio.to_thread(capture.scan, self._captures))
+        except OSError:
+            return  # no capture was ever made
+        for first in range(0, len(left), _SWEEP_AT_ONCE):
+            async with self._database.read() as connection:
+                ready = await store.ready_of(connection, left[first : first + _SWEEP_AT_ONCE])
+            for call_id in ready:
+                await asyncio.to_thread(self._remove_captures, call_id)

@@ -1,0 +1,129 @@
+"""All SQL of the table `recordings` (its rows are inserted by the journal of calls, pending)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import RowMapping, literal_column, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from xiaohao.clock import SECOND
+from xiaohao.database.schema import recordings
+from xiaohao.recordings.model import (
+    AudioFile,
+    PendingRecording,
+    Recording,
+    RecordingState,
+)
+
+#: A claimed row is ours for a minute and a twentieth of the call's length, many times what converting takes.
+_LEASE_US: Final = 60 * SECOND
+_LEASE_PART_OF_CALL: Final = 20
+
+_table = recordings.c
+#: spelled out, because the planner only uses the partial index where it can read the condition
+_IS_PENDING: Final = _table.state == literal_column("'pending'")
+
+
+async def due(connection: AsyncConnection, edge_id: str, now: int, limit: int) -> list[PendingRecording]:
+    """Rows of an edge that wait to be converted, those that were due first in front."""
+    query = (
+        select(
+            _table.call_id,
+            _table.customer_id,
+            _table.received_at,
+            _table.ended_at,
+            _table.tries,
+            _table.due_at,
+        )
+        .where(_table.edge_id == edge_id, _IS_PENDING, _table.due_at <= now)
+        .order_by(_table.due_at)
+        .limit(limit)
+    )
+    return [PendingRecording(*row) for row in await connection.execute(query)]
+
+
+async def claim(connection: AsyncConnection, row: PendingRecording, now: int) -> PendingRecording | None:
+    """Make a due row ours: nobody else gets it until the lease is over. None where another was quicker.
+
+    A worker that dies with a lease loses nothing: the row becomes due again by itself.
+    """
+    until = now + _LEASE_US + (row.ended_at - row.received_at) // _LEASE_PART_OF_CALL
+    return replace(row, due_at=until) if await _settle(connection, row, due_at=until) else None
+
+
+async def put_failure(
+    connection: AsyncConnection, row: PendingRecording, error: str, due_at: int | None
+) -> bool:
+    """A try failed; `due_at` is when to try again, None gives up. False where the lease was lost."""
+    values: dict[str, Any] = {"tries": row.tries + 1, "error": error}
+    if due_at is None:
+        values["state"] = RecordingState.FAILED.value
+    else:
+        values["due_at"] = due_at
+    return await _settle(connection, row, **values)
+
+
+async def put_ready(
+    connection: AsyncConnection, row: PendingRecording, audio: AudioFile, path: str, now: int
+) -> bool:
+    """The recording is in the store. False where the lease was lost: then nothing is changed."""
+    return await _settle(
+        connection,
+        row,
+        state=RecordingState.READY.value,
+        error=None,
+        path=path,
+        format=audio.format,
+        bytes=audio.bytes,
+        sha256=audio.sha256,
+        duration_ms=audio.duration_ms,
+        ready_at=now,
+    )
+
+
+async def retry(connection: AsyncConnection, call_id: str, now: int) -> bool:
+    """Try a failed recording anew. False where there is none."""
+    failed = (_table.call_id == call_id, _table.state == RecordingState.FAILED.value)
+    values = {"state": RecordingState.PENDING.value, "tries": 0, "due_at": now}
+    return (await connection.execute(update(recordings).where(*failed).values(**values))).rowcount == 1
+
+
+async def ready_of(connection: AsyncConnection, call_ids: Sequence[str]) -> set[str]:
+    """Which of these calls have a finished recording."""
+    query = select(_table.call_id).where(
+        _table.call_id.in_(call_ids), _table.state == RecordingState.READY.value
+    )
+    return set((await connection.execute(query)).scalars())
+
+
+async def find(connection: AsyncConnection, call_id: str, customer_id: str | None) -> Recording | None:
+    """One recording; of that customer only, unless `customer_id` is None."""
+    query = select(recordings).where(_table.call_id == call_id)
+    if customer_id is not None:
+        query = query.where(_table.customer_id == customer_id)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else _recording(row)
+
+
+async def _settle(connection: AsyncConnection, row: PendingRecording, **values: Any) -> bool:
+    # `due_at` is the fence: whoever claimed the row since has changed it, and no two claims give the same.
+    ours = (_table.call_id == row.call_id, _IS_PENDING, _table.due_at == row.due_at)
+    return (await connection.execute(update(recordings).where(*ours).values(**values))).rowcount == 1
+
+
+def _recording(row: RowMapping) -> Recording:
+    return Recording(
+        call_id=row["call_id"],
+        customer_id=row["customer_id"],
+        state=RecordingState(row["state"]),
+        received_at=row["received_at"],
+        ended_at=row["ended_at"],
+        error=row["error"],
+        path=row["path"],
+        format=row["format"],
+        bytes=row["bytes"],
+        sha256=row["sha256"],
+        duration_ms=row["duration_ms"],
+        ready_at=row["ready_at"],
+    )
