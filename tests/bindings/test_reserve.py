@@ -260,6 +260,24 @@ async def test_one_pool_for_x_and_y(world: World) -> None:
     assert other.y == x_number(2)
 
 
+async def test_the_y_that_was_named_is_not_taken_as_x(world: World) -> None:
+    ride = await world.ride()
+    binding = await ride.reserve(1, 2, y=x_number(1))
+    assert (binding.x, binding.y) == (x_number(2), x_number(1))
+
+
+async def test_the_y_of_last_time_may_have_become_the_x(world: World) -> None:
+    ride = await world.ride()
+    one_pool = {"x_pool": ride.x_pool.id, "y_pool": ride.x_pool.id}
+    await ride.release(await ride.reserve(1, 2, **{**one_pool, "y": x_number(1)}))
+    for place in (2, 3):
+        await world.numbers.suspend(x_number(place))
+    await world.bindings.sweep()
+    with pytest.raises(Refusal) as refused:
+        await ride.reserve(1, 2, **one_pool)
+    assert refused.value.code == "number_pool_exhausted"
+
+
 async def test_customers_are_strictly_apart(world: World) -> None:
     mine, yours = await world.ride(), await world.customer("yours")
     binding = await mine.reserve(1, 2)

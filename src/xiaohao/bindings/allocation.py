@@ -6,7 +6,7 @@ from typing import NoReturn
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.bindings import store
+from xiaohao.bindings import allocation_store as store
 from xiaohao.bindings.model import Role
 from xiaohao.clock import rfc3339
 from xiaohao.errors import Refusal, conflict, validation_failed
@@ -98,7 +98,7 @@ class Allocation:
         if wish.x_pool is None:
             raise validation_failed("x_pool", "A has no number yet: name one in x, or a pool to take it from")
         free_of = self._free_of(wish.a_key, wish.b_key)
-        found = await store.least_recently_used(self._connection, wish.x_pool, free_of)
+        found = await store.least_recently_used(self._connection, wish.x_pool, free_of, wish.y)
         if found is None:
             raise Exhausted(Role.A, wish.x_pool)
         return found
@@ -112,7 +112,7 @@ class Allocation:
             if await self._is_held(wish.a_key, wish.y):
                 _taken("y", "A dials this number already, or did a short while ago, to reach somebody else.")
             return wish.y
-        if (again := await self._y_of_last_time()) is not None:
+        if (again := await self._y_of_last_time(x)) is not None:
             return again
         if wish.y_pool is None:
             raise validation_failed(
@@ -123,12 +123,13 @@ class Allocation:
             raise Exhausted(Role.B, wish.y_pool)
         return found
 
-    async def _y_of_last_time(self) -> str | None:
+    async def _y_of_last_time(self, x: str) -> str | None:
         # So the numbers in both call logs stay good when a trip is booked again.
         for predecessor in self._predecessors:
             row = self._known.get(predecessor["y"])
             if (
                 row is not None
+                and row["number"] != x
                 and row["state"] == NumberState.AVAILABLE
                 and self._wish.y_pool in (None, row["pool_id"])
                 and not await self._is_held(self._wish.a_key, predecessor["y"])
