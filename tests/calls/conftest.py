@@ -108,6 +108,14 @@ class Theatre:
         binding = await self.customer.reserve(a, b, self.x_pool, self.y_pool, **terms)
         return Pair(self, calling_driver, called_passenger, binding)
 
+    def find_numbers_at_rest(self) -> None:
+        """No real number stands anywhere in the platform's folder: logs, database, configuration."""
+        marks = {number.removeprefix("+86").encode() for c in (self.mobile, self.city) for number in c.phones}
+        for path in self.stage.folder.rglob("*"):
+            if path.is_file() and path.suffix not in {".wav", ".pcap"}:
+                held = {mark for mark in marks if mark in path.read_bytes()}
+                assert not held, f"{len(held)} real numbers in {path.relative_to(self.stage.folder)}"
+
     async def until_cdrs(self, path: str, count: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for _ in range(int(CDR_PATIENCE_S / 0.1)):
@@ -125,9 +133,13 @@ class Theatre:
 async def theatre(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Theatre]:
     stage = Stage(tmp_path_factory.mktemp("platform"), media={"dead_after_s": 4})
     async with stage, CustomerEndpoint("127.0.0.4", secret=_SECRET) as endpoint:
-        async with Carrier("127.0.0.2", edge=stage.sip) as mobile, Carrier("127.0.0.3", edge=stage.sip) as city:
+        async with (
+            Carrier("127.0.0.2", edge=stage.sip) as mobile,
+            Carrier("127.0.0.3", edge=stage.sip) as city,
+        ):
             theatre = Theatre(stage, mobile, city, endpoint)
             await theatre.furnish()
             yield theatre
+            theatre.find_numbers_at_rest()
             assert not mobile.errors
             assert not city.errors
