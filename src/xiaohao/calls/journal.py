@@ -67,7 +67,8 @@ class CallJournal:
     def __init__(self, db: Database, vault: Vault) -> None:
         self._db = db
         self._vault = vault
-        self._direct = Direct(db.url)
+        # The worker writes all the time too: as long as it lives, tidying SQLite's log up is its work.
+        self._direct = Direct(db.url, checkpoint_pages=8000)
         self._statements = store.JournalStatements(self._direct.dialect)
         self._put_events = event_insert(self._direct.dialect)
         self._lock = threading.Lock()

@@ -9,7 +9,7 @@ Nothing here is asynchronous: use it from a thread of your own, one thread at a 
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Final, Protocol
 
 import psycopg
@@ -67,8 +67,10 @@ class Cursor(Protocol):
 class Direct:
     """A connection that opens itself when it is first used and again after it broke."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, checkpoint_pages: int = 1000) -> None:
+        """`checkpoint_pages`: how long SQLite's log may be before this connection copies it into the file."""
         self._url = url
+        self._checkpoint_pages = checkpoint_pages
         self.dialect: Dialect = (
             SQLiteDialect_pysqlite(paramstyle="qmark")
             if url.get_backend_name() == "sqlite"
@@ -84,14 +86,26 @@ class Direct:
     @contextmanager
     def write(self) -> Iterator[Cursor]:
         """A write transaction, durable when it is left. Raises DatabaseUnavailable."""
-        with self._transaction("BEGIN IMMEDIATE") as cursor:
-            yield cursor
+        with self._passing_errors_translated():
+            cursor = self._cursor()
+            try:
+                with self._pipeline():
+                    cursor.execute("BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
+                    yield cursor
+                    cursor.execute("COMMIT")
+            except BaseException:
+                self._roll_back(cursor)
+                raise
 
     @contextmanager
     def read(self) -> Iterator[Cursor]:
-        """A transaction that only reads. Raises DatabaseUnavailable."""
-        with self._transaction("BEGIN") as cursor:
-            yield cursor
+        """A cursor for reading; each statement sees the newest committed data. Raises DatabaseUnavailable."""
+        with self._passing_errors_translated():
+            try:
+                yield self._cursor()
+            except psycopg.Error:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Give the connection back; the next use opens another one."""
@@ -101,38 +115,37 @@ class Direct:
                 connection.close()
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Cursor]:
+    def _passing_errors_translated(self) -> Iterator[None]:
         try:
-            cursor = self._begin(begin)
-            try:
-                yield cursor
-                cursor.execute("COMMIT")
-            except BaseException:
-                self._roll_back(cursor)
-                raise
+            yield
         except (sqlite3.Error, psycopg.Error) as error:
             if not _is_passing(error):
                 raise
             # `from None`: the original may quote the statement's parameters.
             raise DatabaseUnavailable(f"the database is locked or away ({type(error).__name__})") from None
 
-    def _begin(self, begin: str) -> Cursor:
+    def _cursor(self) -> Cursor:
         if self._connection is None:
             self._connection = self._open_sqlite() if self.is_sqlite else self._open_postgresql()
-        try:
-            cursor: Cursor = self._connection.cursor()
-            cursor.execute(begin if self.is_sqlite else "BEGIN")
-        except (sqlite3.Error, psycopg.Error):
-            if not self.is_sqlite:
-                self.close()
-            raise
+        cursor: Cursor = self._connection.cursor()
         return cursor
 
+    def _pipeline(self) -> AbstractContextManager[Any]:
+        # Statements go to PostgreSQL without waiting for each one's answer; leaving raises what went wrong.
+        # What follows a statement that went wrong, the COMMIT too, is not carried out.
+        pipeline: AbstractContextManager[Any] = (
+            nullcontext() if self.is_sqlite else self._connection.pipeline()
+        )
+        return pipeline
+
     def _roll_back(self, cursor: Cursor) -> None:
-        try:
-            cursor.execute("ROLLBACK")
-        except (sqlite3.Error, psycopg.Error):
-            self.close()
+        if self.is_sqlite:
+            try:
+                cursor.execute("ROLLBACK")
+            except sqlite3.Error:  # BEGIN itself had failed: there is nothing to roll back
+                return
+        else:
+            self.close()  # a broken pipeline is not worth mending
 
     def _open_sqlite(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -142,7 +155,8 @@ class Direct:
             check_same_thread=False,
             cached_statements=256,
         )
-        for setting in ("journal_mode = WAL", "synchronous = FULL"):
+        checkpoint = f"wal_autocheckpoint = {self._checkpoint_pages}"
+        for setting in ("journal_mode = WAL", "synchronous = FULL", checkpoint):
             connection.execute(f"PRAGMA {setting}")
         return connection
 

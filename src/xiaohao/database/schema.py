@@ -232,7 +232,6 @@ events = Table(
     Column("delivered_at", BigInteger),
     # Few indexes: each costs every call some written pages.
     Index("events_call", "call_id", "sequence", unique=True),
-    Index("events_customer", "customer_id", "seq"),
     Index(
         "events_due",
         "customer_id",

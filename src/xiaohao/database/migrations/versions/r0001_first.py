@@ -318,7 +318,6 @@ def _events() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("events_call", "events", ["call_id", "sequence"], unique=True)
-    op.create_index("events_customer", "events", ["customer_id", "seq"])
     op.create_index(
         "events_due",
         "events",
