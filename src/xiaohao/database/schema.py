@@ -275,7 +275,7 @@ idempotency = Table(
     Column("customer_id", Text, primary_key=True),  # "" for the operator
     Column("key", Text, primary_key=True),
     Column("request_digest", LargeBinary, nullable=False),
-    Column("status", Integer),  # null: the first request is still at work
+    Column("status", Integer),  # null inside the transaction only that carries the request out
     Column("body_sealed", LargeBinary),
     Column("created_at", BigInteger, nullable=False, index=True),
 )
