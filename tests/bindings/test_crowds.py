@@ -13,6 +13,7 @@ from xiaohao.bindings.model import Binding
 from xiaohao.database.engine import Database
 from xiaohao.database.schema import bindings, legs
 from xiaohao.errors import Refusal
+from xiaohao.numbers.model import NumberState
 from xiaohao.secrecy import Vault
 
 _PROCESSES = 4
@@ -132,6 +133,20 @@ async def test_coming_and_going(world: World, crowd: list[World]) -> None:
     await world.bindings.sweep()
     free = await world.numbers.page_numbers("", 10, pool_id=ride.x_pool.id)
     assert [number.assigned_to for number in free] == [None] * 3
+
+
+async def test_an_x_that_is_just_taken_again_is_not_given_back(world: World, crowd: list[World]) -> None:
+    ride = await world.ride(x_recycle_s=0)
+    first = await ride.reserve(1, 2)
+    await ride.release(first)
+    async with world.database.shared():
+        second = await ride.reserve(1, 3)
+        purging = asyncio.create_task(crowd[0].bindings.purge())
+        await asyncio.sleep(0.1)
+    await purging
+    assert second.x == first.x
+    number = await world.numbers.get_number(first.x)
+    assert (number.state, number.assigned_to) == (NumberState.IN_SERVICE, second.a)
 
 
 async def check(world: World) -> None:

@@ -225,13 +225,7 @@ async def purge(connection: AsyncConnection, now: int, limit: int) -> int:
     if not found:
         return 0
     lent = sorted({row.dialled for row in found if row.role == Role.B})
-    # Locked first: a reservation that is just taking such an X is seen by the statements after this one.
-    await connection.execute(
-        select(numbers.c.number)
-        .where(numbers.c.number.in_(lent))
-        .order_by(numbers.c.number)
-        .with_for_update()
-    )
+    await allocation_store.lock(connection, lent)
     keys = [(row.caller_key, row.dialled) for row in found]
     await connection.execute(delete(legs).where(over, tuple_(legs.c.caller_key, legs.c.dialled).in_(keys)))
     await allocation_store.give_back(connection, lent, now)

@@ -1,0 +1,293 @@
+"""Any sequence of what can happen to bindings, against the slow and obvious model."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import delete
+from tests.bindings.obvious import Number, Obvious, Relation
+from tests.world import World, person, x_number, y_number
+
+from xiaohao.bindings.model import BindingState, Outcome, Reservation
+from xiaohao.database.engine import Database
+from xiaohao.database.schema import bindings, customers, legs, numbers, pools
+from xiaohao.errors import Refusal
+from xiaohao.secrecy import Vault
+
+T = TypeVar("T")
+PEOPLE = [person(place) for place in range(1, 5)]
+#: pool → (customer that owns it, None: shared; recycle time in seconds; numbers)
+POOLS = {
+    "x of 0": (0, 30, [x_number(1), x_number(2)]),
+    "x of 1": (1, 0, [x_number(3), x_number(4)]),
+    "y of 0": (0, 60, [y_number(1), y_number(2)]),
+    "y of 1": (1, 0, [y_number(3), y_number(4)]),
+    "shared": (None, 30, [x_number(5), x_number(6), y_number(5), y_number(6)]),
+}
+NUMBERS = [number for _, _, members in POOLS.values() for number in members]
+people = st.sampled_from(PEOPLE)
+which_customer = st.sampled_from([0, 1])
+platform_numbers = st.sampled_from(NUMBERS)
+
+
+class BindingsMachine(RuleBasedStateMachine):
+    """Two customers with pools of their own and one that they share, four people, one clock."""
+
+    def __init__(self, runner: asyncio.Runner, database: Database, vault: Vault) -> None:
+        super().__init__()
+        self.runner = runner
+        self.world = World(database, vault)
+        self.model = Obvious()
+        self.customers: list[str] = []
+        self.pools: dict[str, str] = {}
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(coroutine)
+
+    @initialize()
+    def build(self) -> None:
+        async def build() -> None:
+            async with self.world.database.begin() as connection:
+                for table in (legs, bindings, numbers, pools, customers):
+                    await connection.execute(delete(table))
+            made = [await self.world.customer(name) for name in ("0", "1")]
+            self.customers = [customer.id for customer in made]
+            for name, (owner, recycle_s, members) in POOLS.items():
+                pool = await self.world.pool(None if owner is None else made[owner], recycle_s, members)
+                self.pools[name] = pool.id
+                for number in members:
+                    who = None if owner is None else self.customers[owner]
+                    self.model.numbers[number] = Number(pool.id, recycle_s, who)
+
+        self.run(build())
+        self.model.now = self.world.clock.now
+
+    @rule(
+        who=which_customer,
+        a=people,
+        b=people,
+        x_pool=st.sampled_from([None, *POOLS]),
+        y_pool=st.sampled_from([None, *POOLS]),
+        x=st.one_of(st.none(), st.none(), platform_numbers),
+        y=st.one_of(st.none(), st.none(), platform_numbers),
+        life=st.sampled_from([None, 10, 50]),
+    )
+    def reserve(
+        self,
+        who: int,
+        a: str,
+        b: str,
+        x_pool: str | None,
+        y_pool: str | None,
+        x: str | None,
+        y: str | None,
+        life: int | None,
+    ) -> None:
+        self.try_to_reserve(who, a, b, x_pool, y_pool, x, y, life)
+
+    @rule(who=which_customer, a=people, b=people, life=st.sampled_from([None, 10, 50]))
+    def reserve_from_own_pools(self, who: int, a: str, b: str, life: int | None) -> None:
+        self.reserve_as_usual(who, a, b, life)
+
+    def reserve_as_usual(self, who: int, a: str, b: str, life: int | None) -> None:
+        self.try_to_reserve(who, a, b, f"x of {who}", f"y of {who}", None, None, life)
+
+    @rule(who=which_customer, a=people, b=people)
+    def reserve_from_the_shared_pool(self, who: int, a: str, b: str) -> None:
+        self.try_to_reserve(who, a, b, "shared", "shared", None, None, None)
+
+    def try_to_reserve(
+        self,
+        who: int,
+        a: str,
+        b: str,
+        x_pool: str | None,
+        y_pool: str | None,
+        x: str | None,
+        y: str | None,
+        life: int | None,
+    ) -> None:
+        customer = self.customers[who]
+        pool_x = None if x_pool is None else self.pools[x_pool]
+        pool_y = None if y_pool is None else self.pools[y_pool]
+        wanted = Reservation(a, b, x, y, pool_x, pool_y, life)
+        taken = self.model.live_pair(customer, a, b)
+        try:
+            binding = self.run(self.world.bindings.reserve(customer, wanted))
+        except Refusal as refusal:
+            self.check_refusal(refusal, customer, wanted, taken)
+            return
+        assert a != b
+        assert taken is None
+        assert customer not in self.model.suspended_customers
+        assert binding.x != binding.y
+        assert self.model.can_be_x(binding.x, customer, a, b)
+        # The model holds X back from being a Y only once it is bound.
+        assert self.model.can_be_y(binding.y, customer, a, b)
+        for number in (binding.x, binding.y):
+            assert self.model.numbers[number].owner in (None, customer)
+        assert x in (None, binding.x)
+        assert y in (None, binding.y)
+        if x is None and self.model.numbers[binding.x].pool != pool_x:
+            assert binding.x in self.model.had(customer, a)
+        if y is None and pool_y is not None:
+            assert self.model.numbers[binding.y].pool == pool_y
+        self.model.relations.append(Relation(binding))
+
+    def check_refusal(
+        self, refusal: Refusal, customer: str, wanted: Reservation, taken: Relation | None
+    ) -> None:
+        model, a, b = self.model, wanted.a, wanted.b
+        match refusal.code:
+            case "validation_failed":
+                same = a == b or (wanted.x is not None and wanted.x == wanted.y)
+                assert same or None in (wanted.x or wanted.x_pool, wanted.y or wanted.y_pool)
+            case "pair_taken":
+                assert taken is not None
+                assert refusal.extra["binding_id"] == taken.binding.id
+            case "customer_suspended":
+                assert customer in model.suspended_customers
+            case "pool_not_found":
+                owners = {model.numbers[n].pool: model.numbers[n].owner for n in NUMBERS}
+                assert {owners.get(pool) for pool in (wanted.x_pool, wanted.y_pool)} - {None, customer}
+            case "number_not_found":
+                named = wanted.x if refusal.extra["field"] == "x" else wanted.y
+                assert named is not None
+                if model.numbers[named].owner in (None, customer):
+                    self.check_lent(named, {borrower for borrower, _ in model.borrowers(named)} - {customer})
+            case "number_not_in_service":
+                named = wanted.x if refusal.extra["field"] == "x" else wanted.y
+                assert named is not None and model.numbers[named].state == "suspended"
+            case "number_taken":
+                self.check_taken(refusal.extra["field"], customer, wanted)
+            case "number_pool_exhausted":
+                if refusal.extra["field"] == "x_pool":
+                    members = [n for n in NUMBERS if model.numbers[n].pool == wanted.x_pool]
+                    free = [n for n in members if model.can_be_x(n, customer, a, b)]
+                    assert not [n for n in free if model.holder(a, n) is None and n != wanted.y]
+                else:
+                    members = [n for n in NUMBERS if model.numbers[n].pool == wanted.y_pool]
+                    free = [n for n in members if model.can_be_y(n, customer, a, b) and n != wanted.x]
+                    # The last one of a pool of both may have gone to X just before.
+                    assert len(free) <= (wanted.x_pool == wanted.y_pool and wanted.x is None)
+            case _:
+                raise refusal
+
+    def check_taken(self, field: str, customer: str, wanted: Reservation) -> None:
+        """A number that was named is taken."""
+        named = wanted.x if field == "x" else wanted.y
+        assert named is not None
+        can_be = self.model.can_be_x if field == "x" else self.model.can_be_y
+        self.check_lent(named, not can_be(named, customer, wanted.a, wanted.b))
+
+    def check_lent(self, number: str, right: object) -> None:
+        """It was right to say that a number is lent, or it was so only until the next sweep."""
+        if not right:
+            assert self.run(self.world.numbers.get_number(number)).assigned_to is not None
+            self.run(self.world.bindings.sweep())
+            assert self.run(self.world.numbers.get_number(number)).assigned_to is None
+
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        if not self.model.relations:
+            return
+        relation = data.draw(st.sampled_from(self.model.relations))
+        was_live = self.model.is_live(relation)
+        binding = relation.binding
+        released = self.run(self.world.bindings.release(binding.customer_id, binding.id))
+        if was_live:
+            relation.released_at = self.model.now
+            assert released.state is BindingState.RELEASED
+        assert released.ended_at == relation.ended_at
+
+    @rule(seconds=st.sampled_from([1, 9, 10, 20, 30, 60]))
+    def time_passes(self, seconds: int) -> None:
+        self.world.clock.forward(seconds)
+        self.model.now = self.world.clock.now
+
+    @rule()
+    def sweep(self) -> None:
+        self.run(self.world.bindings.sweep())
+
+    @rule(number=platform_numbers, up=st.sampled_from([True, True, False]))
+    def suspend_or_resume_a_number(self, number: str, up: bool) -> None:
+        change = self.world.numbers.resume if up else self.world.numbers.suspend
+        self.run(change(number))
+        self.model.numbers[number].state = "available" if up else "suspended"
+
+    @rule(who=which_customer)
+    def a_customer_is_suspended_for_a_moment(self, who: int) -> None:
+        customer = self.customers[who]
+        self.run(self.world.tenants.suspend(customer))
+        self.model.suspended_customers.add(customer)
+        self.reserve_as_usual(who, *PEOPLE[:2], None)
+        for relation in self.model.relations:
+            for caller, dialled in relation.legs():
+                self.check_call(caller, dialled)
+        self.run(self.world.tenants.resume(customer))
+        self.model.suspended_customers.discard(customer)
+
+    @rule(number=platform_numbers, a=people)
+    def fix(self, number: str, a: str) -> None:
+        owner = self.model.numbers[number].owner
+        if owner is None:
+            return
+        try:
+            self.run(self.world.numbers.assign(number, a, owner))
+        except Refusal as refusal:
+            assert refusal.code in ("number_taken", "number_not_in_service")
+            return
+        assert self.model.borrowers(number) <= {(owner, a)}
+        self.model.numbers[number].fixed_to = (owner, a)
+
+    @rule(number=platform_numbers)
+    def unfix(self, number: str) -> None:
+        self.run(self.world.numbers.unassign(number))
+        self.model.numbers[number].fixed_to = None
+
+    @rule(caller=people, dialled=st.one_of(platform_numbers, people))
+    def call(self, caller: str, dialled: str) -> None:
+        self.check_call(caller, dialled)
+
+    @invariant()
+    def nobody_meets_a_stranger(self) -> None:
+        if not self.model.relations:
+            return
+        # Whoever changed last is asked about after every step, everybody at the end.
+        for relation in self.model.relations[-2:]:
+            for caller, dialled in relation.legs():
+                self.check_call(caller, dialled)
+
+    def check_call(self, caller: str, dialled: str) -> None:
+        match = self.run(self.world.bindings.look_up(caller, dialled))
+        outcomes, callee, display = self.model.look_up(caller, dialled)
+        assert match.outcome in outcomes
+        if match.outcome is Outcome.CONNECT:
+            assert (match.callee, match.display) == (callee, display)
+
+    def teardown(self) -> None:
+        if not self.customers:
+            return
+        for caller in PEOPLE:
+            for dialled in NUMBERS:
+                self.check_call(caller, dialled)
+
+
+def test_no_sequence_of_events_connects_strangers(database_url: str, vault: Vault) -> None:
+    with asyncio.Runner() as runner:
+        database = Database(database_url)
+        try:
+            run_state_machine_as_test(
+                lambda: BindingsMachine(runner, database, vault),
+                settings=settings(
+                    max_examples=30,
+                    stateful_step_count=30,
+                    deadline=None,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+        finally:
+            runner.run(database.close())
