@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -15,7 +16,9 @@ _PROGRAM = """
 import sys, uvloop
 from pathlib import Path
 from xiaohao.api.main import run
+from xiaohao.log import configure
 from xiaohao.settings import Settings
+configure("debug")
 uvloop.run(run(Settings.load(Path(sys.argv[1]))))
 """
 
@@ -28,19 +31,24 @@ class Server:
         self.url = url
 
 
-def start(folder: Path, database_url: str, master_key: bytes, address: str) -> subprocess.Popen[bytes]:
-    """Start `xiaohao.api.main.run`."""
+def start(
+    folder: Path, database_url: str, master_key: bytes, address: str, log: IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `xiaohao.api.main.run` with the platform's own logging."""
     config = folder / "xiaohao.toml"
     config.write_text(f'[database]\nurl = "{database_url}"\n[web]\nlisten = "{address}"\n')
     environment = {**os.environ, "XIAOHAO_MASTER_KEY": master_key.hex()}
-    return subprocess.Popen([sys.executable, "-c", _PROGRAM, str(config)], env=environment)
+    command = [sys.executable, "-c", _PROGRAM, str(config)]
+    return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 
 @contextmanager
-def serving(folder: Path, database_url: str, master_key: bytes) -> Iterator[Server]:
+def serving(
+    folder: Path, database_url: str, master_key: bytes, log: IO[bytes] | None = None
+) -> Iterator[Server]:
     """The same, once it answers; it is stopped at the end."""
     address = f"127.0.0.1:{_free_port()}"
-    process = start(folder, database_url, master_key, address)
+    process = start(folder, database_url, master_key, address, log)
     server = Server(process, f"http://{address}")
     try:
         _wait(server)

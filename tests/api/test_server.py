@@ -1,6 +1,7 @@
 """The web process itself: it serves, ends in order, and its page opens without the internet."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -12,8 +13,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 from tests.api.server import Server, serving, start
+from uvicorn.server import ServerState
 
+from xiaohao.api.protocol import BoundedProtocol
 from xiaohao.database.engine import Database
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.service import Tenants
@@ -66,6 +72,85 @@ def test_the_page_of_the_api(server: Server, tmp_path: Path) -> None:
     assert set(paths) <= shown
     complaints = [line for line in result.stderr.splitlines() if ":CONSOLE" in line]
     assert not complaints
+
+
+def spoken(server: Server, *parts: bytes) -> bytes:
+    """What comes back on a connection that says just this."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        answer = b""
+        try:
+            for part in parts:
+                connection.sendall(part)
+            while chunk := connection.recv(65_536):
+                answer += chunk
+        except (ConnectionResetError, BrokenPipeError):
+            pass  # refused before it had said everything
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "code"),
+    [
+        ([b"\x16\x03\x01 this is TLS\r\n\r\n"], 400, "http_malformed"),
+        ([b"GET /13800138000 SIP/2.0\r\n\r\n"], 400, "http_malformed"),
+        ([b"GET /healthz HTTP/1.1\r\nX: ", *[b"x" * 1000] * 600], 431, "head_too_large"),
+        ([b"GET /", *[b"x" * 1000] * 600], 431, "head_too_large"),
+        ([b"GET /healthz HTTP/1.1\r\n", *[b"A: b\r\n" * 100] * 600], 431, "head_too_large"),
+    ],
+)
+def test_what_is_no_request(server: Server, parts: list[bytes], status: int, code: str) -> None:
+    head, _, body = spoken(server, *parts).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["code"] == code
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET"])
+async def test_a_head_that_never_ends(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.5)  # longer than the patience, which is with the client and not with us
+        await PlainTextResponse("done")(scope, receive, send)
+
+    monkeypatch.setattr("xiaohao.api.protocol.HEAD_PATIENCE_S", 0.2)
+    config = uvicorn.Config(app, lifespan="off", log_config=None)
+    config.load()
+
+    def protocol() -> BoundedProtocol:
+        return BoundedProtocol(config=config, server_state=ServerState(), app_state={})
+
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(said)
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    assert answer.count(b"done") == said.count(b"\r\n\r\n")
+    assert b"HTTP/1.1 408" in answer
+    assert b"head_too_slow" in answer
+
+
+def test_many_requests_on_one_connection(server: Server) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 1000 + b"\r\n\r\n"
+    last = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert spoken(server, *[request] * 200, last).count(b"HTTP/1.1 200") == 201
+
+
+def test_urls_are_not_written_down(tmp_path: Path) -> None:
+    with (
+        (tmp_path / "log").open("wb") as log,
+        serving(tmp_path, f"sqlite:///{tmp_path}/xiaohao.db", MASTER_KEY, log) as server,
+    ):
+        for path in ("/13800138000", "/v1/customers?a=13800138000", "/docs"):
+            httpx.get(server.url + path)
+        spoken(server, b"GET /13800138000 SIP/2.0\r\n\r\n")
+        spoken(
+            server, b"GET /13800138000 HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade, close\r\n\r\n"
+        )
+    written = (tmp_path / "log").read_text()
+    assert "web starts" in written
+    assert "13800138000" not in written
 
 
 async def test_sigterm_lets_requests_end(database_url: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import structlog
 import uvicorn
 
 from xiaohao.api.app import create_app
+from xiaohao.api.protocol import BoundedProtocol
 from xiaohao.database.engine import Database
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings, host_port
@@ -61,7 +62,7 @@ def _server(settings: Settings, database: Database, vault: Vault) -> _Server:
         create_app(settings, database, vault),
         host=host.strip("[]"),
         port=port,
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         # URLs are not written down: one that a client made up wrongly may hold a number.
         access_log=False,

@@ -1,5 +1,6 @@
 """How every route is entered: API key, size, JSON and `Idempotency-Key` first, then the room's function."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
@@ -16,12 +17,14 @@ from xiaohao.api.errors import MEDIA_TYPE
 from xiaohao.errors import Refusal, not_found
 
 BODY_MAX: Final = 1_000_000
+BODY_PATIENCE_S: Final = 30.0
 
 _DESCRIPTIONS: Final = {
     400: "The request cannot be read",
     401: "There is no valid API key",
     403: "The API key is not for this",
     404: "There is no such thing, or it is another customer's",
+    408: "The body came too slowly",
     409: "Something that exists stands in the way",
     413: "The body is too large",
     415: "The body is not JSON",
@@ -61,10 +64,15 @@ class _LimitedRequest(Request):
             if announced.isdigit() and int(announced) > BODY_MAX:
                 raise _too_large()
             body = bytearray()
-            async for chunk in self.stream():
-                body += chunk
-                if len(body) > BODY_MAX:
-                    raise _too_large()
+            try:
+                async with asyncio.timeout(BODY_PATIENCE_S):
+                    async for chunk in self.stream():
+                        body += chunk
+                        if len(body) > BODY_MAX:
+                            raise _too_large()
+            except TimeoutError:
+                detail = f"The body did not come within {BODY_PATIENCE_S:.0f} seconds."
+                raise Refusal("body_too_slow", "The request took too long", detail, 408) from None
             self._body = bytes(body)
         return self._body
 
@@ -101,13 +109,13 @@ class Route(APIRoute):
         if "{" in path:
             statuses.add(404)
         if self.body_field is not None:
-            statuses |= {400, 404, 413, 415, 422}  # 404: what the body names
+            statuses |= {400, 404, 408, 413, 415, 422}  # 404: what the body names
         if self.dependant.query_params:
             statuses.add(422)
         if not (self.methods or set()) <= {"GET", "HEAD"} and not extra.get("x-only-reads"):
             statuses.add(409)
         if self._takes_key():
-            statuses |= {400, 413, 422}
+            statuses |= {400, 408, 413, 422}
             extra["parameters"] = [*extra.get("parameters", []), _KEY_PARAMETER]
         extra.pop("x-only-reads", None)
         self.openapi_extra = extra
