@@ -14,7 +14,7 @@ from xiaohao.switch import metrics
 _log = structlog.get_logger()
 _PAUSE_S: Final = 1.0
 #: an answered call may be this new without rtpengine knowing it yet: the answer is just on its way through
-_NEW_S: Final = 5
+_NEW_S: Final = 1
 
 
 def identity_of(pid_file: Path) -> str:
