@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,14 +79,13 @@ def spoken(server: Server, *parts: bytes) -> bytes:
     """What comes back on a connection that says just this."""
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
+        for part in parts:
+            connection.sendall(part)
+            # A connection that is closed with something unread is reset, and the answer with it.
+            time.sleep(0.1)
         answer = b""
-        try:
-            for part in parts:
-                connection.sendall(part)
-            while chunk := connection.recv(65_536):
-                answer += chunk
-        except (ConnectionResetError, BrokenPipeError):
-            pass  # refused before it had said everything
+        while chunk := connection.recv(65_536):
+            answer += chunk
         return answer
 
 
@@ -94,9 +94,9 @@ def spoken(server: Server, *parts: bytes) -> bytes:
     [
         ([b"\x16\x03\x01 this is TLS\r\n\r\n"], 400, "http_malformed"),
         ([b"GET /13800138000 SIP/2.0\r\n\r\n"], 400, "http_malformed"),
-        ([b"GET /healthz HTTP/1.1\r\nX: ", *[b"x" * 1000] * 600], 431, "head_too_large"),
-        ([b"GET /", *[b"x" * 1000] * 600], 431, "head_too_large"),
-        ([b"GET /healthz HTTP/1.1\r\n", *[b"A: b\r\n" * 100] * 600], 431, "head_too_large"),
+        ([b"GET /healthz HTTP/1.1\r\nX: ", b"x" * 66_000], 431, "head_too_large"),
+        ([b"GET /", b"x" * 66_000], 431, "head_too_large"),
+        ([b"GET /healthz HTTP/1.1\r\n", b"A: b\r\n" * 11_000], 431, "head_too_large"),
     ],
 )
 def test_what_is_no_request(server: Server, parts: list[bytes], status: int, code: str) -> None:
@@ -134,7 +134,7 @@ async def test_a_head_that_never_ends(monkeypatch: pytest.MonkeyPatch, said: byt
 def test_many_requests_on_one_connection(server: Server) -> None:
     request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 1000 + b"\r\n\r\n"
     last = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    assert spoken(server, *[request] * 200, last).count(b"HTTP/1.1 200") == 201
+    assert spoken(server, request * 200, last).count(b"HTTP/1.1 200") == 201
 
 
 def test_urls_are_not_written_down(tmp_path: Path) -> None:
