@@ -1,6 +1,7 @@
 """The switch's connection to Kamailio's evapi socket: netstrings over TCP, reconnecting for ever."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -58,6 +59,7 @@ class EdgeConnection(asyncio.Protocol):
         on_down: Callable[[], None],
     ) -> None:
         self._on_signal, self._on_up, self._on_down = on_signal, on_up, on_down
+        self._socket: socket.socket | None = None
         self._reader = NetstringReader()
         self._transport: asyncio.Transport | None = None
         self._lost = asyncio.Event()
@@ -71,11 +73,16 @@ class EdgeConnection(asyncio.Protocol):
         """asyncio: the connection stands."""
         # uvloop's transports are no subclass of asyncio.Transport
         self._transport, self._reader = cast("asyncio.Transport", transport), NetstringReader()
+        self._socket = transport.get_extra_info("socket")
         self._lost.clear()
         self._on_up()
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes from Kamailio."""
+        if self._socket is not None:
+            # evapi leaves Nagle's algorithm on: a signal waits there until the one before it is acknowledged,
+            # which the kernel puts off by up to 40 ms. Linux forgets this wish again, tcp(7).
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         try:
             lines = self._reader.feed(data)
         except wire.WireError as error:
