@@ -1,0 +1,69 @@
+"""Runs measurements: `python -m bench [part …]`; without parts, everything but `memory`.
+
+Each part starts the platform and the floor afresh in a folder of its own under BENCH_FOLDER (default: a
+temporary folder on the disk of the working directory) and prints what it found.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from bench import cost, latency
+from bench.machine import about
+from bench.subject import Floor, Ours, Subject
+
+
+async def _with_both(folder: Path, work: Callable[[list[Subject]], Awaitable[None]]) -> None:
+    floor, ours = Floor(folder / "floor"), Ours(folder / "ours")
+    subjects: list[Subject] = []
+    try:
+        for subject in (floor, ours):
+            subjects.append(subject)
+            await subject.start()
+        await work(subjects)
+        for subject in subjects:
+            for line in subject.trouble():
+                print(f"  {subject.name} complained: {line}")
+    finally:
+        for subject in reversed(subjects):
+            await subject.stop()
+
+
+async def _cost(folder: Path, options: argparse.Namespace) -> None:
+    await _with_both(folder, lambda both: cost.report(both, folder, 30, 12 * options.scale, options.rounds))
+
+
+async def _latency(folder: Path, options: argparse.Namespace) -> None:
+    await _with_both(
+        folder, lambda both: latency.report(both, folder, 30, 12 * options.scale, options.rounds)
+    )
+
+
+PARTS = {"cost": _cost, "latency": _latency}
+OF_ITS_OWN = {"memory"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each subject")
+    parser.add_argument("--scale", type=float, default=1.0, help="longer (2) or shorter (0.5) loads")
+    options = parser.parse_args()
+    wanted = options.parts or [name for name in PARTS if name not in OF_ITS_OWN]
+    if unknown := set(wanted) - PARTS.keys():
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    print(about())
+    for name in wanted:
+        with tempfile.TemporaryDirectory(
+            prefix="bench-", dir=os.environ.get("BENCH_FOLDER", "."), ignore_cleanup_errors=True
+        ) as folder:
+            asyncio.run(PARTS[name](Path(folder).resolve(), options))
+
+
+if __name__ == "__main__":
+    main()

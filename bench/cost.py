@@ -1,0 +1,84 @@
+"""CPU per call: the platform and the floor by turns under the same load.
+
+Idle cost is measured first and subtracted, so that what is left is what a call costs. Conversions of audio are
+told apart: they run at low priority whenever there is time.
+"""
+
+import asyncio
+import statistics
+from pathlib import Path
+
+from bench.sipp import call, callee
+from bench.subject import Subject
+
+EDGE_AND_SWITCH = ("kamailio", "rtpengine", "switch")
+ALL_BUT_AUDIO = (*EDGE_AND_SWITCH, "web", "worker")
+Cost = dict[str, float]
+
+
+async def idle(subject: Subject, seconds: float) -> Cost:
+    """CPU seconds a second by process while no call is there."""
+    before = subject.cpu()
+    await asyncio.sleep(seconds)
+    after = subject.cpu()
+    return {name: (after[name] - before[name]) / seconds for name in after}
+
+
+async def per_call(subject: Subject, folder: Path, rate: float, seconds: float, at_rest: Cost) -> Cost:
+    """CPU milliseconds a call by process. Raises RuntimeError where calls failed."""
+    before, began = subject.cpu(), asyncio.get_running_loop().time()
+    async with callee(subject, folder):
+        outcome = await call(subject, folder, rate, seconds)
+    await asyncio.sleep(1.5)  # the last events are delivered
+    after, took = subject.cpu(), asyncio.get_running_loop().time() - began
+    if not outcome.clean:
+        raise RuntimeError(f"{subject.name}: {outcome}")
+    return {
+        name: max(after[name] - before[name] - at_rest[name] * took, 0.0) / outcome.completed * 1000
+        for name in after
+    }
+
+
+def total(cost: Cost, names: tuple[str, ...]) -> float:
+    return sum(cost.get(name, 0.0) for name in names)
+
+
+async def measure(
+    subjects: list[Subject], folder: Path, rate: float, seconds: float, rounds: int
+) -> dict[str, list[Cost]]:
+    """Each subject's cost in each round, the subjects by turns."""
+    at_rest = {subject.name: await idle(subject, 5) for subject in subjects}
+    for subject in subjects:
+        print(f"  idle, {subject.name}: " + _told(at_rest[subject.name], 1000, "ms/s"))
+        await per_call(subject, folder, rate, 3, at_rest[subject.name])  # warm up
+    found: dict[str, list[Cost]] = {subject.name: [] for subject in subjects}
+    for _ in range(rounds):
+        for subject in subjects:
+            cost = await per_call(subject, folder, rate, seconds, at_rest[subject.name])
+            found[subject.name].append(cost)
+            print(f"  {subject.name:>8}: " + _told(cost, 1, "ms"))
+    return found
+
+
+def _told(cost: Cost, factor: float, unit: str) -> str:
+    return ", ".join(f"{name} {value * factor:.2f}" for name, value in cost.items()) + f" {unit}"
+
+
+async def report(subjects: list[Subject], folder: Path, rate: float, seconds: float, rounds: int) -> None:
+    print(f"\nCPU per call: {rate:g} calls/s for {seconds:g} s, {rounds} rounds by turns, recording on")
+    found = await measure(subjects, folder, rate, seconds, rounds)
+    floor, ours = found["floor"], found["ours"]
+    base = [total(cost, EDGE_AND_SWITCH) for cost in floor]
+    for title, names, target in (
+        ("edge and switch", EDGE_AND_SWITCH, 1.5),
+        ("with web and worker", ALL_BUT_AUDIO, 2.2),
+    ):
+        costs = [total(cost, names) for cost in ours]
+        ratios = [cost / low for cost, low in zip(costs, base, strict=True)]
+        print(
+            f"  {title}: {statistics.median(costs):.2f} ms ({min(costs):.2f}–{max(costs):.2f}), floor "
+            f"{statistics.median(base):.2f} ms ({min(base):.2f}–{max(base):.2f}): {statistics.median(ratios):.2f} × "
+            f"({min(ratios):.2f}–{max(ratios):.2f}), target ≤ {target} ×"
+        )
+    audio = statistics.median(cost["conversion"] for cost in ours)
+    print(f"  audio conversion, not counted above: {audio:.2f} ms a call of half a second without RTP")
