@@ -1,10 +1,9 @@
 """rtpengine's ng protocol: bencoded dictionaries over UDP, each behind a cookie that its answer repeats."""
 
-import asyncio
 import itertools
 from typing import Any
 
-from xiaohao.settings import host_port
+from xiaohao.edge.datagram import Exchange
 
 
 class NgError(Exception):
@@ -60,51 +59,30 @@ def _value(data: bytes, at: int) -> tuple[Any, int]:
     return data[colon + 1 : end].decode("utf-8", "replace"), end
 
 
-class _Answers(asyncio.DatagramProtocol):
-    def __init__(self) -> None:
-        self.waiting: dict[str, asyncio.Future[bytes]] = {}
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        cookie, _, body = data.partition(b" ")
-        waiting = self.waiting.get(cookie.decode("latin-1"))
-        if waiting and not waiting.done():
-            waiting.set_result(body)
-
-    def error_received(self, exc: Exception) -> None:
-        pass  # rtpengine is away: the command runs into its time limit
+def _cookie_of(data: bytes) -> str:
+    return data.partition(b" ")[0].decode("latin-1")
 
 
 class Ng:
     """Sends commands to one rtpengine."""
 
     def __init__(self, address: str, patience_s: float = 1.0) -> None:
-        self._address, self._patience_s = host_port(address), patience_s
+        self._exchange = Exchange(address, _cookie_of, patience_s)
         self._cookies = itertools.count(1)
-        self._answers = _Answers()
-        self._transport: asyncio.DatagramTransport | None = None
 
     async def command(self, name: str, **parameters: Any) -> dict[str, Any]:
         """The answer's dictionary; its `result` is `ok`, `pong` or `error`. Raises NgError."""
-        if self._transport is None or self._transport.is_closing():
-            loop = asyncio.get_running_loop()
-            self._transport, _ = await loop.create_datagram_endpoint(
-                lambda: self._answers, remote_addr=self._address
-            )
         cookie = f"switch{next(self._cookies)}"
-        waiting = self._answers.waiting[cookie] = asyncio.get_running_loop().create_future()
         body = encode({"command": name} | {key.replace("_", "-"): value for key, value in parameters.items()})
         try:
-            self._transport.sendto(cookie.encode() + b" " + body)
-            answer = decode(await asyncio.wait_for(waiting, self._patience_s))
+            data = await self._exchange.ask(cookie, cookie.encode() + b" " + body)
         except TimeoutError:
             raise NgError(f"{name}: no answer from rtpengine") from None
-        finally:
-            del self._answers.waiting[cookie]
+        answer = decode(data.partition(b" ")[2])
         if not isinstance(answer, dict):
             raise NgError(f"{name}: not a dictionary")
         return answer
 
     def close(self) -> None:
         """Give the socket back."""
-        if self._transport is not None:
-            self._transport.close()
+        self._exchange.close()
