@@ -4,6 +4,7 @@ On PostgreSQL, the stricter of the two databases about what text and numbers it 
 """
 
 import asyncio
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from tests.postgresql import Cluster
 
 from xiaohao.api.app import create_app
 from xiaohao.database.engine import Database
+from xiaohao.notifications.model import Kind
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.tenants.service import Tenants
@@ -123,3 +125,17 @@ def test_description(case: Case, target: Target) -> None:
             case.path_parameters = {name: target.ids[name] for name in case.path_parameters}
             response = case.call(base_url=target.url, session=session, headers=headers)
             case.validate_response(response, checks=WANTED[:5])
+
+
+def test_errors_are_described_as_problems_only() -> None:
+    assert DESCRIPTION["openapi"].startswith("3.1")
+    assert "HTTPValidationError" not in json.dumps(DESCRIPTION)
+    for path, operations in DESCRIPTION["paths"].items():
+        for method, operation in operations.items():
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    assert list(response["content"]) == ["application/problem+json"], (method, path, status)
+
+
+def test_every_event_is_described() -> None:
+    assert set(DESCRIPTION["webhooks"]) == {kind.value for kind in Kind}

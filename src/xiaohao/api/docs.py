@@ -3,6 +3,7 @@
 from importlib import resources
 from typing import Any, Final
 
+import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
@@ -11,6 +12,8 @@ from starlette.responses import HTMLResponse, Response
 
 from xiaohao import __version__
 from xiaohao.api.errors import Problem
+from xiaohao.notifications.model import Kind
+from xiaohao.notifications.wire import EventDocument
 
 DESCRIPTION: Final = """\
 Two phones call each other through the platform and never learn each other's number.
@@ -88,12 +91,47 @@ def openapi(app: FastAPI) -> dict[str, Any]:
             license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         )
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        _remove_the_frameworks_errors(document, schemas)
         problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(problem.pop("$defs"))
         schemas["Problem"] = problem
         document["components"]["securitySchemes"] = _SCHEMES
+        document["webhooks"] = _webhooks(schemas)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _remove_the_frameworks_errors(document: dict[str, Any], schemas: dict[str, Any]) -> None:
+    # FastAPI describes its own 422 wherever a route has parameters, even where nothing can be wrong with them.
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+
+
+def _webhooks(schemas: dict[str, Any]) -> dict[str, Any]:
+    """What the platform sends, one operation for each kind of event; adds its schemas to `schemas`."""
+    (event,), parts = msgspec.json.schema_components(
+        [EventDocument], ref_template="#/components/schemas/{name}"
+    )
+    schemas.update(parts)
+    body = {"required": True, "content": {"application/json": {"schema": event}}}
+    answers = {"2XX": {"description": "Taken. Anything else, or silence, and it is sent again."}}
+    return {
+        kind.value: {
+            "post": {
+                "tags": ["webhook"],
+                "operationId": kind.value.replace(".", "_"),
+                "description": "Signed as Standard Webhooks has it: `webhook-id`, `webhook-timestamp`,"
+                " `webhook-signature`.",
+                "requestBody": body,
+                "responses": answers,
+            }
+        }
+        for kind in Kind
+    }
 
 
 async def page(_request: Request) -> Response:

@@ -1,0 +1,109 @@
+"""Customers, keys and webhooks over HTTP."""
+
+import asyncio
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from tests.api.conftest import client_of, created
+from tests.api.test_problems import problem
+
+from xiaohao.api import auth
+from xiaohao.api.app import create_app
+from xiaohao.database.engine import Database
+from xiaohao.secrecy import Vault
+from xiaohao.settings import Settings
+from xiaohao.tenants.service import Tenants
+
+
+async def test_a_customer(operator: httpx.AsyncClient) -> None:
+    wanted = {"name": "搜谷出行", "webhook_url": "https://example.com/e"}
+    made = await created(operator, "/v1/customers", wanted)
+    path = f"/v1/customers/{made['id']}"
+    assert made["state"] == "active"
+    assert (await operator.get(path)).json() == made
+    assert (await operator.patch(path, json={})).json()["name"] == "搜谷出行"
+    changed = (await operator.patch(path, json={"name": "Sougu", "webhook_url": None})).json()
+    assert (changed["name"], changed["webhook_url"]) == ("Sougu", None)
+    assert (await operator.patch(path, json={"state": "suspended"})).json()["state"] == "suspended"
+    assert (await operator.patch(path, json={"state": "active"})).json()["state"] == "active"
+    # One wrong field and nothing is changed.
+    refused = await operator.patch(path, json={"name": "x", "webhook_url": "http://:0"})
+    problem(refused, 422, "validation_failed")
+    assert (await operator.get(path)).json()["name"] == "Sougu"
+
+
+async def test_a_key_is_shown_once_and_revoked_at_once(
+    app: FastAPI, operator: httpx.AsyncClient, customer_id: str
+) -> None:
+    path = f"/v1/customers/{customer_id}/keys"
+    made = await created(operator, path, {"label": "back end"})
+    text = made.pop("key")
+    assert text.startswith("xk_cus_")
+    assert (await operator.get(path)).json() == {"items": [made]}
+    async with client_of(app, text) as client:
+        assert (await client.get("/v1/webhook")).status_code == 200
+        revoked = (await operator.delete(f"{path}/{made['id']}")).json()
+        assert revoked["revoked_at"]
+        problem(await client.get("/v1/webhook"), 401, "unauthenticated")
+    assert (await operator.delete(f"{path}/{made['id']}")).json() == revoked
+    problem(await operator.delete(f"/v1/operator-keys/{made['id']}"), 404, "not_found")
+    problem(await operator.get("/v1/customers/cus_0/keys"), 404, "not_found")
+    problem(await operator.post("/v1/customers/cus_0/keys", json={"label": "x"}), 404, "not_found")
+
+
+async def test_a_key_revoked_by_another_process(
+    app: FastAPI, tenants: Tenants, customer_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "FRESH_S", 0.2)
+    key, text = await tenants.create_key(customer_id, "x")
+    async with client_of(app, text) as client:
+        assert (await client.get("/v1/webhook")).status_code == 200
+        await tenants.revoke_key(customer_id, key.id)
+        await asyncio.sleep(0.25)
+        problem(await client.get("/v1/webhook"), 401, "unauthenticated")
+
+
+async def test_keys_of_the_operator(app: FastAPI, operator: httpx.AsyncClient) -> None:
+    made = await created(operator, "/v1/operator-keys", {"label": "console"})
+    assert len((await operator.get("/v1/operator-keys")).json()["items"]) == 2
+    async with client_of(app, made["key"]) as second:
+        assert (await second.get("/v1/customers")).status_code == 200
+        assert (await operator.delete(f"/v1/operator-keys/{made['id']}")).status_code == 200
+        problem(await second.get("/v1/customers"), 401, "unauthenticated")
+
+
+async def test_a_webhook(customer: httpx.AsyncClient, tenants: Tenants, customer_id: str) -> None:
+    first = (await customer.get("/v1/webhook")).json()
+    assert first["url"] is None
+    assert first["secret"].startswith("whsec_")
+    put = (await customer.put("/v1/webhook", json={"url": "http://127.0.0.1:9/e?x=1"})).json()
+    assert put == {"url": "http://127.0.0.1:9/e?x=1", "secret": first["secret"]}
+    rotated = (await customer.post("/v1/webhook/secret", json={})).json()
+    assert rotated["secret"] != first["secret"]
+    own = "whsec_" + "QUJD" * 8
+    assert (await customer.post("/v1/webhook/secret", json={"secret": own})).json()["secret"] == own
+    stored = await tenants.webhook(customer_id)
+    assert stored is not None
+    assert (stored.url, stored.secret) == (put["url"], own)
+    refused = await customer.post("/v1/webhook/secret", json={"secret": "whsec_QUJD"})
+    problem(refused, 422, "validation_failed")
+    assert (await customer.put("/v1/webhook", json={"url": None})).json()["url"] is None
+    problem(await customer.put("/v1/webhook", json={}), 422, "validation_failed")
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x/", "https://", "http://a b/", "http://x/\u0000", "http://é/", "javascript:1", "x", ""]
+)
+async def test_urls_that_cannot_be_used(customer: httpx.AsyncClient, url: str) -> None:
+    problem(await customer.put("/v1/webhook", json={"url": url}), 422, "validation_failed")
+
+
+async def test_another_master_key(
+    customer: httpx.AsyncClient, database: Database, settings: Settings
+) -> None:
+    """A process with the wrong key serves nothing that it cannot read, and says so."""
+    wrong = create_app(settings, database, Vault(bytes(32)))
+    key = customer.headers["authorization"].removeprefix("Bearer ")
+    async with client_of(wrong, key) as client:
+        problem(await client.get("/v1/webhook"), 500, "internal_error")
