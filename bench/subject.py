@@ -13,6 +13,7 @@ from typing import Protocol
 
 from bench.machine import own_cpu, pss_kib, tree_cpu
 from bench.sink import Sink
+
 from xiaohao.edge import kamailio, rtpengine
 from xiaohao.settings import Settings
 from xiaohao.simulator.stage import Stage, StageCustomer, configuration, free_ports
