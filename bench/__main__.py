@@ -38,9 +38,8 @@ async def _cost(folder: Path, options: argparse.Namespace) -> None:
 
 
 async def _latency(folder: Path, options: argparse.Namespace) -> None:
-    await _with_both(
-        folder, lambda both: latency.report(both, folder, 30, 12 * options.scale, options.rounds)
-    )
+    seconds = 12 * options.scale
+    await _with_both(folder, lambda both: latency.report(both, folder, 30, seconds, options.rounds))
 
 
 PARTS = {"cost": _cost, "latency": _latency}

@@ -66,9 +66,9 @@ def cpu(work: Callable[[], object]) -> list[float]:
     return times[1:]
 
 
-def copy(source: Path | None, target: Path, size: int) -> None:
+def copy(source: str | None, target: Path, size: int) -> None:
     assert source is not None
-    source.read_bytes()
+    Path(source).read_bytes()
     target.write_bytes(bytes(size))
 
 

@@ -1,7 +1,7 @@
 """CPU per call: the platform and the floor by turns under the same load.
 
-Idle cost is measured first and subtracted, so that what is left is what a call costs. Conversions of audio are
-told apart: they run at low priority whenever there is time.
+Idle cost is measured first and subtracted, so that what is left is what a call costs. Conversions of audio
+are told apart: they run at low priority whenever there is time.
 """
 
 import asyncio
@@ -64,6 +64,10 @@ def _told(cost: Cost, factor: float, unit: str) -> str:
     return ", ".join(f"{name} {value * factor:.2f}" for name, value in cost.items()) + f" {unit}"
 
 
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
+
+
 async def report(subjects: list[Subject], folder: Path, rate: float, seconds: float, rounds: int) -> None:
     print(f"\nCPU per call: {rate:g} calls/s for {seconds:g} s, {rounds} rounds by turns, recording on")
     found = await measure(subjects, folder, rate, seconds, rounds)
@@ -76,9 +80,8 @@ async def report(subjects: list[Subject], folder: Path, rate: float, seconds: fl
         costs = [total(cost, names) for cost in ours]
         ratios = [cost / low for cost, low in zip(costs, base, strict=True)]
         print(
-            f"  {title}: {statistics.median(costs):.2f} ms ({min(costs):.2f}–{max(costs):.2f}), floor "
-            f"{statistics.median(base):.2f} ms ({min(base):.2f}–{max(base):.2f}): {statistics.median(ratios):.2f} × "
-            f"({min(ratios):.2f}–{max(ratios):.2f}), target ≤ {target} ×"
+            f"  {title}: {_spread(costs)} ms, floor {_spread(base)} ms: {_spread(ratios)} ×, "
+            f"target ≤ {target} ×"
         )
     audio = statistics.median(cost["conversion"] for cost in ours)
     print(f"  audio conversion, not counted above: {audio:.2f} ms a call of half a second without RTP")

@@ -1,10 +1,10 @@
 """CPU that a call costs the switch for its journal: call row, five events, CDR and request for a recording.
 
 Method: calls begin at random moments at a given rate; each begins, rings after 0.2 s, is answered after 0.4
-and ends after 0.8. The same loop runs first with a writer that throws everything away (the floor: what making
-the calls and their timers costs) and then with the real one, on SQLite on this disk and on a PostgreSQL server
-of the bench's own (its own CPU is not counted: it is another process, and may be another machine). Printed is
-the CPU time of the process, user and system, all threads, less the floor's, a call; the time from `put` to the
+and ends after 0.8. The same loop runs first with a writer that throws everything away (the floor: what
+making the calls and their timers costs) and then with the real one, on SQLite on this disk and on a
+PostgreSQL server of the bench's own (whose CPU is not counted: it may be on another machine). Printed is the
+CPU time of the process, user and system, all threads, less the floor's, a call; the time from `put` to the
 commit; and how many changes were written in one transaction.
 
 Run: `python -m bench.journal [calls a second] [seconds]`

@@ -1,4 +1,4 @@
-"""How long an INVITE takes from the caller's carrier to the callee's: SIPp's own times of sending and receiving.
+"""How long an INVITE takes from the caller's carrier to the callee's, by SIPp's own clock.
 
 Both processes of SIPp write every message with the moment it passed; the two INVITEs of a call are found by
 the session id in their SDP, which passes the platform unchanged.
@@ -56,11 +56,12 @@ async def report(subjects: list[Subject], folder: Path, rate: float, seconds: fl
             times = await added_ms(subject, folder, rate, seconds)
             found[subject.name].append(times)
             print(
-                f"  {subject.name:>8}: median {statistics.median(times):.2f}, p99 {percentile(times, 0.99):.2f}, "
-                f"longest {max(times):.1f}"
+                f"  {subject.name:>8}: median {statistics.median(times):.2f}, "
+                f"p99 {percentile(times, 0.99):.2f}, longest {max(times):.1f}"
             )
-    middle = {name: statistics.median(sum(rounds_, [])) for name, rounds_ in found.items()}
-    tail = {name: percentile(sum(rounds_, []), 0.99) for name, rounds_ in found.items()}
+    everything = {name: [one for times in rounds_ for one in times] for name, rounds_ in found.items()}
+    middle = {name: statistics.median(times) for name, times in everything.items()}
+    tail = {name: percentile(times, 0.99) for name, times in everything.items()}
     print(
         f"  ours over floor: median {middle['ours'] - middle['floor']:+.2f} ms (target ≤ 3), "
         f"p99 {tail['ours'] - tail['floor']:+.2f} ms (target ≤ 15)"

@@ -24,7 +24,7 @@ _read = msgspec.json.Decoder(_Event).decode
 
 @dataclass(frozen=True)
 class Arrival:
-    """One event as it came; moments in microseconds since the epoch. `happened_at` counts whole milliseconds."""
+    """One event as it came; µs since the epoch. `happened_at` counts whole milliseconds."""
 
     kind: str
     call_id: str

@@ -6,6 +6,7 @@ a task. What is on its way when the worker is killed stays due in the database a
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from xiaohao.notifications.lanes import WINDOW, Lane
 from xiaohao.notifications.metrics import DeliveryMetrics
 from xiaohao.notifications.model import Backlog, Event, Outcome
 from xiaohao.notifications.retry import next_try
-from xiaohao.notifications.sender import Endpoint, EndpointError, Failure, Sender
+from xiaohao.notifications.sender import EndpointError, Failure, Subscription
 from xiaohao.notifications.store import Outbox
 from xiaohao.secrecy import SecrecyError, Vault
 from xiaohao.settings import Worker
@@ -40,7 +41,7 @@ _LEASE_SLACK_S: Final = 10.0
 _RENEW_EVERY_S: Final = 3.0
 _IDLE_LANE_S: Final = 60.0
 #: how long a delivery may stay unrecorded: what is killed in between is sent twice
-_SETTLE_AFTER_S: Final = 0.05
+_SETTLE_AFTER_S: Final = 0.2
 _SETTLE_AT: Final = 200
 _BREATH_S: Final = 0.004
 _NEW_AT_ONCE: Final = 500
@@ -56,13 +57,23 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class _Served:
-    """A customer this worker delivers to. `endpoint` None: its URL or secret cannot be used."""
+    """A customer this worker delivers to. `subscription` None: its URL or secret cannot be used."""
 
     lane: Lane
     webhook: Webhook
-    endpoint: Endpoint | None
+    subscription: Subscription | None
     lease_until: int
     used_at: float
+
+    def replace(self, subscription: Subscription | None) -> None:
+        """Send elsewhere from now on."""
+        self.close()
+        self.subscription = subscription
+
+    def close(self) -> None:
+        """Close idle connections."""
+        if self.subscription is not None:
+            self.subscription.close()
 
 
 class Deliverer:
@@ -78,7 +89,7 @@ class Deliverer:
         self._tenants = Tenants(database, vault)
         self._outbox = Outbox(database.url, owner)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
-        self._sender: Sender
+        self._tls = ssl.create_default_context()
         self._wake = asyncio.Event()
         self._stopping = False
         self._after = -1
@@ -105,7 +116,6 @@ class Deliverer:
 
     async def run(self) -> None:
         """Deliver until `stop` is called, whatever happens to the database."""
-        self._sender = Sender(self._settings.delivery_timeout_s)
         try:
             while not self._stopping:
                 await self._look_safely()
@@ -114,7 +124,8 @@ class Deliverer:
         finally:
             for task in self._tasks:
                 task.cancel()
-            await self._sender.close()
+            for served in self._served.values():
+                served.close()
             self._thread.submit(self._outbox.close)
             self._thread.shutdown()
 
@@ -211,7 +222,7 @@ class Deliverer:
         if not await self._in_thread(self._outbox.take_leases, [customer_id], now_us(), until):
             self._skip(customer_id)
             return None
-        served = _Served(Lane(customer_id), webhook, _endpoint(webhook), until, time.monotonic())
+        served = _Served(Lane(customer_id), webhook, self._subscription(webhook), until, time.monotonic())
         self._served[customer_id] = served
         return served
 
@@ -254,10 +265,12 @@ class Deliverer:
         self._dispatch(served)
 
     async def _try(self, served: _Served, event: Event) -> Failure | None:
-        if served.endpoint is None:
+        subscription = served.subscription
+        if subscription is None:
             return Failure("the webhook's URL or secret cannot be used", endpoint_at_fault=True)
         try:
-            return await self._sender.post(served.endpoint, event.id, self._vault.open(event.body_sealed))
+            body = self._vault.open(event.body_sealed)
+            return await subscription.post(event.id, body, self._settings.delivery_timeout_s)
         except SecrecyError:
             return Failure("the stored event cannot be opened", endpoint_at_fault=False)
         except Exception as error:  # noqa: BLE001 - the lane must learn the end of each try
@@ -288,7 +301,7 @@ class Deliverer:
         idle_since = time.monotonic() - _IDLE_LANE_S
         idle = [c for c, s in self._served.items() if s.lane.is_empty and s.used_at < idle_since]
         for customer_id in idle:
-            del self._served[customer_id]
+            self._served.pop(customer_id).close()
         if idle:
             await self._in_thread(self._outbox.release_leases, idle)
         if self._served:
@@ -308,7 +321,7 @@ class Deliverer:
         served.lease_until = 0
         served.lane.drop_waiting()
         if served.lane.is_empty:
-            del self._served[customer_id]
+            self._served.pop(customer_id).close()
 
     async def _refresh_endpoints(self) -> None:
         """Take over changes of URL and secret."""
@@ -318,13 +331,14 @@ class Deliverer:
             try:
                 webhook = await self._tenants.webhook(customer_id)
             except SecrecyError:
-                served.endpoint = None
+                served.replace(None)
                 continue
             if webhook is None:
                 served.lane.drop_waiting()
                 await self._in_thread(self._outbox.set_aside, customer_id)
             elif webhook != served.webhook:
-                served.webhook, served.endpoint = webhook, _endpoint(webhook)
+                served.webhook = webhook
+                served.replace(self._subscription(webhook))
 
     async def _finish(self) -> None:
         """Wait for the POSTs under way, write down what became of them, give the leases back."""
@@ -341,9 +355,8 @@ class Deliverer:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, partial(function, *args, **kwargs))
 
-
-def _endpoint(webhook: Webhook) -> Endpoint | None:
-    try:
-        return Endpoint(webhook.url, webhook.secret)
-    except EndpointError:
-        return None
+    def _subscription(self, webhook: Webhook) -> Subscription | None:
+        try:
+            return Subscription(webhook.url, webhook.secret, self._tls)
+        except EndpointError:
+            return None

@@ -5,20 +5,19 @@ and body, in the headers webhook-id, webhook-timestamp and webhook-signature.
 """
 
 import asyncio
+import socket
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-import aiohttp
 from standardwebhooks import Webhook as Signer
 from yarl import URL
 
 from xiaohao import __version__
+from xiaohao.notifications.connection import Endpoint, NotHttp
 
-_USER_AGENT: Final = f"xiaohao/{__version__}"
-#: what a customer answers is of no interest; a longer answer costs it the connection
-_ANSWER_BYTES: Final = 4096
+_HEADERS: Final = {"user-agent": f"xiaohao/{__version__}", "content-type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,66 +35,41 @@ class EndpointError(Exception):
     """A webhook's URL or secret cannot be used. Never carries either."""
 
 
-class Endpoint:
+class Subscription:
     """Where and with which signature a customer's events go."""
 
-    def __init__(self, url: str, secret: str) -> None:
-        """`secret` is `whsec_…`. Raises EndpointError."""
+    def __init__(self, url: str, secret: str, tls: ssl.SSLContext) -> None:
+        """`secret` is `whsec_…`; `tls` verifies the customer's certificate. Raises EndpointError."""
         try:
-            self.url = URL(url)
-            self.signer = Signer(secret)
+            parsed = URL(url)
+            self._signer = Signer(secret)
         except Exception:  # noqa: BLE001 - the libraries raise many kinds, all of them quoting what is secret
             raise EndpointError("the webhook's URL or secret cannot be read") from None
-        if self.url.scheme not in ("http", "https") or not self.url.host:
+        if parsed.scheme not in ("http", "https") or not parsed.host:
             raise EndpointError("the webhook's URL is neither http nor https")
+        self._endpoint = Endpoint(parsed, _HEADERS, tls)
 
+    async def post(self, event_id: str, body: str, timeout_s: float) -> Failure | None:
+        """Deliver one event; None when the customer took it (any 2xx).
 
-class Sender:
-    """Sends to all customers over connections that are kept open. Create it in a running event loop."""
-
-    def __init__(self, timeout_s: float) -> None:
-        """`timeout_s` is for the whole exchange, connecting included."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("Accept", "Accept-Encoding"),
-            auto_decompress=False,
-        )
-
-    async def post(self, endpoint: Endpoint, event_id: str, body: str) -> Failure | None:
-        """Deliver one event; None when the customer took it (any 2xx)."""
+        `timeout_s` is for the whole exchange, connecting included.
+        """
         now = datetime.now(UTC)
-        headers = {
-            "content-type": "application/json",
-            "user-agent": _USER_AGENT,
-            "webhook-id": event_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": endpoint.signer.sign(event_id, now, body),
-        }
+        headers = (
+            f"webhook-id: {event_id}\r\n"
+            f"webhook-timestamp: {int(now.timestamp())}\r\n"
+            f"webhook-signature: {self._signer.sign(event_id, now, body)}\r\n"
+        )
         try:
-            status = await self._exchange(endpoint.url, headers, body.encode())
-        except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-            # An idle connection that the customer closed just then says nothing of the customer: once more.
-            return await self._last_try(endpoint.url, headers, body.encode())
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            async with asyncio.timeout(timeout_s):
+                status = await self._endpoint.post(headers.encode(), body.encode())
+        except (OSError, NotHttp) as error:
             return Failure(_in_words(error), endpoint_at_fault=True)
         return _judged(status)
 
-    async def _last_try(self, url: URL, headers: dict[str, str], body: bytes) -> Failure | None:
-        try:
-            return _judged(await self._exchange(url, headers, body))
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Failure(_in_words(error), endpoint_at_fault=True)
-
-    async def _exchange(self, url: URL, headers: dict[str, str], body: bytes) -> int:
-        async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-            await response.content.read(_ANSWER_BYTES)
-            return response.status
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._session.close()
+    def close(self) -> None:
+        """Close the connections that are idle."""
+        self._endpoint.close()
 
 
 def _judged(status: int) -> Failure | None:
@@ -107,12 +81,12 @@ def _judged(status: int) -> Failure | None:
 
 
 def _in_words(error: Exception) -> str:
-    words: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
-        ((TimeoutError, asyncio.TimeoutError), "no answer in time"),
-        ((aiohttp.ClientSSLError, ssl.SSLError), "TLS: the certificate is not valid or the handshake failed"),
-        (aiohttp.ClientConnectorDNSError, "the host name is not known"),
-        (aiohttp.ClientConnectorError, "no connection"),
-        ((aiohttp.ServerDisconnectedError, ConnectionError), "the connection broke"),
-        (aiohttp.ClientResponseError, "the answer is not HTTP"),
+    words: tuple[tuple[type[Exception], str], ...] = (
+        (TimeoutError, "no answer in time"),
+        (ssl.SSLError, "TLS: the certificate is not valid or the handshake failed"),
+        (socket.gaierror, "the host name is not known"),
+        (ConnectionRefusedError, "no connection"),
+        (ConnectionError, "the connection broke"),
+        (NotHttp, "the answer is not HTTP"),
     )
-    return next((text for kinds, text in words if isinstance(error, kinds)), "the request could not be sent")
+    return next((text for kind, text in words if isinstance(error, kind)), "no connection")
