@@ -80,7 +80,7 @@ def _values(settings: Settings) -> dict[str, str]:
         "REALM": "xiaohao",
         "SECRET": secret(settings),
         "SOCKETS": sockets,
-        "SDP_FLAGS": SDP_FLAGS,
+        "SDP_FLAGS": f"{SDP_FLAGS} replace-SDP-version",
         "BAN_S": str(edge.ban_s),
         "PROBE_S": str(edge.probe_s),
         "CALLS_PER_SECOND": str(edge.calls_per_second),
