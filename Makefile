@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format clean install install-test
+.PHONY: help demo up test lint bench format clean install install-test
 
 CONFIG ?= xiaohao.toml
 # Debian keeps kamailio where an ordinary user's PATH does not look.
@@ -22,6 +22,9 @@ test: install-test ## lint and all tests (ARGS=… passes on to pytest)
 
 lint: install ## ruff and mypy only
 	@scripts/lint.sh
+
+bench: install-test ## measure speed and cost beside the bare engines (ARGS="cost --rounds 1")
+	@python -m bench $(ARGS)
 
 format: install ## put the code in order as lint wants it
 	@ruff check --quiet --fix . ; ruff format --quiet .

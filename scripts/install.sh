@@ -25,6 +25,7 @@ test_packages=(
     jq
     openssl                  # makes certificates
     ffmpeg                   # makes and judges audio independently of the product
+    libvo-amrwbenc0          # encodes AMR-WB as phones do
 )
 # Services that the packages bring; the platform runs its own engines as child processes instead.
 services=(kamailio.service rtpengine-daemon.service rtpengine.service)

@@ -59,6 +59,25 @@ def test_every_program_that_the_tests_call_is_installed_for_them() -> None:
     }
 
 
+def test_every_library_that_the_tests_load_is_installed_for_them() -> None:
+    wanted = {*listed("run_packages"), *listed("test_packages")}
+    depends = ask_dpkg("--show", "--showformat=${Depends} ", *wanted)
+    brought = wanted | set(re.findall(r"[a-z0-9][a-z0-9+.-]+", re.sub(r"\([^)]*\)", "", depends)))
+    libraries = {
+        library
+        for name, text in texts()
+        if name.endswith(".py") and not name.startswith("tests/repository")
+        for library in re.findall(r'"(lib[\w-]+\.so\.\d+)"', text)
+    }
+    assert libraries
+    packages = {ask_dpkg("--search", f"*/{library}").split(":")[0] for library in libraries}
+    assert packages <= brought
+
+
+def ask_dpkg(*arguments: str) -> str:
+    return subprocess.run(["dpkg-query", *arguments], capture_output=True, text=True, check=True).stdout
+
+
 def test_every_kamailio_module_is_in_an_installed_package() -> None:
     text = "".join(text for name, text in texts() if name.startswith("src/xiaohao/edge/"))
     modules = set(re.findall(r'loadmodule "(\w+)\.so"', text))
