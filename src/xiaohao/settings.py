@@ -67,6 +67,8 @@ class Media(msgspec.Struct, forbid_unknown_fields=True):
     dead_after_s: int = 60
     #: the same while the call is on hold
     dead_on_hold_after_s: int = 3600
+    #: take audio from other addresses than a carrier's SDP names, for carriers behind NAT
+    learn_addresses: bool = False
 
 
 class Calls(msgspec.Struct, forbid_unknown_fields=True):

@@ -26,6 +26,9 @@ def command(settings: Settings) -> list[str]:
         f"--listen-ng={media.ng}",
         *(f"--port-min={media.port_min}", f"--port-max={media.port_max}"),
         f"--num-threads={media.threads}",
+        # A phone whose call was lost goes on sending to a port that may be another call's by now: whose audio
+        # is not where the SDP said it would come from is a stranger's, and is dropped (`strict-source`).
+        f"--endpoint-learning={'heuristic' if media.learn_addresses else 'off'}",
         f"--log-level={7 if settings.log_level == 'debug' else 4}",
         *("--delete-delay=0", f"--offer-timeout={settings.calls.ring_s + 30}"),
         *(f"--timeout={media.dead_after_s}", f"--silent-timeout={media.dead_on_hold_after_s}"),
