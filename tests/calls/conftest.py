@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,7 @@ class Pair:
     async def cdrs(self, count: int = 1) -> list[dict[str, Any]]:
         """The CDRs of this pair, oldest first, when there are so many; and not one more a moment later."""
         path = f"/v1/cdrs?binding_id={self.binding['id']}"
-        found = await self.theatre.until_cdrs(path, count)
-        return found
+        return await self.theatre.until_cdrs(path, count)
 
     async def cdr(self) -> dict[str, Any]:
         """The one CDR of this pair."""
@@ -78,7 +78,7 @@ class Theatre:
         self.mobile_trunk = self.city_trunk = ""
 
     async def furnish(self) -> None:
-        """Trunks, a customer, pools and numbers. Calls showing an X leave over `mobile`, showing a Y over `city`."""
+        """Trunks, a customer, pools and numbers. An X is shown over `mobile`, a Y over `city`."""
         stage = self.stage
         self.mobile_trunk = await stage.add_trunk("mobile", self.mobile.address)
         self.city_trunk = await stage.add_trunk("city", self.city.address)
@@ -132,14 +132,14 @@ class Theatre:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def theatre(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Theatre]:
     stage = Stage(tmp_path_factory.mktemp("platform"), media={"dead_after_s": 4})
-    async with stage, CustomerEndpoint("127.0.0.4", secret=_SECRET) as endpoint:
-        async with (
-            Carrier("127.0.0.2", edge=stage.sip) as mobile,
-            Carrier("127.0.0.3", edge=stage.sip) as city,
-        ):
-            theatre = Theatre(stage, mobile, city, endpoint)
-            await theatre.furnish()
-            yield theatre
-            theatre.find_numbers_at_rest()
-            assert not mobile.errors
-            assert not city.errors
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(stage)
+        endpoint = await stack.enter_async_context(CustomerEndpoint("127.0.0.4", secret=_SECRET))
+        mobile = await stack.enter_async_context(Carrier("127.0.0.2", edge=stage.sip))
+        city = await stack.enter_async_context(Carrier("127.0.0.3", edge=stage.sip))
+        theatre = Theatre(stage, mobile, city, endpoint)
+        await theatre.furnish()
+        yield theatre
+        theatre.find_numbers_at_rest()
+        assert not mobile.errors
+        assert not city.errors

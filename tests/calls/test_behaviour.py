@@ -125,12 +125,12 @@ async def test_maximum_duration(theatre: Theatre) -> None:
 
 @pytest.mark.parametrize("who", ["caller", "callee"])
 async def test_hold_and_resume(theatre: Theatre, who: str) -> None:
-    """A re-INVITE of either side passes: the held side falls silent (RFC 3264 section 8.4), then speaks again."""
+    """A re-INVITE of either side passes: the held side is silent (RFC 3264 section 8.4), then speaks again."""
     pair = await theatre.pair()
     call = await pair.driver.call(pair.y)
     answering = await pair.passenger.next_call()
     await call.wait_answered()
-    holder, held = (call, answering) if who == "caller" else (answering, call)
+    holder = call if who == "caller" else answering
     held_hz = pair.passenger.tone_hz if who == "caller" else pair.driver.tone_hz
     assert await holder.wait_heard(held_hz)
     await holder.hold()

@@ -1,4 +1,4 @@
-"""The three flows of the customer's document: reserve and call, the passenger calls back, the driver calls back."""
+"""The three flows of the customer's document: the driver calls, the passenger calls back, the driver too."""
 
 import asyncio
 from datetime import datetime
