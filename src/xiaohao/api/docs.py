@@ -102,7 +102,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _remove_the_frameworks_errors(document: dict[str, Any], schemas: dict[str, Any]) -> None:
-    # FastAPI describes its own 422 wherever a route has parameters, even where nothing can be wrong with them.
+    # FastAPI describes its own 422 wherever a route has parameters, even where nothing can be wrong.
     for path in document["paths"].values():
         for operation in path.values():
             if "application/json" in operation["responses"].get("422", {}).get("content", {}):
@@ -114,9 +114,9 @@ def _remove_the_frameworks_errors(document: dict[str, Any], schemas: dict[str, A
 def _webhooks(schemas: dict[str, Any]) -> dict[str, Any]:
     """What the platform sends, one operation for each kind of event; adds its schemas to `schemas`."""
     (event,), parts = msgspec.json.schema_components(
-        [EventDocument], ref_template="#/components/schemas/{name}"
+        [EventDocument], ref_template="#/components/schemas/Webhook{name}"
     )
-    schemas.update(parts)
+    schemas.update({f"Webhook{name}": part for name, part in parts.items()})
     body = {"required": True, "content": {"application/json": {"schema": event}}}
     answers = {"2XX": {"description": "Taken. Anything else, or silence, and it is sent again."}}
     return {
