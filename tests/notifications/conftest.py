@@ -123,7 +123,7 @@ class Post:
 @pytest.fixture
 async def post(database: Database, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Post]:
     monkeypatch.setattr(delivery, "_LOOK_EVERY_S", 0.1)
-    monkeypatch.setattr(delivery, "_ENDPOINTS_EVERY_S", 0.3)
+    monkeypatch.setattr(delivery, "_ENDPOINT_S", 0.3)
     async with AsyncExitStack() as stack:
         post = Post(database, vault, stack)
         yield post

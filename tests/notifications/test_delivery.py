@@ -169,6 +169,32 @@ async def test_a_new_url_counts_soon(post: Post) -> None:
     assert other.kinds(call_id) == ALL_KINDS
 
 
+async def test_a_new_url_counts_for_the_next_call(post: Post) -> None:
+    customer, other = await post.subscriber(), await post.subscriber()
+    async with post.delivering():
+        await post.settled(await post.call(customer.id), DELIVERED)
+        await post.tenants.set_webhook(customer.id, other.endpoint.url)
+        await asyncio.sleep(0.5)
+        call_id = await post.call(customer.id)
+        await post.settled(call_id, DELIVERED)
+    assert (customer.tried(call_id), other.kinds(call_id)) == ([], ALL_KINDS)
+
+
+async def test_who_takes_the_url_away_is_told_no_more(post: Post) -> None:
+    customer = await post.subscriber()
+    async with post.delivering():
+        await post.settled(await post.call(customer.id), DELIVERED)
+        await post.tenants.set_webhook(customer.id, None)
+        await asyncio.sleep(0.5)
+        call_id = await post.call(customer.id)
+        await post.settled(call_id, ["unwanted"] * 5)
+        await post.tenants.set_webhook(customer.id, customer.endpoint.url)
+        await asyncio.sleep(1.2)
+        later = await post.call(customer.id)
+        await post.settled(later, DELIVERED)
+    assert (customer.tried(call_id), customer.kinds(later)) == ([], ALL_KINDS)
+
+
 async def test_an_unusable_url_is_a_failure_like_others(post: Post) -> None:
     customer = await post.subscriber()
     call_id = await post.call(customer.id)

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from tests.notifications.conftest import SECRET
-from xiaohao.notifications.sender import EndpointError, Failure, Subscription
+from xiaohao.notifications.sender import Failure, Subscription, SubscriptionError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -285,6 +285,6 @@ async def test_the_request_is_complete() -> None:
     ],
 )
 def test_an_unusable_endpoint_is_refused_without_its_words(url: str, secret: str) -> None:
-    with pytest.raises(EndpointError) as refused:
+    with pytest.raises(SubscriptionError) as refused:
         Subscription(url, secret, ssl.create_default_context())
     assert url not in str(refused.value) and secret not in str(refused.value)

@@ -123,6 +123,7 @@ class Endpoint:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self._head = "\r\n".join([*lines, ""]).encode("latin-1")
         self._idle: deque[_Connection] = deque()
+        self._closed = False
 
     async def post(self, headers: bytes, body: bytes) -> int:
         """POST `body` with further header lines, each ending with CRLF; gives the status.
@@ -139,7 +140,9 @@ class Endpoint:
 
     async def _over(self, connection: _Connection, request: bytes) -> int:
         status = await connection.post(request)
-        if connection.reusable:
+        if self._closed:
+            connection.close()
+        elif connection.reusable:
             connection.idle_since = time.monotonic()
             self._idle.append(connection)
         return status
@@ -161,6 +164,7 @@ class Endpoint:
         return connection
 
     def close(self) -> None:
-        """Close the connections that are idle."""
+        """Close the connections that are idle, and each other one when its answer has come."""
+        self._closed = True
         while self._idle:
             self._idle.pop().close()

@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -25,7 +26,7 @@ from xiaohao.notifications.lanes import WINDOW, Lane
 from xiaohao.notifications.metrics import DeliveryMetrics
 from xiaohao.notifications.model import Backlog, Event, Outcome
 from xiaohao.notifications.retry import next_try
-from xiaohao.notifications.sender import EndpointError, Failure, Subscription
+from xiaohao.notifications.sender import Failure, Subscription, SubscriptionError
 from xiaohao.notifications.store import Outbox
 from xiaohao.secrecy import SecrecyError, Vault
 from xiaohao.settings import Worker
@@ -35,7 +36,8 @@ from xiaohao.tenants.service import Tenants
 _log = structlog.get_logger(__name__)
 
 _LOOK_EVERY_S: Final = 0.5
-_ENDPOINTS_EVERY_S: Final = 2.0
+#: how old may be what is known of a customer's webhook
+_ENDPOINT_S: Final = 2.0
 _SKIP_S: Final = 1.0
 _LEASE_SLACK_S: Final = 10.0
 _RENEW_EVERY_S: Final = 3.0
@@ -60,20 +62,25 @@ class _Served:
     """A customer this worker delivers to. `subscription` None: its URL or secret cannot be used."""
 
     lane: Lane
-    webhook: Webhook
-    subscription: Subscription | None
     lease_until: int
-    used_at: float
+    webhook: Webhook | None = None
+    subscription: Subscription | None = None
+    #: moments of the monotonic clock: when the webhook was read, and when there was something to deliver
+    read_at: float = 0.0
+    used_at: float = 0.0
 
-    def replace(self, subscription: Subscription | None) -> None:
-        """Send elsewhere from now on."""
+    def send_to(self, webhook: Webhook, tls: ssl.SSLContext) -> None:
+        """Send there from now on."""
         self.close()
-        self.subscription = subscription
+        self.webhook = webhook
+        with suppress(SubscriptionError):
+            self.subscription = Subscription(webhook.url, webhook.secret, tls)
 
     def close(self) -> None:
-        """Close idle connections."""
+        """Close idle connections and send nothing more."""
         if self.subscription is not None:
             self.subscription.close()
+        self.webhook = self.subscription = None
 
 
 class Deliverer:
@@ -99,7 +106,7 @@ class Deliverer:
         self._outcomes: list[Outcome] = []
         self._held: list[Event] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._scan_at = self._settle_at = self._renew_at = self._endpoints_at = 0.0
+        self._scan_at = self._settle_at = self._renew_at = 0.0
 
     def wake(self) -> None:
         """There may be something new."""
@@ -162,8 +169,7 @@ class Deliverer:
             self._after = await self._in_thread(self._outbox.newest)
         new = await self._in_thread(self._outbox.arrived, self._after, now_us(), _NEW_AT_ONCE)
         for customer_id, events in groupby(sorted(new, key=_CUSTOMER), key=_CUSTOMER):
-            if time.monotonic() >= self._skipped.get(customer_id, 0.0):
-                await self._accept(customer_id, list(events))
+            await self._accept(customer_id, list(events))
         if new:
             self._after = new[-1].seq
         if len(new) == _NEW_AT_ONCE:
@@ -177,9 +183,6 @@ class Deliverer:
         if clock >= self._renew_at:
             await self._renew()
             self._renew_at = clock + _RENEW_EVERY_S
-        if clock >= self._endpoints_at:
-            await self._refresh_endpoints()
-            self._endpoints_at = clock + _ENDPOINTS_EVERY_S
         for served in self._served.values():
             self._dispatch(served)
 
@@ -206,8 +209,15 @@ class Deliverer:
     async def _serve(self, customer_id: str) -> _Served | None:
         """The customer's lane if it is ours to deliver to, taking it over if nobody has it."""
         served = self._served.get(customer_id)
-        if served is not None:
-            return served if self._may_send(served) else None
+        now = time.monotonic()
+        if served is None and now < self._skipped.get(customer_id, 0.0):
+            return None
+        if served is None or now - served.read_at > _ENDPOINT_S:
+            served = await self._read_endpoint(customer_id, served)
+        return served if served is not None and self._may_send(served) else None
+
+    async def _read_endpoint(self, customer_id: str, served: _Served | None) -> _Served | None:
+        """Learn where the customer's events go; where that is nowhere, what is due is set aside."""
         try:
             webhook = await self._tenants.webhook(customer_id)
         except SecrecyError:
@@ -217,14 +227,27 @@ class Deliverer:
         if webhook is None:
             await self._in_thread(self._outbox.set_aside, customer_id)
             self._skip(customer_id)
+            if served is not None:
+                await self._drop(customer_id, served)
             return None
-        until = self._lease_end()
-        if not await self._in_thread(self._outbox.take_leases, [customer_id], now_us(), until):
-            self._skip(customer_id)
-            return None
-        served = _Served(Lane(customer_id), webhook, self._subscription(webhook), until, time.monotonic())
-        self._served[customer_id] = served
+        if served is None:
+            until = self._lease_end()
+            if not await self._in_thread(self._outbox.take_leases, [customer_id], now_us(), until):
+                self._skip(customer_id)
+                return None
+            served = self._served[customer_id] = _Served(Lane(customer_id), until)
+        if webhook != served.webhook:
+            served.send_to(webhook, self._tls)
+        served.read_at = time.monotonic()
         return served
+
+    async def _drop(self, customer_id: str, served: _Served) -> None:
+        """Send no more to a customer; what is on its way ends first."""
+        served.lane.drop_waiting()
+        served.close()
+        if served.lane.is_empty:
+            del self._served[customer_id]
+            await self._in_thread(self._outbox.release_leases, [customer_id])
 
     def _skip(self, customer_id: str) -> None:
         self._skipped[customer_id] = time.monotonic() + _SKIP_S
@@ -323,23 +346,6 @@ class Deliverer:
         if served.lane.is_empty:
             self._served.pop(customer_id).close()
 
-    async def _refresh_endpoints(self) -> None:
-        """Take over changes of URL and secret."""
-        for customer_id, served in list(self._served.items()):
-            if served.lane.is_empty and time.monotonic() - served.used_at > _ENDPOINTS_EVERY_S * 2:
-                continue
-            try:
-                webhook = await self._tenants.webhook(customer_id)
-            except SecrecyError:
-                served.replace(None)
-                continue
-            if webhook is None:
-                served.lane.drop_waiting()
-                await self._in_thread(self._outbox.set_aside, customer_id)
-            elif webhook != served.webhook:
-                served.webhook = webhook
-                served.replace(self._subscription(webhook))
-
     async def _finish(self) -> None:
         """Wait for the POSTs under way, write down what became of them, give the leases back."""
         if self._tasks:
@@ -354,9 +360,3 @@ class Deliverer:
     async def _in_thread(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, partial(function, *args, **kwargs))
-
-    def _subscription(self, webhook: Webhook) -> Subscription | None:
-        try:
-            return Subscription(webhook.url, webhook.secret, self._tls)
-        except EndpointError:
-            return None

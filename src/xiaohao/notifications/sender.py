@@ -31,7 +31,7 @@ class Failure:
     endpoint_at_fault: bool
 
 
-class EndpointError(Exception):
+class SubscriptionError(Exception):
     """A webhook's URL or secret cannot be used. Never carries either."""
 
 
@@ -39,14 +39,14 @@ class Subscription:
     """Where and with which signature a customer's events go."""
 
     def __init__(self, url: str, secret: str, tls: ssl.SSLContext) -> None:
-        """`secret` is `whsec_…`; `tls` verifies the customer's certificate. Raises EndpointError."""
+        """`secret` is `whsec_…`; `tls` verifies the customer's certificate. Raises SubscriptionError."""
         try:
             parsed = URL(url)
             self._signer = Signer(secret)
         except Exception:  # noqa: BLE001 - the libraries raise many kinds, all of them quoting what is secret
-            raise EndpointError("the webhook's URL or secret cannot be read") from None
+            raise SubscriptionError("the webhook's URL or secret cannot be read") from None
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise EndpointError("the webhook's URL is neither http nor https")
+            raise SubscriptionError("the webhook's URL is neither http nor https")
         self._endpoint = Endpoint(parsed, _HEADERS, tls)
 
     async def post(self, event_id: str, body: str, timeout_s: float) -> Failure | None:

@@ -115,24 +115,26 @@ class Outbox:
         """`owner` is this worker's name in leases: the same after a restart, another on each machine."""
         self._direct = Direct(url)
         self._owner = owner
-        self._statements = _Statements(self._direct)
+        self._finding = _Finding(self._direct.dialect)
+        self._settling = _Settling(self._direct.dialect)
+        self._take_lease, self._release_lease = _leases(self._direct.dialect)
 
     def newest(self) -> int:
         """The `seq` of the newest event; 0 when there is none."""
         with self._direct.read() as cursor:
-            self._statements.newest.run(cursor)
+            self._finding.newest.run(cursor)
             return int(cursor.fetchall()[0][0] or 0)
 
     def arrived(self, after: int, now: int, limit: int) -> list[Event]:
         """Events due that were stored after the one with the `seq` `after`, in the order of storing."""
         with self._direct.read() as cursor:
-            self._statements.arrived.run(cursor, after=after, now=now, limit=limit)
+            self._finding.arrived.run(cursor, after=after, now=now, limit=limit)
             return [Event(*row) for row in cursor.fetchall()]
 
     def customers(self, now: int) -> list[str]:
         """Customers who have anything due."""
         with self._direct.read() as cursor:
-            self._statements.customers.run(cursor, now=now)
+            self._finding.customers.run(cursor, now=now)
             return [customer_id for (customer_id,) in cursor.fetchall()]
 
     def due(self, limits: Mapping[str, int], now: int) -> dict[str, list[Event]]:
@@ -140,7 +142,7 @@ class Outbox:
         found = {}
         with self._direct.read() as cursor:
             for customer_id, limit in limits.items():
-                self._statements.due.run(cursor, customer_id=customer_id, now=now, limit=limit)
+                self._finding.due.run(cursor, customer_id=customer_id, now=now, limit=limit)
                 found[customer_id] = [Event(*row) for row in cursor.fetchall()]
         return found
 
@@ -150,7 +152,7 @@ class Outbox:
         dead = [(o.error, o.event.seq) for o in outcomes if o.error is not None and o.retry_at is None]
         again = [o for o in outcomes if o.retry_at is not None]
         with self._direct.write() as cursor:
-            statements = self._statements
+            statements = self._settling
             _many(cursor, statements.delivered, ("at", "of_seq"), delivered)
             _many(cursor, statements.dead, ("error", "of_seq"), dead)
             _many(
@@ -170,14 +172,14 @@ class Outbox:
     def set_aside(self, customer_id: str) -> None:
         """Nobody wants the events of this customer that are due: they stay stored and are not delivered."""
         with self._direct.write() as cursor:
-            self._statements.unwanted.run(cursor, of_customer=customer_id)
+            self._settling.unwanted.run(cursor, of_customer=customer_id)
 
     def take_leases(self, customer_ids: Iterable[str], now: int, until: int) -> set[str]:
         """Take or renew the sole right to deliver to customers; gives back those for whom it is ours."""
         ours = set()
         with self._direct.write() as cursor:
             for customer_id in customer_ids:
-                self._statements.take_lease.run(
+                self._take_lease.run(
                     cursor, name=_lease(customer_id), owner=self._owner, until=until, now=now
                 )
                 if cursor.fetchall():
@@ -188,12 +190,12 @@ class Outbox:
         """Give the right back."""
         names = [(_lease(customer_id), self._owner) for customer_id in customer_ids]
         with self._direct.write() as cursor:
-            _many(cursor, self._statements.release_lease, ("of_name", "of_owner"), names)
+            _many(cursor, self._release_lease, ("of_name", "of_owner"), names)
 
     def backlog(self) -> Backlog:
         """Count what is due."""
         with self._direct.read() as cursor:
-            self._statements.backlog.run(cursor)
+            self._finding.backlog.run(cursor)
             count, oldest = cursor.fetchall()[0]
         return Backlog(int(count), oldest)
 
@@ -202,16 +204,22 @@ class Outbox:
         self._direct.close()
 
 
-class _Statements:
-    def __init__(self, direct: Direct) -> None:
-        dialect = direct.dialect
-        earlier = events.alias("earlier")
-        is_earlier = (
-            (earlier.c.call_id == events.c.call_id)
-            & (earlier.c.sequence < events.c.sequence)
-            & (earlier.c.state == literal_column("'due'"))
-        )
-        before = select(func.count()).select_from(earlier).where(is_earlier).scalar_subquery()
+def _earlier() -> tuple[Any, Any]:
+    """The earlier events of the same call that are still due: their table, and the condition."""
+    earlier = events.alias("earlier")
+    condition = (
+        (earlier.c.call_id == events.c.call_id)
+        & (earlier.c.sequence < events.c.sequence)
+        & (earlier.c.state == literal_column("'due'"))
+    )
+    return earlier, condition
+
+
+class _Finding:
+    """Statements that look for events."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        earlier, is_earlier = _earlier()
         columns = (
             events.c.seq,
             events.c.id,
@@ -221,89 +229,63 @@ class _Statements:
             events.c.body_sealed,
             events.c.tries,
             events.c.created_at,
-            before.label("before"),
+            select(func.count()).select_from(earlier).where(is_earlier).scalar_subquery().label("before"),
         )
-        now, limit = bindparam("now", type_=BigInteger), bindparam("limit", type_=BigInteger)
-        is_due_now = _IS_DUE & (events.c.due_at <= now)
+        limit = bindparam("limit", type_=BigInteger)
+        is_due_now = _IS_DUE & (events.c.due_at <= bindparam("now", type_=BigInteger))
+        is_new = events.c.seq > bindparam("after", type_=BigInteger)
+        is_theirs = events.c.customer_id == bindparam("customer_id")
+        new = select(*columns).where(is_new & is_due_now).order_by(events.c.seq).limit(limit)
+        theirs = select(*columns).where(is_theirs & is_due_now)
+        theirs = theirs.order_by(events.c.due_at, events.c.seq).limit(limit)
         self.newest = Statement(dialect, select(func.max(events.c.seq)))
-        self.arrived = Statement(
-            dialect,
-            select(*columns)
-            .where((events.c.seq > bindparam("after", type_=BigInteger)) & is_due_now)
-            .order_by(events.c.seq)
-            .limit(limit),
-        )
+        self.arrived = Statement(dialect, new)
+        self.due = Statement(dialect, theirs)
         self.customers = Statement(dialect, _CUSTOMERS_WITH_DUE)
-        self.due = Statement(
-            dialect,
-            select(*columns)
-            .where((events.c.customer_id == bindparam("customer_id")) & is_due_now)
-            .order_by(events.c.due_at, events.c.seq)
-            .limit(limit),
+        self.backlog = Statement(dialect, select(func.count(), func.min(events.c.due_at)).where(_IS_DUE))
+
+
+class _Settling:
+    """Statements that say what became of events. Each touches only what is still due."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        of_seq = events.c.seq == bindparam("of_seq", type_=BigInteger)
+        of_customer = events.c.customer_id == bindparam("of_customer")
+        later = (events.c.call_id == bindparam("of_call")) & (
+            events.c.sequence > bindparam("of_sequence", type_=BigInteger)
         )
-        of_seq = (events.c.seq == bindparam("of_seq", type_=BigInteger)) & _IS_DUE
-        one_more = events.c.tries + literal_column("1")
+        earlier, is_earlier = _earlier()
+        latest = select(func.max(earlier.c.due_at)).where(is_earlier).scalar_subquery()
         error: BindParameter[str] = bindparam("error", type_=Text)
         at = bindparam("at", type_=BigInteger)
-        self.delivered = Statement(
-            dialect,
-            update(events)
-            .where(of_seq)
-            .values(state=literal_column("'delivered'"), delivered_at=at, tries=one_more),
-        )
-        self.dead = Statement(
-            dialect,
-            update(events)
-            .where(of_seq)
-            .values(state=literal_column("'dead'"), last_error=error, tries=one_more),
-        )
-        self.again = Statement(
-            dialect, update(events).where(of_seq).values(due_at=at, last_error=error, tries=one_more)
-        )
-        self.behind = Statement(
-            dialect,
-            update(events)
-            .where(
-                (events.c.call_id == bindparam("of_call"))
-                & (events.c.sequence > bindparam("of_sequence", type_=BigInteger))
-                & _IS_DUE
-            )
-            .values(due_at=at),
-        )
-        latest = select(func.max(earlier.c.due_at)).where(is_earlier).scalar_subquery()
-        self.hold = Statement(
-            dialect,
-            update(events).where(of_seq & (events.c.due_at < latest)).values(due_at=latest),
-        )
-        self.unwanted = Statement(
-            dialect,
-            update(events)
-            .where((events.c.customer_id == bindparam("of_customer")) & _IS_DUE)
-            .values(state=literal_column("'unwanted'")),
-        )
-        self.backlog = Statement(dialect, select(func.count(), func.min(events.c.due_at)).where(_IS_DUE))
-        self.take_lease = _take_lease(direct)
-        self.release_lease = Statement(
-            dialect,
-            delete(leases).where(
-                (leases.c.name == bindparam("of_name")) & (leases.c.owner == bindparam("of_owner"))
-            ),
-        )
+        tried = {"tries": events.c.tries + literal_column("1")}
+        self.delivered = self._update(of_seq, state=literal_column("'delivered'"), delivered_at=at, **tried)
+        self.dead = self._update(of_seq, state=literal_column("'dead'"), last_error=error, **tried)
+        self.again = self._update(of_seq, due_at=at, last_error=error, **tried)
+        self.behind = self._update(later, due_at=at)
+        self.hold = self._update(of_seq & (events.c.due_at < latest), due_at=latest)
+        self.unwanted = self._update(of_customer, state=literal_column("'unwanted'"))
+
+    def _update(self, which: Any, **values: Any) -> Statement:
+        return Statement(self._dialect, update(events).where(which & _IS_DUE).values(**values))
 
 
-def _take_lease(direct: Direct) -> Statement:
-    into: Any = insert_into(direct.dialect, leases)
+def _leases(dialect: Dialect) -> tuple[Statement, Statement]:
+    """Statements that take (or renew) a lease, and give it back."""
+    into = insert_into(dialect, leases)
     new = into.excluded
-    return Statement(
-        direct.dialect,
+    take = (
         into.values(name=bindparam("name"), owner=bindparam("owner"), until=bindparam("until"))
         .on_conflict_do_update(
             index_elements=["name"],
             set_={"owner": new.owner, "until": new.until},
             where=(leases.c.until < bindparam("now", type_=BigInteger)) | (leases.c.owner == new.owner),
         )
-        .returning(leases.c.name),
+        .returning(leases.c.name)
     )
+    ours = (leases.c.name == bindparam("of_name")) & (leases.c.owner == bindparam("of_owner"))
+    return Statement(dialect, take), Statement(dialect, delete(leases).where(ours))
 
 
 def _lease(customer_id: str) -> str:
