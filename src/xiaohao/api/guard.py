@@ -19,6 +19,10 @@ _HEADERS: Final = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy",
 #: answers under /v1 hold people's numbers and belong in no cache
 _PRIVATE_HEADERS: Final = [*_HEADERS, (b"cache-control", b"no-store")]
 
+#: in the log's way to an error: our own code, and where it was raised
+_OURS: Final = Path(__file__).parents[1]
+_FRAMES: Final = 12
+
 log = structlog.get_logger(__name__)
 
 
@@ -68,5 +72,7 @@ class Guard:
 def _record(error: Exception, instance: str) -> None:
     # An exception's text may quote a number (a statement's parameters, a wrong value): only its kind and its
     # way through the code are written down.
-    way = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in extract_tb(error.__traceback__)]
-    log.error("request failed", instance=instance, error=type(error).__name__, way=" ".join(way[-12:]))
+    frames = extract_tb(error.__traceback__)
+    ours = [frame for frame in frames[:-1] if _OURS in Path(frame.filename).parents]
+    way = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in [*ours[-_FRAMES:], *frames[-1:]]]
+    log.error("request failed", instance=instance, error=type(error).__name__, way=" ".join(way))
