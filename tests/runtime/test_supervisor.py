@@ -36,12 +36,13 @@ class House:
         self.folder = folder
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self, *programs: str, **policy: float) -> None:
+    def start(self, *programs: str, before: Callable[[], Any] | None = None, **policy: float) -> None:
         self.process = subprocess.Popen(
             [sys.executable, str(HOUSE), str(self.folder), json.dumps(policy), *programs],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=before,
         )
 
     def until_ready(self) -> None:
@@ -162,6 +163,14 @@ def test_other_signals_stop_it_too(house: House, number: signal.Signals) -> None
     house.process.communicate(timeout=PATIENCE_S)
     assert house.process.returncode == 0
     assert house.nobody_left()
+
+
+def test_a_hang_up_of_the_terminal_is_ignored_under_nohup(house: House) -> None:
+    house.start("engine=family", before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    house.until_ready()
+    assert house.process
+    house.process.send_signal(signal.SIGHUP)
+    assert house.stop() == "stopping\n"  # once, for SIGTERM
 
 
 def test_a_second_signal_kills_at_once(house: House) -> None:

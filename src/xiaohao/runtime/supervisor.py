@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import msgspec
 
@@ -32,6 +32,8 @@ from xiaohao.runtime.processes import (
     kill_leftovers,
     search_path,
 )
+
+_MOST_FILES: Final = 262_144
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,8 @@ class Supervisor:
     async def _watch(self, when_ready: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, self._on_signal)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                loop.add_signal_handler(number, self._on_signal)
         self._keepers = [Keeper(program, self) for program in self._programs]
         tasks = [asyncio.create_task(keeper.run()) for keeper in self._keepers]
         try:
@@ -283,7 +286,10 @@ def _show(line: str) -> None:
 def _how(code: int | None) -> str:
     if code is None:
         return "never started"
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+    if code >= 0:
+        return f"exit status {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"signal {names.get(-code, -code)}"
 
 
 def _write_whole(path: Path, text: str) -> None:
@@ -296,8 +302,9 @@ def _write_whole(path: Path, text: str) -> None:
 
 def _set_limits() -> None:
     """Limits that the children inherit."""
-    # rtpengine opens some ten sockets and files a call: take all that the system allows.
+    # rtpengine opens some ten sockets and files a call.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     # The memory of a process that crashed holds real numbers and the master key.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
