@@ -125,7 +125,7 @@ async def test_maximum_duration(theatre: Theatre) -> None:
 
 @pytest.mark.parametrize("who", ["caller", "callee"])
 async def test_hold_and_resume(theatre: Theatre, who: str) -> None:
-    """A re-INVITE of either side passes: the held side is silent (RFC 3264 section 8.4), then speaks again."""
+    """A re-INVITE of either side passes: the held side is silent (RFC 3264 section 8.4), then speaks."""
     pair = await theatre.pair()
     call = await pair.driver.call(pair.y)
     answering = await pair.passenger.next_call()
