@@ -283,7 +283,7 @@ def test_no_sequence_of_events_connects_strangers(database_url: str, vault: Vaul
             run_state_machine_as_test(
                 lambda: BindingsMachine(runner, database, vault),
                 settings=settings(
-                    max_examples=30,
+                    max_examples=20,
                     stateful_step_count=30,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),

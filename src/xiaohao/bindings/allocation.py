@@ -60,8 +60,6 @@ class Allocation:
     async def choose(self) -> tuple[str, str]:
         """X and Y, marked as used. Raises Refusal, Exhausted, LostRace."""
         wish = self._wish
-        for pool_field in ("x_pool", "y_pool"):
-            await self._check_pool(pool_field, getattr(wish, pool_field))
         named = {wish.a, wish.b, wish.x, wish.y, *(row["y"] for row in self._predecessors)}
         self._known = await store.find_numbers(self._connection, [number for number in named if number])
         for person in ("a", "b"):
@@ -74,12 +72,6 @@ class Allocation:
         if not await store.use(self._connection, y, wish.now):
             raise LostRace
         return x, y
-
-    async def _check_pool(self, name: str, pool_id: str | None) -> None:
-        if pool_id is None:
-            return
-        if not await store.pool_is_visible(self._connection, self._wish.customer_id, pool_id):
-            raise Refusal("pool_not_found", "No such pool", "There is no such pool.", 404, {"field": name})
 
     async def _x(self) -> str:
         wish = self._wish

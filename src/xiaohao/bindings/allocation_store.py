@@ -1,12 +1,14 @@
 """All SQL by which a binding gets its numbers."""
 
 from collections.abc import Sequence
+from typing import Any, Final
 
 from sqlalchemy import (
-    ColumnElement,
     RowMapping,
     Select,
+    Text,
     and_,
+    bindparam,
     case,
     distinct,
     exists,
@@ -18,52 +20,104 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.bindings.model import LegState, Role
-from xiaohao.database.schema import legs, numbers, pools
+from xiaohao.database.schema import legs, numbers
 from xiaohao.numbers.model import USABLE_STATES, NumberState
 
 #: (people's keys, now, ids of ended bindings of the same pair): what a number must be free of
 _Taken = tuple[Sequence[bytes], int, list[str]]
+_Values = dict[str, Any]
+
+
+# The statements of a reservation are put together once: doing so again for each one costs more than SQLite's
+# own work.
+def _held_by(key: str) -> Select[tuple[str]]:
+    """What a person dials, live or in quarantine, except on legs of their pair's own past."""
+    past = bindparam("predecessors", type_=Text, expanding=True)
+    resting = and_(legs.c.quarantine_until > bindparam("now"), legs.c.binding_id.not_in(past))
+    return select(legs.c.dialled).where(
+        legs.c.caller_key == bindparam(key), or_(legs.c.state == LegState.LIVE, resting)
+    )
+
+
+_ALL: Final = bindparam("wanted", type_=Text, expanding=True)
+_NUMBER: Final = numbers.c.number == bindparam("wanted_number")
+_FIND_NUMBERS: Final = select(numbers).where(numbers.c.number.in_(_ALL))
+_HOLDS: Final = _held_by("key").where(legs.c.dialled == bindparam("dialled"))
+_OWN_X: Final = (
+    select(numbers.c.number)
+    .where(
+        numbers.c.assigned_to_key == bindparam("a_key"),
+        numbers.c.assigned_by == bindparam("customer_id"),
+        numbers.c.state == NumberState.IN_SERVICE.value,
+        numbers.c.number.not_in(_held_by("key")),
+    )
+    .order_by(numbers.c.fixed.desc(), numbers.c.last_used_at, numbers.c.number)
+    .limit(1)
+)
+_OWN_X_OF_POOL: Final = _OWN_X.where(or_(numbers.c.fixed, numbers.c.pool_id == bindparam("pool_id")))
+_LEAST_RECENTLY_USED: Final = (
+    select(numbers.c.number)
+    .where(
+        numbers.c.pool_id == bindparam("pool_id"),
+        numbers.c.state == NumberState.AVAILABLE.value,
+        numbers.c.number != bindparam("but"),
+        numbers.c.number.not_in(_held_by("first_key")),
+        numbers.c.number.not_in(_held_by("second_key")),
+    )
+    .order_by(numbers.c.last_used_at, numbers.c.number)
+    .limit(1)
+)
+_LOCK_WHAT_NOBODY_LOCKS: Final = _LEAST_RECENTLY_USED.with_for_update(skip_locked=True)
+_LOCK_WHAT_OTHERS_LOCK: Final = _LEAST_RECENTLY_USED.with_for_update()
+_IS_FREE: Final = and_(numbers.c.state == NumberState.AVAILABLE.value, numbers.c.assigned_to_key.is_(None))
+_IS_THEIRS: Final = and_(
+    numbers.c.state == NumberState.IN_SERVICE.value,
+    numbers.c.assigned_to_key == bindparam("a_key"),
+    numbers.c.assigned_by == bindparam("borrower"),
+)
+_LEND: Final = (
+    update(numbers)
+    .where(_NUMBER, or_(_IS_FREE, _IS_THEIRS))
+    .values(
+        state=NumberState.IN_SERVICE.value,
+        assigned_to_key=bindparam("a_key"),
+        assigned_to_sealed=func.coalesce(numbers.c.assigned_to_sealed, bindparam("a_sealed")),
+        assigned_by=bindparam("borrower"),
+        last_used_at=bindparam("now"),
+        updated_at=bindparam("now"),
+    )
+)
+_USE: Final = (
+    update(numbers)
+    .where(_NUMBER, numbers.c.state == NumberState.AVAILABLE.value)
+    .values(last_used_at=bindparam("now"))
+)
 
 
 async def find_numbers(connection: AsyncConnection, wanted: Sequence[str]) -> dict[str, RowMapping]:
     """Those of the wanted numbers that are the platform's, whoever's they are."""
-    found = await connection.execute(select(numbers).where(numbers.c.number.in_(wanted)))
+    found = await connection.execute(_FIND_NUMBERS, {"wanted": wanted})
     return {row["number"]: row for row in found.mappings()}
-
-
-async def pool_is_visible(connection: AsyncConnection, customer_id: str, pool_id: str) -> bool:
-    """Whether a pool is the customer's own or shared."""
-    owner = or_(pools.c.customer_id == customer_id, pools.c.customer_id.is_(None))
-    found = await connection.execute(select(pools.c.id).where(pools.c.id == pool_id, owner))
-    return found.scalar_one_or_none() is not None
 
 
 async def holds(
     connection: AsyncConnection, key: bytes, number: str, now: int, predecessors: list[str]
 ) -> bool:
     """Whether this person dialling this number is taken, by a leg that lives or rests."""
-    query = _held_by(key, now, predecessors).where(legs.c.dialled == number)
-    return (await connection.execute(query)).first() is not None
+    values = {"key": key, "dialled": number, "now": now, "predecessors": predecessors}
+    return (await connection.execute(_HOLDS, values)).first() is not None
 
 
 async def own_x(
     connection: AsyncConnection, customer_id: str, a_key: bytes, pool_id: str | None, free_of: _Taken
 ) -> str | None:
     """An X that is A's already and that B can dial: a fixed one, else one lent from `pool_id` (None: any)."""
-    query = (
-        select(numbers.c.number)
-        .where(
-            numbers.c.assigned_to_key == a_key,
-            numbers.c.assigned_by == customer_id,
-            numbers.c.state == NumberState.IN_SERVICE,
-            *_unused(free_of),
-        )
-        .order_by(numbers.c.fixed.desc(), numbers.c.last_used_at, numbers.c.number)
-        .limit(1)
-    )
-    if pool_id is not None:
-        query = query.where(or_(numbers.c.fixed, numbers.c.pool_id == pool_id))
-    return (await connection.execute(query)).scalar_one_or_none()
+    (b_key,), now, predecessors = free_of
+    values: _Values = {"a_key": a_key, "customer_id": customer_id, "key": b_key}
+    values |= {"now": now, "predecessors": predecessors, "pool_id": pool_id}
+    found = await connection.execute(_OWN_X if pool_id is None else _OWN_X_OF_POOL, values)
+    number: str | None = found.scalar_one_or_none()
+    return number
 
 
 async def least_recently_used(
@@ -74,17 +128,11 @@ async def least_recently_used(
     Numbers that another reservation is just taking are passed over as long as there are others, so that
     writers spread over the pool instead of queueing for its first number.
     """
-    query = (
-        select(numbers.c.number)
-        .where(numbers.c.pool_id == pool_id, numbers.c.state == NumberState.AVAILABLE, *_unused(free_of))
-        .order_by(numbers.c.last_used_at, numbers.c.number)
-        .limit(1)
-    )
-    if but is not None:
-        query = query.where(numbers.c.number != but)
-    for skip_locked in (True, False):
-        found = await connection.execute(query.with_for_update(skip_locked=skip_locked))
-        number: str | None = found.scalar_one_or_none()
+    keys, now, predecessors = free_of
+    values: _Values = {"pool_id": pool_id, "but": but or "", "first_key": keys[0], "second_key": keys[-1]}
+    values |= {"now": now, "predecessors": predecessors}
+    for query in (_LOCK_WHAT_NOBODY_LOCKS, _LOCK_WHAT_OTHERS_LOCK):
+        number: str | None = (await connection.execute(query, values)).scalar_one_or_none()
         if number is not None:
             return number
     return None
@@ -94,34 +142,14 @@ async def lend(
     connection: AsyncConnection, number: str, customer_id: str, a_key: bytes, a_sealed: bytes, now: int
 ) -> bool:
     """Make an X one person's, or use it again for the person whose it is; False where it is neither's."""
-    free = and_(numbers.c.state == NumberState.AVAILABLE, numbers.c.assigned_to_key.is_(None))
-    theirs = and_(
-        numbers.c.state == NumberState.IN_SERVICE,
-        numbers.c.assigned_to_key == a_key,
-        numbers.c.assigned_by == customer_id,
-    )
-    result = await connection.execute(
-        update(numbers)
-        .where(numbers.c.number == number, or_(free, theirs))
-        .values(
-            state=NumberState.IN_SERVICE.value,
-            assigned_to_key=a_key,
-            assigned_to_sealed=func.coalesce(numbers.c.assigned_to_sealed, a_sealed),
-            assigned_by=customer_id,
-            last_used_at=now,
-            updated_at=now,
-        )
-    )
+    values: _Values = {"wanted_number": number, "borrower": customer_id, "a_key": a_key}
+    result = await connection.execute(_LEND, {**values, "a_sealed": a_sealed, "now": now})
     return result.rowcount == 1
 
 
 async def use(connection: AsyncConnection, number: str, now: int) -> bool:
     """Note that a Y is used now; False where it may not be used any more."""
-    result = await connection.execute(
-        update(numbers)
-        .where(numbers.c.number == number, numbers.c.state == NumberState.AVAILABLE)
-        .values(last_used_at=now)
-    )
+    result = await connection.execute(_USE, {"wanted_number": number, "now": now})
     return result.rowcount == 1
 
 
@@ -153,16 +181,6 @@ async def leg_figures(
     )
     figures: RowMapping = (await connection.execute(query)).mappings().one()
     return figures
-
-
-def _held_by(key: bytes, now: int, predecessors: list[str]) -> Select[tuple[str]]:
-    resting = and_(legs.c.quarantine_until > now, legs.c.binding_id.not_in(predecessors))
-    return select(legs.c.dialled).where(legs.c.caller_key == key, or_(legs.c.state == LegState.LIVE, resting))
-
-
-def _unused(free_of: _Taken) -> list[ColumnElement[bool]]:
-    keys, now, predecessors = free_of
-    return [numbers.c.number.not_in(_held_by(key, now, predecessors)) for key in keys]
 
 
 async def lock(connection: AsyncConnection, lent: list[str]) -> None:

@@ -1,6 +1,6 @@
 """What can be done with bindings: reserve, read, release; and what time does to them."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ from xiaohao.tenants.model import CustomerState
 _ATTEMPTS: Final = 20
 #: Rows ended or purged in one transaction: short enough for the writers in between.
 _BATCH: Final = 500
+#: Batches of one sweep; what is left is the next one's.
+_BATCHES: Final = 200
 _LONGEST_LIFE_S: Final = 10 * 366 * 86_400
 _LONGEST_CALL_S: Final = 86_400
 _LONGEST_REFERENCE: Final = 200
@@ -143,26 +145,32 @@ class Bindings:
     async def expire_due(self, now: int | None = None) -> int:
         """End the bindings whose time is up; says how many. Any number of processes may do so at once."""
         moment = self._clock() if now is None else now
-        total = 0
-        while True:
-            async with self._database.begin() as connection:
-                ids = await store.due(connection, moment, _BATCH)
-                if ids:
-                    await store.end(connection, ids, BindingState.EXPIRED, moment, None)
-            total += len(ids)
-            if len(ids) < _BATCH:
-                return total
+
+        async def expire(connection: AsyncConnection) -> int:
+            ids = await store.due(connection, moment, _BATCH)
+            if ids:
+                await store.end(connection, ids, BindingState.EXPIRED, moment, None)
+            return len(ids)
+
+        return await self._in_batches(expire)
 
     async def purge(self, now: int | None = None) -> int:
         """Let go of the keys whose quarantine is over; says how many. Safe from several processes at once."""
         moment = self._clock() if now is None else now
+        return await self._in_batches(lambda connection: store.purge(connection, moment, _BATCH))
+
+    async def _in_batches(self, work: Callable[[AsyncConnection], Awaitable[int]]) -> int:
         total = 0
-        while True:
-            async with self._database.begin() as connection:
-                count = await store.purge(connection, moment, _BATCH)
+        for _ in range(_BATCHES):
+            try:
+                async with self._database.begin() as connection:
+                    count = await work(connection)
+            except TransactionLost:
+                continue
             total += count
             if count < _BATCH:
-                return total
+                break
+        return total
 
     def _wish(self, customer_id: str, wanted: Reservation) -> Wish:
         _check(wanted)
@@ -188,7 +196,7 @@ class Bindings:
         )
 
     async def _reserve(self, connection: AsyncConnection, wish: Wish, wanted: Reservation) -> Binding:
-        await self._check_customer(connection, wish.customer_id)
+        await self._check_owner(connection, wish)
         await store.lock_people(connection, wish.a_key, wish.b_key)
         rows = await store.of_pair(connection, wish.customer_id, wish.a_key, wish.b_key, wish.now)
         if rows and rows[0]["state"] == BindingState.LIVE:
@@ -205,16 +213,24 @@ class Bindings:
         await store.free_keys(connection, keys, wish.now, allocation.predecessor_ids)
         seq = await store.add(connection, row, leg_rows)
         shown = {name: value for name, value in row.items() if not name.endswith(("_key", "_sealed"))}
+        shown |= {"mode": Mode.AXYB, "state": BindingState.LIVE}
         return Binding(**{**shown, "seq": seq, "a": wish.a, "b": wish.b})
 
-    async def _check_customer(self, connection: AsyncConnection, customer_id: str) -> None:
-        state = await store.customer_state(connection, customer_id)
+    @staticmethod
+    async def _check_owner(connection: AsyncConnection, wish: Wish) -> None:
+        named = {"x_pool": wish.x_pool, "y_pool": wish.y_pool}
+        state, pools = await store.customer_and_pools(connection, wish.customer_id, **named)
         if state is None:
             raise not_found("customer")
         if state != CustomerState.ACTIVE:
             raise Refusal(
                 "customer_suspended", "Customer suspended", "Ask the operator of the platform.", 403
             )
+        for field, pool_id in named.items():
+            if pool_id is not None and pool_id not in pools:
+                raise Refusal(
+                    "pool_not_found", "No such pool", "There is no such pool.", 404, {"field": field}
+                )
 
     def _existing(self, row: RowMapping, wish: Wish, wanted: Reservation) -> Binding:
         same = (
@@ -241,8 +257,8 @@ class Bindings:
         return {
             "id": new_id("bnd"),
             "customer_id": wish.customer_id,
-            "mode": Mode.AXYB,
-            "state": BindingState.LIVE,
+            "mode": Mode.AXYB.value,
+            "state": BindingState.LIVE.value,
             "a_key": wish.a_key,
             "a_sealed": wish.a_sealed,
             "b_key": wish.b_key,

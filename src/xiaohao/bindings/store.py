@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     RowMapping,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -27,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from xiaohao.bindings import allocation_store
 from xiaohao.bindings.model import BindingState, LegState, Role
 from xiaohao.clock import SECOND
-from xiaohao.database.schema import bindings, customers, legs, numbers, pools
+from xiaohao.database.schema import bindings, legs, numbers, pools
 from xiaohao.numbers.model import DEFAULT_RECYCLE_S
 
 #: The one query of the hot path. Parameters: `caller_key` (the caller's blind index, b"" where there is none)
@@ -49,6 +50,36 @@ HOT_LOOKUP_PSYCOPG: Final = HOT_LOOKUP_SQL.replace(":caller_key", "%(caller_key)
 _SECOND: Final = literal(SECOND, BigInteger)  # the product of two 4-byte integers would not fit
 _LOOK_UP: Final = text(HOT_LOOKUP_SQL)
 _LOCK_PEOPLE: Final = text("SELECT pg_advisory_xact_lock(:first), pg_advisory_xact_lock(:second)")
+# The statements of a reservation are put together once, as in `allocation_store`.
+_CUSTOMER_AND_POOLS: Final = text("""
+SELECT c.state, p.id FROM customers c
+LEFT JOIN pools p ON p.id IN (:x_pool, :y_pool) AND (p.customer_id = c.id OR p.customer_id IS NULL)
+WHERE c.id = :customer_id
+""")
+_OF_PAIR: Final = (
+    select(bindings)
+    .where(
+        bindings.c.customer_id == bindparam("customer_id"),
+        bindings.c.a_key == bindparam("a_key"),
+        bindings.c.b_key == bindparam("b_key"),
+        or_(bindings.c.state == BindingState.LIVE.value, bindings.c.recycle_until > bindparam("now")),
+    )
+    .order_by(bindings.c.seq.desc())
+    .limit(10)
+)
+_ADD_LEGS: Final = insert(legs)
+_ADD: Final = insert(bindings).returning(bindings.c.seq)
+_FREE_KEYS: Final = delete(legs).where(
+    or_(
+        and_(legs.c.caller_key == bindparam("key_1"), legs.c.dialled == bindparam("dialled_1")),
+        and_(legs.c.caller_key == bindparam("key_2"), legs.c.dialled == bindparam("dialled_2")),
+    ),
+    legs.c.state == LegState.QUARANTINED.value,
+    or_(
+        legs.c.quarantine_until <= bindparam("now"),
+        legs.c.binding_id.in_(bindparam("predecessors", expanding=True)),
+    ),
+)
 
 
 async def look_up(connection: AsyncConnection, caller_key: bytes, dialled: str) -> Sequence[Any] | None:
@@ -64,10 +95,13 @@ async def lock_people(connection: AsyncConnection, *keys: bytes) -> None:
         await connection.execute(_LOCK_PEOPLE, {"first": first, "second": second})
 
 
-async def customer_state(connection: AsyncConnection, customer_id: str) -> str | None:
-    """The state of a customer."""
-    query = select(customers.c.state).where(customers.c.id == customer_id)
-    return (await connection.execute(query)).scalar_one_or_none()
+async def customer_and_pools(
+    connection: AsyncConnection, customer_id: str, x_pool: str | None, y_pool: str | None
+) -> tuple[str | None, set[str]]:
+    """The state of a customer (None: unknown), and those of the two pools that are theirs or shared."""
+    values = {"customer_id": customer_id, "x_pool": x_pool, "y_pool": y_pool}
+    found = (await connection.execute(_CUSTOMER_AND_POOLS, values)).all()
+    return (found[0].state if found else None), {row.id for row in found if row.id is not None}
 
 
 async def find(
@@ -84,18 +118,8 @@ async def of_pair(
     connection: AsyncConnection, customer_id: str, a_key: bytes, b_key: bytes, now: int
 ) -> list[RowMapping]:
     """The live binding of a pair and those in quarantine, newest first."""
-    query = (
-        select(bindings)
-        .where(
-            bindings.c.customer_id == customer_id,
-            bindings.c.a_key == a_key,
-            bindings.c.b_key == b_key,
-            or_(bindings.c.state == BindingState.LIVE, bindings.c.recycle_until > now),
-        )
-        .order_by(bindings.c.seq.desc())
-        .limit(10)
-    )
-    return list((await connection.execute(query)).mappings())
+    values = {"customer_id": customer_id, "a_key": a_key, "b_key": b_key, "now": now}
+    return list((await connection.execute(_OF_PAIR, values)).mappings())
 
 
 async def page(
@@ -145,24 +169,19 @@ def filters(
 async def add(connection: AsyncConnection, row: dict[str, Any], leg_rows: list[dict[str, Any]]) -> int:
     """Insert a binding and its legs; gives its seq. Raises IntegrityError where one is taken."""
     ordered = sorted(leg_rows, key=lambda leg: (leg["caller_key"], leg["dialled"]))
-    await connection.execute(insert(legs).values(ordered))
-    seq: int = (
-        await connection.execute(insert(bindings).values(**row).returning(bindings.c.seq))
-    ).scalar_one()
+    await connection.execute(_ADD_LEGS, ordered)
+    seq: int = (await connection.execute(_ADD, row)).scalar_one()
     return seq
 
 
 async def free_keys(
     connection: AsyncConnection, keys: list[tuple[bytes, str]], now: int, predecessors: list[str]
 ) -> None:
-    """Take away quarantined legs with these keys if their time is over or they are of a predecessor."""
+    """Take away quarantined legs with these two keys if their time is over or they are of a predecessor."""
     # Several rows in one DELETE could lock in any order, but the people's lock keeps others off these keys.
-    condition = and_(
-        tuple_(legs.c.caller_key, legs.c.dialled).in_(keys),
-        legs.c.state == LegState.QUARANTINED,
-        or_(legs.c.quarantine_until <= now, legs.c.binding_id.in_(predecessors)),
-    )
-    await connection.execute(delete(legs).where(condition))
+    (key_1, dialled_1), (key_2, dialled_2) = keys
+    values = {"key_1": key_1, "dialled_1": dialled_1, "key_2": key_2, "dialled_2": dialled_2}
+    await connection.execute(_FREE_KEYS, {**values, "now": now, "predecessors": predecessors})
 
 
 async def due(connection: AsyncConnection, now: int, limit: int) -> list[str]:
