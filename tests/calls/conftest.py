@@ -76,6 +76,8 @@ class Theatre:
         self.customer: StageCustomer
         self.x_pool = self.y_pool = ""
         self.mobile_trunk = self.city_trunk = ""
+        #: numbers of people without a simulated phone
+        self.numbers: set[str] = set()
 
     async def furnish(self) -> None:
         """Trunks, a customer, pools and numbers. An X is shown over `mobile`, a Y over `city`."""
@@ -88,7 +90,11 @@ class Theatre:
         self.y_pool = await stage.add_pool("passengers", self.customer)
         await stage.add_numbers([f"+861700000{n:04}" for n in range(300)], self.mobile_trunk, self.x_pool)
         await stage.add_numbers([f"+86106200{n:04}" for n in range(20)], self.city_trunk, self.y_pool)
-        await asyncio.sleep(1.5)  # the switch looks for new trunks once a second
+        await self.trunks_in_force()
+
+    async def trunks_in_force(self) -> None:
+        """Wait until what the API has told of trunks counts: the switch looks once a second."""
+        await asyncio.sleep(1.5)
 
     async def pair(
         self, passenger: Behaviour | None = None, driver: Behaviour | None = None, **terms: Any
@@ -110,7 +116,8 @@ class Theatre:
 
     def find_numbers_at_rest(self) -> None:
         """No real number stands anywhere in the platform's folder: logs, database, configuration."""
-        marks = {number.removeprefix("+86").encode() for c in (self.mobile, self.city) for number in c.phones}
+        numbers = self.numbers.union(*(carrier.phones for carrier in (self.mobile, self.city)))
+        marks = {number.removeprefix("+86").encode() for number in numbers}
         for path in self.stage.folder.rglob("*"):
             if path.is_file() and path.suffix not in {".wav", ".pcap"}:
                 held = {mark for mark in marks if mark in path.read_bytes()}

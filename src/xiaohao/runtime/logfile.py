@@ -2,8 +2,11 @@
 
 import contextlib
 import itertools
+import re
 from pathlib import Path
 from typing import Final
+
+from xiaohao.secrecy import masked
 
 FILE_BYTES: Final = 10_000_000
 OLD_FILES: Final = 3
@@ -42,6 +45,25 @@ class BoundedLog:
                 newer.replace(older)
         self._file = self._path.open("wb", buffering=0)
         self._size = 0
+
+
+class NumberVeil:
+    """Masks telephone numbers in a stream of log bytes; a number cut in two by its buffers is seen too."""
+
+    # Not what stands within a longer word: call ids, tags and branches are no numbers.
+    _NUMBER: Final = re.compile(rb"(?<![0-9A-Za-z.-])\+?(\d{8,20})(?![0-9A-Za-z-])")
+    _CUT: Final = re.compile(rb"[0-9A-Za-z.+-]{0,64}\Z")
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def veil(self, data: bytes) -> bytes:
+        """The bytes that can be shown now."""
+        data = self._held + data
+        cut = self._CUT.search(data)
+        end = cut.start() if cut else len(data)
+        self._held = data[end:]
+        return self._NUMBER.sub(lambda found: masked(found[1].decode()).encode(), data[:end])
 
 
 def tail(path: Path, lines: int = 5) -> list[str]:

@@ -40,12 +40,14 @@ class Program:
         command: the program and its arguments; it must stay in the foreground.
         ready: says whether the process does its work.
         environment: variables added to the supervisor's own.
+        quotes_phones: its log may hold what phones have sent; long numbers in it are masked.
     """
 
     name: str
     command: Sequence[str]
     ready: Probe
     environment: dict[str, str] = field(default_factory=dict)
+    quotes_phones: bool = False
 
 
 class ProcessStatus(msgspec.Struct, frozen=True):

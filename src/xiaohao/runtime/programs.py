@@ -27,8 +27,8 @@ def engines(settings: Settings) -> list[Program]:
     ask = probes(settings)
     kamailio.write_configuration(settings)
     return [
-        Program("kamailio", kamailio.command(settings), ask["kamailio"]),
-        Program("rtpengine", rtpengine.command(settings), ask["rtpengine"]),
+        Program("kamailio", kamailio.command(settings), ask["kamailio"], quotes_phones=True),
+        Program("rtpengine", rtpengine.command(settings), ask["rtpengine"], quotes_phones=True),
     ]
 
 

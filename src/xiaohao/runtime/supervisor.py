@@ -22,7 +22,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from xiaohao.runtime.errors import SupervisorError
-from xiaohao.runtime.logfile import BoundedLog, tail
+from xiaohao.runtime.logfile import BoundedLog, NumberVeil, tail
 from xiaohao.runtime.processes import (
     Child,
     Guard,
@@ -77,6 +77,7 @@ class Keeper:
         self._stopping = asyncio.Event()
         self._gone = asyncio.Event()
         self._log = BoundedLog(house.folder / "logs" / f"{program.name}.log")
+        self._veil = NumberVeil() if program.quotes_phones else None
         self._pid_file = house.folder / "pids" / f"{program.name}.pid"
 
     async def run(self) -> None:
@@ -146,6 +147,8 @@ class Keeper:
         )
 
     def _output(self, data: bytes) -> None:
+        if self._veil is not None:
+            data = self._veil.veil(data)
         self._log.write(data)
         if self._house.verbose:
             for line in data.decode(errors="replace").splitlines():
