@@ -56,6 +56,7 @@ class LaneInAWorld(RuleBasedStateMachine):
         if sent is not None:
             assert len(self.flying) < MOST_AT_ONCE
             assert sent.call_id not in [other.call_id for other in self.flying]
+            assert sent.call_id not in [ended.call_id for ended, good in self.unrecorded if not good]
             self.flying.append(sent)
 
     @precondition(lambda self: self.flying)
