@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import cost, latency
+from bench import cost, events, latency, limits, memory, talking
 from bench.machine import about
 from bench.subject import Floor, Ours, Subject
 
@@ -42,7 +42,48 @@ async def _latency(folder: Path, options: argparse.Namespace) -> None:
     await _with_both(folder, lambda both: latency.report(both, folder, 30, seconds, options.rounds))
 
 
-PARTS = {"cost": _cost, "latency": _latency}
+async def _limits(folder: Path, options: argparse.Namespace) -> None:
+    await _with_both(
+        folder,
+        lambda both: limits.report(both, folder, 10 * options.scale, 60 * options.scale, 60 * options.scale),
+    )
+
+
+async def _talking(folder: Path, options: argparse.Namespace) -> None:
+    await _with_both(folder, lambda both: talking.report(both, options.calls, 30 * options.scale))
+
+
+async def _alone(folder: Path, work: Callable[[Ours], Awaitable[None]]) -> None:
+    ours = Ours(folder / "ours")
+    try:
+        await ours.start()
+        await work(ours)
+        for line in ours.trouble():
+            print(f"  complained: {line}")
+    finally:
+        await ours.stop()
+
+
+async def _events(folder: Path, options: argparse.Namespace) -> None:
+    async def both(ours: Ours) -> None:
+        await events.report(ours, folder, 10, 30 * options.scale)
+        await talking.report_one(ours, 60 * options.scale, 5)
+
+    await _alone(folder, both)
+
+
+async def _memory(folder: Path, options: argparse.Namespace) -> None:
+    await _alone(folder, lambda ours: memory.report(ours, folder, 60, round(10_000 * options.scale)))
+
+
+PARTS = {
+    "cost": _cost,
+    "latency": _latency,
+    "limits": _limits,
+    "talking": _talking,
+    "events": _events,
+    "memory": _memory,
+}
 OF_ITS_OWN = {"memory"}
 
 
@@ -51,6 +92,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=3, help="turns of each subject")
     parser.add_argument("--scale", type=float, default=1.0, help="longer (2) or shorter (0.5) loads")
+    parser.add_argument("--calls", type=int, default=200, help="calls that talk at once")
     options = parser.parse_args()
     wanted = options.parts or [name for name in PARTS if name not in OF_ITS_OWN]
     if unknown := set(wanted) - PARTS.keys():

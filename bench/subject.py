@@ -1,7 +1,8 @@
 """What is measured: the platform, and the floor it is compared with, behind one face.
 
 Both serve the same carriers on loopback: one whose side calls, one whose side is called; and a second pair of
-carriers for the calls that talk (bench/talk.py). Of each pair of people is kept who calls and what is dialled.
+carriers for the calls that talk (bench/talk.py). Of each pair of people is kept who calls and what is
+dialled.
 """
 
 import asyncio
