@@ -5,6 +5,7 @@ The encoders are FFmpeg's and two libraries of others, never the product's own t
 
 import ctypes
 import subprocess
+import wave
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -157,7 +158,7 @@ def _g729_frames(samples: Samples) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Heard:
-    """An audio file as a stranger's decoder (the program ffmpeg) plays it."""
+    """An audio file as a stranger's decoder plays it."""
 
     rate: int
     left: npt.NDArray[np.float64]
@@ -170,8 +171,8 @@ class Heard:
     def level(self, channel: str, hz: int, start: float, end: float) -> float:
         """How much of the channel between two moments is this tone: its amplitude, 1.0 = what phones send."""
         samples = getattr(self, channel)[round(start * self.rate) : round(end * self.rate)]
-        wave = np.exp(-2j * np.pi * hz * np.arange(len(samples)) / self.rate)
-        return float(2 * abs(np.mean(samples * wave)) / 9000)
+        turning = np.exp(-2j * np.pi * hz * np.arange(len(samples)) / self.rate)
+        return float(2 * abs(np.mean(samples * turning)) / 9000)
 
     def loudness(self, channel: str, start: float, end: float) -> float:
         """Greatest sample between two moments, 1.0 = what phones send."""
@@ -181,8 +182,8 @@ class Heard:
     def spans(self, channel: str, hz: int) -> list[tuple[float, float]]:
         """Where the tone is heard: (begin, end) in s, to about 5 ms; pauses under 60 ms do not count."""
         samples, window = getattr(self, channel), self.rate // 100
-        wave = np.exp(-2j * np.pi * hz * np.arange(len(samples)) / self.rate) * samples
-        sums = np.concatenate([[0], np.cumsum(wave)])
+        turning = np.exp(-2j * np.pi * hz * np.arange(len(samples)) / self.rate) * samples
+        sums = np.concatenate([[0], np.cumsum(turning)])
         power = 2 * np.abs(sums[window:] - sums[:-window]) / window / 9000
         loud = np.flatnonzero(power > 0.5)
         if not len(loud):
@@ -198,13 +199,17 @@ class Heard:
 
 
 def listen(path: Path) -> Heard:
-    """Decode a file with ffmpeg."""
-    facts = _run(
-        "ffprobe", "-v", "error", "-show_entries", "stream=sample_rate,channels", "-of", "csv=p=0", str(path)
-    )
-    rate, channels = map(int, facts.decode().strip().split(","))
-    assert channels == 2
-    raw = _run("ffmpeg", "-v", "error", "-i", str(path), "-f", "s16le", "-ar", str(rate), "-")
+    """Decode a file: WAV with Python's own reader, the others with ffmpeg."""
+    if path.suffix == ".wav":
+        with wave.open(str(path)) as file:
+            assert (file.getnchannels(), file.getsampwidth()) == (2, 2)
+            rate, raw = file.getframerate(), file.readframes(file.getnframes())
+    else:
+        entries = ("-show_entries", "stream=sample_rate,channels", "-of", "csv=p=0")
+        facts = _run("ffprobe", "-v", "error", *entries, str(path))
+        rate, channels = map(int, facts.decode().strip().split(","))
+        assert channels == 2
+        raw = _run("ffmpeg", "-v", "error", "-i", str(path), "-f", "s16le", "-ar", str(rate), "-")
     both = np.frombuffer(raw, dtype="<i2").reshape(-1, 2).astype(np.float64)
     return Heard(rate, both[:, 0], both[:, 1])
 

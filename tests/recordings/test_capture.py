@@ -19,7 +19,7 @@ def test_each_call_gets_its_own_captures(tmp_path: Path) -> None:
         "call": [("call-57dd40420f1603a2", False), ("call-" + "f" * 16, True)],
         "call-57dd40420f1603a2": [("call-57dd40420f1603a2-57dd40420f1603a2", True)],
     }
-    capture.remove(found["call"])
+    capture.remove(tmp_path, found["call"])
     assert capture.find(tmp_path, "call") == []
     assert [one.complete for one in capture.find(tmp_path, other.call_id)] == [True]
 

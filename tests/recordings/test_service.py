@@ -21,8 +21,9 @@ from xiaohao.calls.journal import CallEnded, CallJournal
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.errors import Refusal
-from xiaohao.recordings import store
+from xiaohao.recordings import capture, store
 from xiaohao.recordings.converter import ConversionFailed, Converter, Job
+from xiaohao.recordings.locks import CallLock
 from xiaohao.recordings.model import AudioFile, RecordingState
 from xiaohao.recordings.service import Conversions, Recordings
 from xiaohao.secrecy import Vault
@@ -247,14 +248,11 @@ async def test_trouble_of_the_machine_gives_no_recording_up(studio: Studio) -> N
 async def test_a_capture_folder_that_is_away_is_not_taken_for_silence(studio: Studio) -> None:
     folder = written(await studio.ended())
     folder.path.rename(folder.path.with_name("unmounted"))
-    assert await studio.conversions.convert_due() == 0
-    row = await studio.row(folder.call_id)
-    assert (row["state"], row["error"]) == (
-        "pending",
-        "a file cannot be read or written: No such file or directory",
-    )
+    before = await studio.row(folder.call_id)
+    with pytest.raises(FileNotFoundError):
+        await studio.conversions.convert_due()
+    assert await studio.row(folder.call_id) == before
     folder.path.with_name("unmounted").rename(folder.path)
-    studio.clock.now = row["due_at"]
     assert await studio.conversions.convert_due() == 1
 
 
@@ -270,28 +268,45 @@ async def test_two_workers_share_the_work_and_do_nothing_twice(studio: Studio) -
     assert studio.left() == []
 
 
-async def test_a_worker_that_died_in_the_middle_is_replaced_when_its_lease_is_over(studio: Studio) -> None:
+async def test_what_another_worker_is_at_is_left_to_it_until_it_dies(studio: Studio) -> None:
     folder = written(await studio.ended())
-    async with studio.database.begin() as connection:
-        [row] = await store.due(connection, "edge1", studio.clock.now, 10)
-        taken = await store.claim(connection, row, studio.clock.now)
-        assert taken is not None
-        assert await store.claim(connection, row, studio.clock.now) is None
-    draft = Path(studio.settings.runtime_folder) / "conversions" / f"{folder.call_id}-1.wav"
-    draft.parent.mkdir()
-    draft.write_bytes(b"half a file")
+    drafts = Path(studio.settings.runtime_folder) / "conversions"
+    drafts.mkdir()
+    lock = CallLock.take(drafts, folder.call_id)
+    assert lock is not None
     assert await studio.conversions.convert_due() == 0
-    studio.clock.forward(59)
-    assert await studio.conversions.convert_due() == 0
-    studio.clock.forward(2)
+    (drafts / f"{folder.call_id}-1.wav").write_bytes(b"half a file")
+    os.close(lock._handle)  # as the kernel does with what was a dead process's
     assert await studio.conversions.convert_due() == 1
     assert studio.left() == []
-    # and if it was not dead but slow: it can no longer touch the row
+
+
+async def test_a_row_that_changed_is_not_touched(studio: Studio) -> None:
+    folder = written(await studio.ended())
+    async with studio.database.read() as connection:
+        [row] = await store.due(connection, "edge1", studio.clock.now, 10)
+        assert await store.unchanged(connection, [row]) == [row]
+    assert await studio.conversions.convert_due() == 1
     audio = AudioFile("mp3", 1, "f" * 64, 1, 8000)
     async with studio.database.begin() as connection:
-        assert not await store.put_ready(connection, taken, audio, "elsewhere.mp3", studio.clock.now)
-        assert not await store.put_failure(connection, taken, "too late", None)
+        assert await store.unchanged(connection, [row]) == []
+        assert not await store.put_ready(connection, row, audio, "elsewhere.mp3", studio.clock.now)
+        assert not await store.put_failure(connection, row, "too late", None)
     assert (await studio.recordings.get(None, folder.call_id)).format == "wav"
+
+
+def test_a_lock_is_one_workers_at_a_time(tmp_path: Path) -> None:
+    first = CallLock.take(tmp_path, "call")
+    assert first is not None
+    assert CallLock.take(tmp_path, "call") is None
+    other = CallLock.take(tmp_path, "another call")
+    assert other is not None
+    first.release()
+    again = CallLock.take(tmp_path, "call")
+    assert again is not None
+    again.release()
+    other.release()
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_captures_of_finished_recordings_are_swept_away(studio: Studio) -> None:
@@ -316,7 +331,8 @@ async def test_a_locked_database_loses_nothing(studio: Studio) -> None:
 
 
 def job_of(folder: CaptureFolder, target: Path) -> Job:
-    return Job(str(folder.path), folder.call_id, START_US, START_US + SECOND, "wav", str(target))
+    captures = capture.find(folder.path, folder.call_id)
+    return Job(captures, START_US, START_US + SECOND, "wav", str(target))
 
 
 async def test_a_converter_that_dies_is_replaced(tmp_path: Path) -> None:

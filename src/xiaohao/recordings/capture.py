@@ -15,17 +15,18 @@ from typing import Final
 
 _PCAP: Final = re.compile(r"(?P<stem>(?P<call>.+)-[0-9a-f]{16})\.pcap")
 _METADATA: Final = re.compile(r"rtpengine-meta-(?P<stem>(?P<call>.+)-[0-9a-f]{16})\.(?:txt|tmp)")
+_METADATA_NAMES: Final = ("tmp/rtpengine-meta-{}.tmp", "metadata/rtpengine-meta-{}.txt")
 #: the last thing that rtpengine writes before it moves the file; it may crash in between when it is stopped
 _END_MARK: Final = b"\ncall end time: "
 
 
 @dataclass(frozen=True)
 class Capture:
-    """The files of one capture; one of the two may be missing."""
+    """The paths of one capture; one of the two files may be missing."""
 
     stem: str
-    pcap: Path | None
-    metadata: Path | None
+    pcap: str | None
+    metadata: str | None
     complete: bool
 
 
@@ -53,23 +54,26 @@ def find(folder: Path, call_id: str) -> list[Capture]:
     return scan(folder).get(call_id, [])
 
 
-def remove(captures: list[Capture]) -> None:
-    """Delete the files. The pcap goes first, so that no voice is left where the metadata is gone."""
+def remove(folder: Path, captures: list[Capture]) -> None:
+    """Delete the files, wherever rtpengine has moved them since.
+
+    The pcap goes first, so that no voice is left where the metadata is gone.
+    """
     for capture in captures:
-        for path in (capture.pcap, capture.metadata):
-            if path is not None:
-                path.unlink(missing_ok=True)
+        names = (f"pcaps/{capture.stem}.pcap", *(name.format(capture.stem) for name in _METADATA_NAMES))
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
 
 
-def _files(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, str, Path]]:
+def _files(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, str, str]]:
     """Stem, call id and path of each file with a name of rtpengine's."""
-    for name in os.listdir(folder):  # noqa: PTH208 - paths are only made of those that fit
+    for name in os.listdir(folder):  # noqa: PTH208 - ten thousand names must not become as many paths
         if found := pattern.fullmatch(name):
-            yield found["stem"], found["call"], folder / name
+            yield found["stem"], found["call"], f"{folder}/{name}"
 
 
-def _is_finished(metadata: Path) -> bool:
+def _is_finished(metadata: str) -> bool:
     try:
-        return _END_MARK in metadata.read_bytes()
+        return _END_MARK in Path(metadata).read_bytes()
     except FileNotFoundError:  # moved to its final place just now
         return True

@@ -108,12 +108,12 @@ def _streams(one: Capture, zero_us: int) -> Iterator[Stream]:
     """The streams of one capture."""
     if one.pcap is None:
         return
-    packets = pcap.read(one.pcap)
+    packets = pcap.read(Path(one.pcap))
     if not len(packets):
         return
     if one.metadata is None:
         raise CaptureError("the capture has lost its metadata, so nobody knows who said what")
-    told = signalling.read(one.metadata)
+    told = signalling.read(Path(one.metadata))
     meaning, payloads = _meanings(packets, told)
     clocks = np.array([0, *(payload.clock for payload in payloads)])[meaning + 1]
     for port in told.sides:

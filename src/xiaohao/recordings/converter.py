@@ -7,6 +7,7 @@ ends when its standard input does, so that none is left behind by a worker that 
 
 import asyncio
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -14,11 +15,11 @@ from typing import Final
 
 import msgspec
 
-from xiaohao.recordings import capture
+from xiaohao.recordings.capture import Capture
 from xiaohao.recordings.model import AudioFile, CaptureError, Format
 from xiaohao.settings import KEY_VARIABLE
 
-_NICENESS: Final = 10
+_NICENESS: Final = 5
 #: after so many conversions a fresh process takes over, whatever the codecs' libraries have kept
 _JOBS_OF_A_PROCESS: Final = 1000
 _LONGEST_LINE: Final = 1 << 20
@@ -27,8 +28,7 @@ _LONGEST_LINE: Final = 1 << 20
 class Job(msgspec.Struct, frozen=True):
     """What is to be converted; moments in µs since the epoch."""
 
-    folder: str
-    call_id: str
+    captures: list[Capture]
     received_at: int
     ended_at: int
     format: Format
@@ -118,8 +118,7 @@ def work(job: Job) -> Outcome:
     from xiaohao.recordings.convert import convert  # noqa: PLC0415 - only this process needs the codecs
 
     try:
-        captures = capture.find(Path(job.folder), job.call_id)
-        audio = convert(captures, job.received_at, job.ended_at, job.format, Path(job.target))
+        audio = convert(job.captures, job.received_at, job.ended_at, job.format, Path(job.target))
     except CaptureError as error:
         return Outcome(error=str(error), lasting=True)
     except OSError as error:
@@ -134,10 +133,17 @@ def work(job: Job) -> Outcome:
 def main() -> None:
     """Answer each line with a line, until there are no more."""
     os.nice(_NICENESS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a key pressed at the terminal is the worker's business
     decode = msgspec.json.Decoder(Job).decode
     for line in sys.stdin.buffer:
-        sys.stdout.buffer.write(msgspec.json.encode(work(decode(line))) + b"\n")
-        sys.stdout.buffer.flush()
+        job = decode(line)
+        outcome = msgspec.json.encode(work(job)) + b"\n"
+        try:
+            sys.stdout.buffer.write(outcome)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:  # the worker was killed: the next one begins this anew
+            Path(job.target).unlink(missing_ok=True)
+            os._exit(1)  # an ordinary end would try to flush once more
 
 
 if __name__ == "__main__":

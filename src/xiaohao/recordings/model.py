@@ -69,7 +69,6 @@ class PendingRecording:
     received_at: int
     ended_at: int
     tries: int
-    #: since when it waits; of a row that was claimed, until when it is ours
     due_at: int
 
 

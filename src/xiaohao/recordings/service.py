@@ -16,12 +16,14 @@ from typing import Final
 import structlog
 
 from xiaohao.clock import SECOND, now_us
-from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.database.engine import Database
 from xiaohao.errors import conflict, not_found
 from xiaohao.notifications.service import announce_recording
 from xiaohao.recordings import capture, store
+from xiaohao.recordings.capture import Capture
 from xiaohao.recordings.converter import ConversionFailed, Converter, Job
 from xiaohao.recordings.files import RecordingFiles, path_of
+from xiaohao.recordings.locks import CallLock
 from xiaohao.recordings.model import (
     MEDIA_TYPES,
     AudioFile,
@@ -42,6 +44,9 @@ _LOOKED_AT: Final = 500
 _MOST_TRIES: Final = 8
 _FIRST_RETRY_US: Final = 2 * SECOND
 _LONGEST_RETRY_US: Final = 300 * SECOND
+#: a conversion that takes longer has gone wrong: so much, and so much of the call's length
+_LONGEST_S: Final = 60.0
+_LONGEST_PART: Final = 0.1
 _SWEEP_S: Final = 600.0
 _SWEEP_AT_ONCE: Final = 500
 _AT_MOST: Final = 4
@@ -95,6 +100,13 @@ class Recordings:
                 raise not_found("failed recording")
 
 
+@dataclass(frozen=True)
+class _Task:
+    row: PendingRecording
+    captures: list[Capture]
+    lock: CallLock
+
+
 class Conversions:
     """Turns captures into recordings, on the machine where the captures are."""
 
@@ -121,25 +133,25 @@ class Conversions:
     async def convert_due(self) -> int:
         """Convert everything that is due, what becomes due meanwhile too; gives back how many got ready.
 
-        Raises DatabaseUnavailable, OSError where a folder cannot be made.
+        Raises DatabaseUnavailable: what was under way is begun anew; OSError where the capture folder is
+        away, which is no recording's fault.
         """
         await self._sweep()
         running: set[asyncio.Task[bool]] = set()
         ready = 0
         try:
             while True:
-                rows = await self._claim() if self._idle else []
-                for row in rows:
-                    running.add(asyncio.create_task(self._convert(row, self._idle.pop())))
+                for task in await self._claim() if self._idle else []:
+                    running.add(asyncio.create_task(self._convert(task, self._idle.pop())))
                 if not running:
                     return ready
                 done, running = await asyncio.wait(
                     running, timeout=_LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED
                 )
-                ready += sum(task.result() for task in done)
+                ready += sum(one.result() for one in done)
         finally:
-            for task in running:
-                task.cancel()
+            for one in running:
+                one.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
     async def close(self) -> None:
@@ -147,61 +159,76 @@ class Conversions:
         for converter in self._all:
             await converter.close()
 
-    async def _claim(self) -> list[PendingRecording]:
-        """Rows for the idle converters: due, the capture complete or past waiting for, and ours."""
+    async def _claim(self) -> list[_Task]:
+        """Tasks for the idle converters: due, the capture complete or past waiting for, and ours."""
         now = self._clock()
         async with self._database.read() as connection:
             rows = await store.due(connection, self._edge_id, now, _LOOKED_AT)
         if not rows:
             return []
-        chosen = await asyncio.to_thread(self._convertible, rows, now)
-        if not chosen:
+        tasks = await asyncio.to_thread(self._take, rows, now)
+        if not tasks:
             return []
-        async with self._database.begin() as connection:
-            claims = [await store.claim(connection, row, now) for row in chosen[: len(self._idle)]]
-        return [row for row in claims if row is not None]
-
-    def _convertible(self, rows: list[PendingRecording], now: int) -> list[PendingRecording]:
         try:
-            captures = capture.scan(self._captures)
-        except OSError:
-            return rows  # converting will meet the same error and tell it
-        return [
-            row
-            for row in rows
-            if now - row.ended_at >= _PATIENCE_US
-            or all(one.complete for one in captures.get(row.call_id, ()))
-        ]
+            async with self._database.read() as connection:
+                # Another worker may have had the lock, and done the work, after the row was read.
+                rows = await store.unchanged(connection, [task.row for task in tasks])
+        except BaseException:
+            for task in tasks:
+                task.lock.release()
+            raise
+        for task in tasks:
+            if task.row not in rows:
+                task.lock.release()
+        return [task for task in tasks if task.row in rows]
 
-    async def _convert(self, row: PendingRecording, converter: Converter) -> bool:
+    def _take(self, rows: list[PendingRecording], now: int) -> list[_Task]:
+        self._drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = capture.scan(self._captures)
+        tasks: list[_Task] = []
+        for row in rows:
+            captures = found.get(row.call_id, [])
+            complete = all(one.complete for one in captures)
+            if len(tasks) == len(self._idle):
+                break
+            if not complete and now - row.ended_at < _PATIENCE_US:
+                continue
+            if lock := CallLock.take(self._drafts, row.call_id):
+                tasks.append(_Task(row, captures, lock))
+        return tasks
+
+    async def _convert(self, task: _Task, converter: Converter) -> bool:
         """Make one recording; False where it did not become ready."""
+        row = task.row
         try:
             target = await asyncio.to_thread(self._draft, row)
-            job = Job(
-                str(self._captures), row.call_id, row.received_at, row.ended_at, self._format, str(target)
-            )
-            patience_us = row.due_at - self._clock()
-            audio = await converter.convert(job, max(patience_us / SECOND, 1))
+            job = Job(task.captures, row.received_at, row.ended_at, self._format, str(target))
+            length_s = (row.ended_at - row.received_at) / SECOND
+            audio = await converter.convert(job, _LONGEST_S + length_s * _LONGEST_PART)
             path = path_of(row.call_id, row.received_at, audio.format)
             await asyncio.to_thread(self._keep, path, target)
-            return await self._tell(row, audio, path)
+            if not await self._tell(row, audio, path):
+                return False
         except ConversionFailed as failure:
             await self._note_failure(row, str(failure), lasting=failure.lasting)
+            return False
         except OSError as error:
             text = f"a file cannot be read or written: {error.strerror or type(error).__name__}"
             await self._note_failure(row, text, lasting=False)
-        except DatabaseUnavailable:
-            pass  # the lease will run out and the work be done again
+            return False
+        else:
+            await self._remove(row.call_id, task.captures)
+            _log.info("recording_ready", call_id=row.call_id, bytes=audio.bytes, ms=audio.duration_ms)
+            return True
         finally:
+            task.lock.release()
             self._idle.append(converter)
-        return False
 
     def _draft(self, row: PendingRecording) -> Path:
         """Where to convert to; what a dead process left of this call is removed."""
-        self._drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in self._drafts.glob(f"{row.call_id}-*"):
             left.unlink(missing_ok=True)
-        return self._drafts / f"{row.call_id}-{row.due_at}.{self._format}"
+        return self._drafts / f"{row.call_id}-{os.getpid()}.{self._format}"
 
     def _keep(self, path: str, draft: Path) -> None:
         RecordingFiles(self._folder).put(path, draft)
@@ -212,18 +239,18 @@ class Conversions:
         now = self._clock()
         async with self._database.begin() as connection:
             if not await store.put_ready(connection, row, audio, path, now):
-                return False  # the lease ran out: whoever has it now needs the capture
+                return False
             recording = await store.find(connection, row.call_id, None)
             if recording is not None:
                 document = recording_document(recording)
                 await announce_recording(connection, self._vault, row.call_id, document, now)
-        await asyncio.to_thread(self._remove_captures, row.call_id)
-        _log.info("recording_ready", call_id=row.call_id, bytes=audio.bytes, ms=audio.duration_ms)
         return True
 
-    def _remove_captures(self, call_id: str) -> None:
-        # Looked up anew: rtpengine may have moved the metadata while we were converting.
-        capture.remove(capture.find(self._captures, call_id))
+    async def _remove(self, call_id: str, captures: list[Capture]) -> None:
+        try:
+            await asyncio.to_thread(capture.remove, self._captures, captures)
+        except OSError as error:  # the next sweep tries again
+            _log.warning("capture_not_removed", call_id=call_id, error=error.strerror)
 
     async def _note_failure(self, row: PendingRecording, error: str, *, lasting: bool) -> None:
         """Try again later; after many tries of what will not get better, leave it to the operator.
@@ -234,11 +261,8 @@ class Conversions:
         gives_up = lasting and tries >= _MOST_TRIES
         pause = min(_FIRST_RETRY_US << min(row.tries, 20), _LONGEST_RETRY_US)
         due_at = None if gives_up else self._clock() + pause
-        try:
-            async with self._database.begin() as connection:
-                await store.put_failure(connection, row, error, due_at)
-        except DatabaseUnavailable:
-            return
+        async with self._database.begin() as connection:
+            await store.put_failure(connection, row, error, due_at)
         event = "recording_failed" if gives_up else "recording_put_off"
         _log.warning(event, call_id=row.call_id, error=error, tries=tries)
 
@@ -248,11 +272,12 @@ class Conversions:
             return
         self._next_sweep = time.monotonic() + _SWEEP_S
         try:
-            left = sorted(await asyncio.to_thread(capture.scan, self._captures))
+            found = await asyncio.to_thread(capture.scan, self._captures)
         except OSError:
             return  # no capture was ever made
-        for first in range(0, len(left), _SWEEP_AT_ONCE):
+        call_ids = list(found)
+        for first in range(0, len(call_ids), _SWEEP_AT_ONCE):
             async with self._database.read() as connection:
-                ready = await store.ready_of(connection, left[first : first + _SWEEP_AT_ONCE])
+                ready = await store.ready_of(connection, call_ids[first : first + _SWEEP_AT_ONCE])
             for call_id in ready:
-                await asyncio.to_thread(self._remove_captures, call_id)
+                await self._remove(call_id, found[call_id])

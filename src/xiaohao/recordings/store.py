@@ -1,13 +1,11 @@
 """All SQL of the table `recordings` (its rows are inserted by the journal of calls, pending)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import RowMapping, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.clock import SECOND
 from xiaohao.database.schema import recordings
 from xiaohao.recordings.model import (
     AudioFile,
@@ -15,10 +13,6 @@ from xiaohao.recordings.model import (
     Recording,
     RecordingState,
 )
-
-#: A claimed row is ours for a minute and a twentieth of the call's length, many times what converting takes.
-_LEASE_US: Final = 60 * SECOND
-_LEASE_PART_OF_CALL: Final = 20
 
 _table = recordings.c
 #: spelled out, because the planner only uses the partial index where it can read the condition
@@ -43,19 +37,19 @@ async def due(connection: AsyncConnection, edge_id: str, now: int, limit: int) -
     return [PendingRecording(*row) for row in await connection.execute(query)]
 
 
-async def claim(connection: AsyncConnection, row: PendingRecording, now: int) -> PendingRecording | None:
-    """Make a due row ours: nobody else gets it until the lease is over. None where another was quicker.
-
-    A worker that dies with a lease loses nothing: the row becomes due again by itself.
-    """
-    until = now + _LEASE_US + (row.ended_at - row.received_at) // _LEASE_PART_OF_CALL
-    return replace(row, due_at=until) if await _settle(connection, row, due_at=until) else None
+async def unchanged(connection: AsyncConnection, rows: Sequence[PendingRecording]) -> list[PendingRecording]:
+    """Those of the rows that still wait as they did when they were read."""
+    query = select(_table.call_id, _table.due_at).where(
+        _table.call_id.in_([row.call_id for row in rows]), _IS_PENDING
+    )
+    found = {tuple(row) for row in await connection.execute(query)}
+    return [row for row in rows if (row.call_id, row.due_at) in found]
 
 
 async def put_failure(
     connection: AsyncConnection, row: PendingRecording, error: str, due_at: int | None
 ) -> bool:
-    """A try failed; `due_at` is when to try again, None gives up. False where the lease was lost."""
+    """A try failed; `due_at` is when to try again, None gives up. False where the row has changed since."""
     values: dict[str, Any] = {"tries": row.tries + 1, "error": error}
     if due_at is None:
         values["state"] = RecordingState.FAILED.value
@@ -67,7 +61,7 @@ async def put_failure(
 async def put_ready(
     connection: AsyncConnection, row: PendingRecording, audio: AudioFile, path: str, now: int
 ) -> bool:
-    """The recording is in the store. False where the lease was lost: then nothing is changed."""
+    """The recording is in the store. False where the row has changed since: then it stays as it is."""
     return await _settle(
         connection,
         row,
@@ -107,9 +101,8 @@ async def find(connection: AsyncConnection, call_id: str, customer_id: str | Non
 
 
 async def _settle(connection: AsyncConnection, row: PendingRecording, **values: Any) -> bool:
-    # `due_at` is the fence: whoever claimed the row since has changed it, and no two claims give the same.
-    ours = (_table.call_id == row.call_id, _IS_PENDING, _table.due_at == row.due_at)
-    return (await connection.execute(update(recordings).where(*ours).values(**values))).rowcount == 1
+    unchanged = (_table.call_id == row.call_id, _IS_PENDING, _table.due_at == row.due_at)
+    return (await connection.execute(update(recordings).where(*unchanged).values(**values))).rowcount == 1
 
 
 def _recording(row: RowMapping) -> Recording:
