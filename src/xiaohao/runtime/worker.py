@@ -30,6 +30,7 @@ from xiaohao.log import where
 from xiaohao.notifications.delivery import Deliverer
 from xiaohao.notifications.metrics import DeliveryMetrics
 from xiaohao.notifications.wake import listen
+from xiaohao.recordings.service import Conversions
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings, host_port
 
@@ -38,6 +39,8 @@ _log = structlog.get_logger(__name__)
 #: a binding ends on time by itself; the sweep only says so in the tables
 _SWEEP_S: Final = 5.0
 _BACKLOG_S: Final = 10.0
+#: a capture is complete moments after its call's end, and the customer waits for the recording
+_CAPTURES_S: Final = 0.3
 _LONGEST_PAUSE_S: Final = 30.0
 
 
@@ -58,6 +61,10 @@ class Worker:
         owner = f"{socket.gethostname()} {settings.worker.listen}"
         self._deliverer = Deliverer(self._database, vault, settings.worker, owner, self._metrics)
         self._bindings = Bindings(self._database, vault)
+        self._conversions = Conversions(self._database, vault, settings)
+        self._recordings = Counter(
+            "xiaohao_recordings_ready", "Recordings that were made", registry=self._registry
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish the deliveries under way.
@@ -81,16 +88,21 @@ class Worker:
             await deliveries
         finally:
             await runner.cleanup()
+            await self._conversions.close()
             await self._database.close()
 
     def _chores(self) -> list[Coroutine[Any, Any, None]]:
         return [
             self._again_and_again(_SWEEP_S, self._sweep),
             self._again_and_again(_BACKLOG_S, self._measure),
+            self._again_and_again(_CAPTURES_S, self._convert),
         ]
 
     async def _sweep(self) -> None:
         await self._bindings.sweep()
+
+    async def _convert(self) -> None:
+        self._recordings.inc(await self._conversions.convert_due())
 
     async def _measure(self) -> None:
         backlog = await self._deliverer.backlog()
