@@ -29,6 +29,8 @@ POOLS = {
 }
 NUMBERS = [number for _, _, members in POOLS.values() for number in members]
 people = st.sampled_from(PEOPLE)
+pair = st.permutations(PEOPLE).map(lambda order: order[:2])
+lives = st.sampled_from([None, 10, 50])
 which_customer = st.sampled_from([0, 1])
 platform_numbers = st.sampled_from(NUMBERS)
 
@@ -73,7 +75,7 @@ class BindingsMachine(RuleBasedStateMachine):
         y_pool=st.sampled_from([None, *POOLS]),
         x=st.one_of(st.none(), st.none(), platform_numbers),
         y=st.one_of(st.none(), st.none(), platform_numbers),
-        life=st.sampled_from([None, 10, 50]),
+        life=lives,
     )
     def reserve(
         self,
@@ -88,16 +90,18 @@ class BindingsMachine(RuleBasedStateMachine):
     ) -> None:
         self.try_to_reserve(who, a, b, x_pool, y_pool, x, y, life)
 
-    @rule(who=which_customer, a=people, b=people, life=st.sampled_from([None, 10, 50]))
-    def reserve_from_own_pools(self, who: int, a: str, b: str, life: int | None) -> None:
-        self.reserve_as_usual(who, a, b, life)
+    @rule(who=which_customer, pairs=st.lists(pair, min_size=1, max_size=4), life=lives)
+    def reserve_from_own_pools(self, who: int, pairs: list[list[str]], life: int | None) -> None:
+        for a, b in pairs:
+            self.reserve_as_usual(who, a, b, life)
 
     def reserve_as_usual(self, who: int, a: str, b: str, life: int | None) -> None:
         self.try_to_reserve(who, a, b, f"x of {who}", f"y of {who}", None, None, life)
 
-    @rule(who=which_customer, a=people, b=people)
-    def reserve_from_the_shared_pool(self, who: int, a: str, b: str) -> None:
-        self.try_to_reserve(who, a, b, "shared", "shared", None, None, None)
+    @rule(who=which_customer, pairs=st.lists(pair, min_size=1, max_size=3), life=lives)
+    def reserve_from_the_shared_pool(self, who: int, pairs: list[list[str]], life: int | None) -> None:
+        for a, b in pairs:
+            self.try_to_reserve(who, a, b, "shared", "shared", None, None, life)
 
     def try_to_reserve(
         self,
@@ -254,10 +258,8 @@ class BindingsMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_meets_a_stranger(self) -> None:
-        if not self.model.relations:
-            return
-        # Whoever changed last is asked about after every step, everybody at the end.
-        for relation in self.model.relations[-2:]:
+        # Whoever was bound last is asked about after every step, everybody at the end.
+        for relation in self.model.relations[-1:]:
             for caller, dialled in relation.legs():
                 self.check_call(caller, dialled)
 
