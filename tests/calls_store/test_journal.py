@@ -99,6 +99,15 @@ async def test_a_late_change_does_not_open_a_call_again(journal: CallJournal, da
     assert (found.calls, found.kinds) == ([], ["call.received", "call.ended", "cdr.created"])
 
 
+async def test_a_late_change_in_the_same_group_does_not_open_a_call_again(
+    journal: CallJournal, database: Database
+) -> None:
+    began, ringing, answered, ended = life()
+    await journal.write([began, ended, ringing, answered, ended])
+    found = await Rows.of(database, began.call.id)
+    assert (found.calls, found.kinds) == ([], ["call.received", "call.ended", "cdr.created"])
+
+
 async def test_a_late_change_does_not_take_a_call_back(journal: CallJournal) -> None:
     began, ringing, answered, _ = life()
     await journal.write([began, answered])

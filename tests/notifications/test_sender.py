@@ -1,6 +1,7 @@
 """One POST and what is made of its answer."""
 
 import asyncio
+import contextlib
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,10 +25,10 @@ async def subscribed(url: str) -> AsyncIterator[Subscription]:
     subscription.close()
 
 
-async def post(url: str) -> Failure | None:
+async def post(url: str, timeout_s: float = 1.0) -> Failure | None:
     """Deliver one event there."""
     async with subscribed(url) as subscription:
-        return await subscription.post("evt_1", "{}", timeout_s=1.0)
+        return await subscription.post("evt_1", "{}", timeout_s)
 
 
 @asynccontextmanager
@@ -83,6 +84,20 @@ async def test_no_answer_in_time() -> None:
     async with serving(handler) as url:
         failure = await post(url)
     assert failure == Failure("no answer in time", endpoint_at_fault=True)
+
+
+async def test_a_try_that_took_too_long_leaves_no_connection() -> None:
+    closed = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        closed.set()
+
+    async with raw_server(silent) as url:
+        assert await post(url, timeout_s=0.1) == Failure("no answer in time", endpoint_at_fault=True)
+        await asyncio.wait_for(closed.wait(), 5)
 
 
 async def test_nobody_listens() -> None:
