@@ -1,10 +1,10 @@
 """Reserving, reading and releasing over HTTP."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import pytest
 from tests.api.conftest import Inventory, created
 from tests.api.test_pages import walk
 from tests.api.test_problems import problem
@@ -75,6 +75,32 @@ async def test_twice_with_a_key(customer: httpx.AsyncClient, inventory: Inventor
     assert len(await walk(customer, "/v1/bindings", 10)) == 1
 
 
+async def test_a_crowd_with_keys(customer: httpx.AsyncClient, inventory: Inventory) -> None:
+    """More at once than there are connections to the database, each sent twice."""
+    bodies = [wish(inventory, a=f"138001380{n:02d}", b=f"139001390{n // 3:02d}") for n in range(24)]
+
+    async def send() -> list[httpx.Response]:
+        posts = [
+            customer.post("/v1/bindings", json=body, headers={"Idempotency-Key": f"order-{n}"})
+            for n, body in enumerate(bodies)
+        ]
+        return await asyncio.gather(*posts)
+
+    first, again = await send(), await send()
+    made = [response for response in first if response.status_code == 201]
+    # Three X are lent to three of the 24 people of side A; nobody gets another one's.
+    assert len(made) == 3
+    assert len({response.json()["x"] for response in made}) == 3
+    for before, after in zip(first, again, strict=True):
+        assert after.status_code == before.status_code
+        if before.status_code == 201:
+            assert after.json() == before.json()
+            assert after.headers["idempotency-replayed"] == "true"
+        else:
+            problem(after, 409, "number_pool_exhausted")
+    assert len(await walk(customer, "/v1/bindings", 100)) == 3
+
+
 async def test_no_number_left(customer: httpx.AsyncClient, inventory: Inventory) -> None:
     for n in range(3):
         await created(customer, "/v1/bindings", wish(inventory, b=f"1390013900{n}"))
@@ -87,37 +113,37 @@ async def test_no_number_left(customer: httpx.AsyncClient, inventory: Inventory)
     problem(await customer.post("/v1/bindings", json=body, headers=headers), 409, "number_pool_exhausted")
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"a": "anonymous"},
-        {"a": "1380013800"},
-        {"a": 13800138000},
-        {"b": A},
-        {"x": "+8617000000999"},
-        {"x_pool": "pool_0"},
-        {"x_pool": "pool\u0000"},
-        {"expires_in_s": 0},
-        {"expires_in_s": True},
-        {"expires_in_s": "60"},
-        {"expires_in_s": 10**30},
-        {"max_duration_s": 1.5},
-        {"record": "yes"},
-        {"order_ref": "a\nb"},
-        {"order_ref": "x" * 201},
-        {"user_data": "\u0000"},
-        {"user_data": {"a": 1}},
-        {"expires_at": "tomorrow"},
-        {"expires_at": "9999-12-31T23:59:59Z"},
-        {"expires_at": "0001-01-01T00:00:00+14:00"},
-        {"unknown": 1},
-    ],
-)
-async def test_wrong_wishes(customer: httpx.AsyncClient, inventory: Inventory, wrong: dict[str, Any]) -> None:
-    response = await customer.post("/v1/bindings", json=wish(inventory, **wrong))
-    assert response.status_code in (404, 422), response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    assert "13800138000" not in response.text
+WRONG: list[dict[str, Any]] = [
+    {"a": "anonymous"},
+    {"a": "1380013800"},
+    {"a": 13800138000},
+    {"b": A},
+    {"x": "+8617000000999"},
+    {"x_pool": "pool_0"},
+    {"x_pool": "pool\u0000"},
+    {"expires_in_s": 0},
+    {"expires_in_s": True},
+    {"expires_in_s": "60"},
+    {"expires_in_s": 10**30},
+    {"max_duration_s": 1.5},
+    {"record": "yes"},
+    {"order_ref": "a\nb"},
+    {"order_ref": "x" * 201},
+    {"user_data": "\u0000"},
+    {"user_data": {"a": 1}},
+    {"expires_at": "tomorrow"},
+    {"expires_at": "9999-12-31T23:59:59Z"},
+    {"expires_at": "0001-01-01T00:00:00+14:00"},
+    {"unknown": 1},
+]
+
+
+async def test_wrong_wishes(customer: httpx.AsyncClient, inventory: Inventory) -> None:
+    for wrong in WRONG:
+        response = await customer.post("/v1/bindings", json=wish(inventory, **wrong))
+        assert response.status_code in (404, 422), (wrong, response.text)
+        assert response.headers["content-type"] == "application/problem+json"
+        assert "13800138000" not in response.text
     assert (await customer.get("/v1/bindings")).json()["items"] == []
 
 

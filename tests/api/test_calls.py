@@ -1,7 +1,6 @@
 """Calls in progress, hang-up and CDRs over HTTP."""
 
 import httpx
-import pytest
 from tests.api.facts import CALLEE, CALLER, DIALLED, DISPLAYED, ended, journal_of, talking
 from tests.api.test_pages import walk
 from tests.api.test_problems import problem
@@ -116,11 +115,9 @@ async def test_cdrs_of_a_person(
     assert (await customer.post("/v1/cdrs/search", json={"person": DIALLED})).json()["items"] == []
 
 
-@pytest.mark.parametrize(
-    "query", ["since=today", "since=2026-01-01", "reason=because", "number=x", "until=2026-01-01T00:00:00"]
-)
-async def test_wrong_conditions(customer: httpx.AsyncClient, query: str) -> None:
-    problem(await customer.get(f"/v1/cdrs?{query}"), 422, "validation_failed")
+async def test_wrong_conditions(customer: httpx.AsyncClient) -> None:
+    for query in ("since=today", "since=2026-01-01", "reason=why", "number=x", "until=2026-01-01T00:00:00"):
+        problem(await customer.get(f"/v1/cdrs?{query}"), 422, "validation_failed")
 
 
 async def test_the_description_names_every_member(database: Database, vault: Vault) -> None:

@@ -61,11 +61,11 @@ async def test_keys_of_different_owners_are_different(
     assert again.json() == first.json()
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", '"', '"a', "a\\b", "x" * 256, "ü"])
-async def test_unusable_keys(operator: httpx.AsyncClient, database: Database, key: str) -> None:
-    headers = {"Idempotency-Key": key.encode()}
-    response = await operator.post("/v1/customers", json={"name": "x"}, headers=headers)
-    problem(response, 400, "idempotency_key_invalid")
+async def test_unusable_keys(operator: httpx.AsyncClient, database: Database) -> None:
+    for key in ("", " ", "a b", '"', '"a', "a\\b", "x" * 256, "ü"):
+        headers = {"Idempotency-Key": key.encode()}
+        response = await operator.post("/v1/customers", json={"name": "x"}, headers=headers)
+        problem(response, 400, "idempotency_key_invalid")
     assert await count(database) == 0
 
 

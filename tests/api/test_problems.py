@@ -42,14 +42,12 @@ async def test_wrong_method_names_all_right_ones(stranger: httpx.AsyncClient) ->
     assert response.headers["allow"] == "GET, HEAD"
 
 
-@pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer ", "Basic eDp5", "Bearer xk_cus_0", "Bearer ü"]
-)
-async def test_no_usable_key(stranger: httpx.AsyncClient, header: str | None) -> None:
-    headers = {} if header is None else {"Authorization": header.encode()}
-    response = await stranger.get("/v1/customers", headers=headers)
-    problem(response, 401, "unauthenticated")
-    assert response.headers["www-authenticate"] == "Bearer"
+async def test_no_usable_key(stranger: httpx.AsyncClient) -> None:
+    for header in (None, "", "Bearer", "Bearer ", "Basic eDp5", "Bearer xk_cus_0", "Bearer ü"):
+        headers = {} if header is None else {"Authorization": header.encode()}
+        response = await stranger.get("/v1/customers", headers=headers)
+        problem(response, 401, "unauthenticated")
+        assert response.headers["www-authenticate"] == "Bearer"
 
 
 async def test_key_for_something_else(operator: httpx.AsyncClient, customer: httpx.AsyncClient) -> None:
@@ -67,31 +65,33 @@ DEEP = b"[" * 500_000
 TOO_LARGE = b'{"name":"' + b"x" * 1_000_000 + b'"}'
 
 
-@pytest.mark.parametrize(
-    ("content", "status", "code"),
-    [
-        (b"{", 400, "json_malformed"),
-        (b'{"name":NaN}', 400, "json_malformed"),
-        (b'{"name":"\xff"}', 400, "json_malformed"),
-        (b'{"name":"\\ud800"}', 400, "json_malformed"),
-        (b'\xef\xbb\xbf{"name":"x"}', 400, "json_malformed"),
-        (DEEP, 400, "json_malformed"),
-        (TOO_LARGE, 413, "body_too_large"),
-        (b"", 422, "validation_failed"),
-        (b"null", 422, "validation_failed"),
-        (b"[]", 422, "validation_failed"),
-        (b"1" * 400, 422, "validation_failed"),
-        (b'"13800138000"', 422, "validation_failed"),
-        (b'{"name":"\\u0000"}', 422, "validation_failed"),
-        (b'{"name":13800138000}', 422, "validation_failed"),
-        (b'{"name":"x","13800138000":1}', 422, "validation_failed"),
-        (b'{"name":"x","webhook_url":"13800138000"}', 422, "validation_failed"),
-        (b'{"name":"x","webhook_url":"http://:99999999/13800138000"}', 422, "validation_failed"),
-    ],
-)
-async def test_bodies(operator: httpx.AsyncClient, content: bytes, status: int, code: str) -> None:
+BODIES = [
+    (b"{", 400, "json_malformed"),
+    (b'{"name":NaN}', 400, "json_malformed"),
+    (b'{"name":"\xff"}', 400, "json_malformed"),
+    (b'{"name":"\\ud800"}', 400, "json_malformed"),
+    (b'\xef\xbb\xbf{"name":"x"}', 400, "json_malformed"),
+    (DEEP, 400, "json_malformed"),
+    (TOO_LARGE, 413, "body_too_large"),
+    (b"", 422, "validation_failed"),
+    (b"null", 422, "validation_failed"),
+    (b"[]", 422, "validation_failed"),
+    (b"1" * 400, 422, "validation_failed"),
+    (b'"13800138000"', 422, "validation_failed"),
+    (b'{"name":"\\u0000"}', 422, "validation_failed"),
+    (b'{"name":13800138000}', 422, "validation_failed"),
+    (b'{"name":"x","13800138000":1}', 422, "validation_failed"),
+    (b'{"name":"x","webhook_url":"13800138000"}', 422, "validation_failed"),
+    (b'{"name":"x","webhook_url":"http://:99999999/13800138000"}', 422, "validation_failed"),
+]
+
+
+async def test_bodies(operator: httpx.AsyncClient) -> None:
     headers = {"Content-Type": "application/json"}
-    problem(await operator.post("/v1/customers", content=content, headers=headers), status, code)
+    for content, status, code in BODIES:
+        response = await operator.post("/v1/customers", content=content, headers=headers)
+        assert response.status_code == status, (content[:80], response.text)
+        problem(response, status, code)
 
 
 async def test_a_body_that_never_ends(operator: httpx.AsyncClient) -> None:

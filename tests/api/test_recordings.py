@@ -75,39 +75,35 @@ async def test_when_it_is_ready(customer: httpx.AsyncClient, ready: str) -> None
     assert head.headers["content-length"] == str(len(AUDIO))
 
 
-@pytest.mark.parametrize(
-    ("asked", "first", "last"),
-    [
+async def test_ranges(customer: httpx.AsyncClient, ready: str) -> None:
+    end = len(AUDIO) - 1
+    for asked, first, last in (
         ("bytes=0-99", 0, 99),
-        ("bytes=100-", 100, len(AUDIO) - 1),
-        ("bytes=-100", len(AUDIO) - 100, len(AUDIO) - 1),
-        ("bytes=0-999999", 0, len(AUDIO) - 1),
+        ("bytes=100-", 100, end),
+        ("bytes=-100", end - 99, end),
+        ("bytes=0-999999", 0, end),
         ("Bytes = 5-5", 5, 5),
-        ("bytes=-999999", 0, len(AUDIO) - 1),
-    ],
-)
-async def test_ranges(customer: httpx.AsyncClient, ready: str, asked: str, first: int, last: int) -> None:
-    response = await customer.get(f"{ready}/audio", headers={"Range": asked})
-    assert response.status_code == 206
-    assert response.headers["content-range"] == f"bytes {first}-{last}/{len(AUDIO)}"
-    assert response.content == AUDIO[first : last + 1]
+        ("bytes=-999999", 0, end),
+    ):
+        response = await customer.get(f"{ready}/audio", headers={"Range": asked})
+        assert response.status_code == 206, asked
+        assert response.headers["content-range"] == f"bytes {first}-{last}/{len(AUDIO)}"
+        assert response.content == AUDIO[first : last + 1]
 
 
-@pytest.mark.parametrize("asked", ["bytes=10240-", "bytes=10240-10250", "bytes=-0"])
-async def test_ranges_behind_the_end(customer: httpx.AsyncClient, ready: str, asked: str) -> None:
-    response = await customer.get(f"{ready}/audio", headers={"Range": asked})
-    problem(response, 416, "range_not_satisfiable")
-    assert response.headers["content-range"] == f"bytes */{len(AUDIO)}"
+async def test_ranges_behind_the_end(customer: httpx.AsyncClient, ready: str) -> None:
+    for asked in ("bytes=10240-", "bytes=10240-10250", "bytes=-0"):
+        response = await customer.get(f"{ready}/audio", headers={"Range": asked})
+        problem(response, 416, "range_not_satisfiable")
+        assert response.headers["content-range"] == f"bytes */{len(AUDIO)}"
 
 
-@pytest.mark.parametrize(
-    "asked",
-    ["bytes=9-5", "bytes=-", "bytes=a-b", "bytes", "lines=0-1", "bytes=0-1,5-6", "bytes=0-1,,", ""],
-)
-async def test_other_ranges_are_ignored(customer: httpx.AsyncClient, ready: str, asked: str) -> None:
-    response = await customer.get(f"{ready}/audio", headers={"Range": asked})
-    assert response.status_code == 200
-    assert response.content == AUDIO
+async def test_other_ranges_are_ignored(customer: httpx.AsyncClient, ready: str) -> None:
+    others = ["bytes=9-5", "bytes=-", "bytes=a-b", "bytes", "lines=0-1", "bytes=0-1,5-6", "bytes=0-1,,"]
+    for asked in [*others, ""]:
+        response = await customer.get(f"{ready}/audio", headers={"Range": asked})
+        assert response.status_code == 200, asked
+        assert response.content == AUDIO
 
 
 async def test_going_on_with_another_file(customer: httpx.AsyncClient, ready: str) -> None:

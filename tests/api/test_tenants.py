@@ -92,11 +92,9 @@ async def test_a_webhook(customer: httpx.AsyncClient, tenants: Tenants, customer
     problem(await customer.put("/v1/webhook", json={}), 422, "validation_failed")
 
 
-@pytest.mark.parametrize(
-    "url", ["ftp://x/", "https://", "http://a b/", "http://x/\u0000", "http://é/", "javascript:1", "x", ""]
-)
-async def test_urls_that_cannot_be_used(customer: httpx.AsyncClient, url: str) -> None:
-    problem(await customer.put("/v1/webhook", json={"url": url}), 422, "validation_failed")
+async def test_urls_that_cannot_be_used(customer: httpx.AsyncClient) -> None:
+    for url in ("ftp://x/", "https://", "http://a b/", "http://x/\u0000", "http://é/", "javascript:1", ""):
+        problem(await customer.put("/v1/webhook", json={"url": url}), 422, "validation_failed")
 
 
 async def test_another_master_key(

@@ -124,29 +124,29 @@ async def test_over_http(operator: httpx.AsyncClient) -> None:
     assert (await operator.delete(path)).status_code == 204
 
 
-@pytest.mark.parametrize(
-    ("wrong", "field"),
-    [
-        ({"targets": [{"host": "a b"}]}, "spec.targets.0.host"),
-        ({"targets": [{"host": "a;transport=tls"}]}, "spec.targets.0.host"),
-        ({"targets": [{"host": "a", "port": 0}]}, "spec.targets.0.port"),
-        ({"targets": [{"host": "a", "transport": "sctp"}]}, "spec.targets.0.transport"),
-        ({"sources": ["10.0.0.256"]}, "spec.sources"),
-        ({"sources": ["any"]}, "spec.sources.0"),
-        ({"digest_out": {"username": "u"}}, "spec.digest_out"),
-        ({"digest_out": {"username": 'u"', "password": "p"}}, "spec.digest_out.username"),
-        ({"digest_out": {"username": "u", "password": "p\r\n"}}, "spec.digest_out.password"),
-        ({"prefix_out": "+86"}, "spec.prefix_out"),
-        ({"weight": 0}, "spec.weight"),
-        ({"targets": []}, "spec"),
-        ({"unknown": 1}, "spec.unknown"),
-    ],
-)
-async def test_wrong_descriptions(operator: httpx.AsyncClient, wrong: dict[str, Any], field: str) -> None:
-    body = {"name": "x", "spec": {"carrier": "c", "targets": [{"host": "192.0.2.1"}], **wrong}}
-    document = problem(await operator.post("/v1/trunks", json=body), 422, "validation_failed")
-    errors: Any = document["errors"]
-    assert field in [error["field"] for error in errors]
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"targets": [{"host": "a b"}]}, "spec.targets.0.host"),
+    ({"targets": [{"host": "a;transport=tls"}]}, "spec.targets.0.host"),
+    ({"targets": [{"host": "a", "port": 0}]}, "spec.targets.0.port"),
+    ({"targets": [{"host": "a", "transport": "sctp"}]}, "spec.targets.0.transport"),
+    ({"sources": ["10.0.0.256"]}, "spec.sources"),
+    ({"sources": ["any"]}, "spec.sources.0"),
+    ({"digest_out": {"username": "u"}}, "spec.digest_out"),
+    ({"digest_out": {"username": 'u"', "password": "p"}}, "spec.digest_out.username"),
+    ({"digest_out": {"username": "u", "password": "p\r\n"}}, "spec.digest_out.password"),
+    ({"prefix_out": "+86"}, "spec.prefix_out"),
+    ({"weight": 0}, "spec.weight"),
+    ({"targets": []}, "spec"),
+    ({"unknown": 1}, "spec.unknown"),
+]
+
+
+async def test_wrong_descriptions(operator: httpx.AsyncClient) -> None:
+    for wrong, field in WRONG:
+        body = {"name": "x", "spec": {"carrier": "c", "targets": [{"host": "192.0.2.1"}], **wrong}}
+        document = problem(await operator.post("/v1/trunks", json=body), 422, "validation_failed")
+        errors: Any = document["errors"]
+        assert field in [error["field"] for error in errors], wrong
     assert (await operator.get("/v1/trunks")).json()["items"] == []
 
 
