@@ -316,6 +316,9 @@ async def test_captures_of_finished_recordings_are_swept_away(studio: Studio) ->
     unknown = written(CaptureFolder(folder.path))
     failed = await studio.ended()
     failed.write(b"garbage, but perhaps somebody can read it", simple(["PCMA"]))
+    drafts = Path(studio.settings.runtime_folder) / "conversions"
+    for name in ("dead.lock", "dead-1.wav"):
+        (drafts / name).touch()
     assert await studio.another().convert_due() == 0
     kept = {path.name.removeprefix("rtpengine-meta-")[:36] for path in studio.left()}
     assert kept == {unknown.call_id, failed.call_id}

@@ -226,9 +226,18 @@ class Conversions:
 
     def _draft(self, row: PendingRecording) -> Path:
         """Where to convert to; what a dead process left of this call is removed."""
-        for left in self._drafts.glob(f"{row.call_id}-*"):
-            left.unlink(missing_ok=True)
+        self._discard(row.call_id)
         return self._drafts / f"{row.call_id}-{os.getpid()}.{self._format}"
+
+    def _discard(self, call_id: str) -> None:
+        for left in self._drafts.glob(f"{call_id}-*"):
+            left.unlink(missing_ok=True)
+
+    def _tidy(self) -> None:
+        for path in self._drafts.glob("*.lock"):
+            if lock := CallLock.take(self._drafts, path.stem):  # nobody is at it
+                self._discard(path.stem)
+                lock.release()
 
     def _keep(self, path: str, draft: Path) -> None:
         RecordingFiles(self._folder).put(path, draft)
@@ -267,10 +276,11 @@ class Conversions:
         _log.warning(event, call_id=row.call_id, error=error, tries=tries)
 
     async def _sweep(self) -> None:
-        """Delete captures whose recording is ready: a worker died before it came to that."""
+        """Delete what a worker that died would have deleted: captures of ready recordings, locks, drafts."""
         if time.monotonic() < self._next_sweep:
             return
         self._next_sweep = time.monotonic() + _SWEEP_S
+        await asyncio.to_thread(self._tidy)
         try:
             found = await asyncio.to_thread(capture.scan, self._captures)
         except OSError:
