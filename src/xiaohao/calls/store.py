@@ -29,6 +29,9 @@ _RECORDING_COLUMNS: Final = (
     *("call_id", "customer_id", "edge_id", "state", "received_at", "ended_at", "tries", "due_at"),
 )
 
+#: asked five times a second, so that it is not built anew each time
+_ANY_COMMAND: Final = select(call_commands.c.seq).limit(1)
+
 _encode = msgspec.json.Encoder().encode
 _decode_call = msgspec.json.Decoder(Call).decode
 
@@ -130,7 +133,7 @@ async def live_call(connection: AsyncConnection, vault: Vault, call_id: str) -> 
 
 async def has_commands(connection: AsyncConnection) -> bool:
     """Whether any command waits; cheaper than trying to take one, which needs the write lock."""
-    return (await connection.execute(select(call_commands.c.seq).limit(1))).first() is not None
+    return (await connection.execute(_ANY_COMMAND)).first() is not None
 
 
 async def take_commands(connection: AsyncConnection) -> list[tuple[str, str]]:

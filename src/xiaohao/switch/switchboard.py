@@ -31,8 +31,8 @@ _WITHOUT_MEDIA: Final = (
     Reason.OVERLOAD,
     Reason.PLATFORM_ERROR,
 )
-#: ends remembered so that one told twice is recognised; a day of calls is not needed for that
-_REMEMBERED: Final = 20_000
+#: ends remembered so that one told twice is recognised: of the last minute, not of a day
+_REMEMBERED: Final = 5_000
 
 
 class Switchboard:
