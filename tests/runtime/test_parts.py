@@ -54,7 +54,7 @@ def test_a_full_disk_stops_nobody() -> None:
 
 @given(cuts=st.lists(st.integers(0, 200), max_size=6))
 def test_numbers_in_an_engines_log_are_masked(cuts: list[int]) -> None:
-    line = b"ERROR: bad uri <sip:+8613572468019@192.0.2.77> of 013572468019, call 9f40f61d-13572468019a, pid 20\n"
+    line = b"ERROR: bad uri <sip:+8613572468019@192.0.2.77> of 013572468019, call 9f40-13572468019a, pid 20\n"
     veil, shown = NumberVeil(), b""
     edges = sorted({0, len(line), *(cut for cut in cuts if cut < len(line))})
     for start, end in itertools.pairwise(edges):
@@ -62,7 +62,7 @@ def test_numbers_in_an_engines_log_are_masked(cuts: list[int]) -> None:
     assert b"3572468019@" not in shown
     assert b"013****8019" in shown
     assert b"861****8019@192.0.2.77> of" in shown
-    assert shown.endswith(b"call 9f40f61d-13572468019a, pid 20\n")
+    assert shown.endswith(b"call 9f40-13572468019a, pid 20\n")
 
 
 def test_the_guard_follows_its_lines() -> None:
