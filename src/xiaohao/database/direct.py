@@ -22,8 +22,9 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from xiaohao.database.engine import BUSY_TIMEOUT_MS, DatabaseUnavailable
 
-#: No statement carries more rows than this; a batch of another size is cut into powers of two, so that few
-#: different texts are ever compiled and prepared.
+#: Sets of up to so many rows or keys have a statement of their own; bigger ones are cut into powers of two,
+#: so that few different texts are ever compiled and prepared.
+_OWN_STATEMENT: Final = 8
 _ROWS_AT_ONCE: Final = 32
 
 _POSTGRESQL_CONNECT: Final[dict[str, Any]] = {
@@ -221,11 +222,12 @@ class Insert:
         self._columns: list[Column[Any]] = [table.c[name] for name in columns]
         self._on_conflict = on_conflict
         self._statements: dict[int, tuple[str, Row]] = {}
-        self._statement(1)  # columns out of order show when the process starts
+        for size in range(1, _OWN_STATEMENT + 1):
+            self._statement(size)  # now, because it would hold calls up for milliseconds later
 
     def run(self, cursor: Cursor, rows: Sequence[Row]) -> None:
         """Insert the rows in their order."""
-        for start, size in _powers_of_two(len(rows)):
+        for start, size in _parts(len(rows)):
             text, of_the_conflict = self._statement(size)
             parameters = [value for row in rows[start : start + size] for value in row]
             parameters += of_the_conflict
@@ -258,13 +260,13 @@ class ForKeys:
 
     def run(self, cursor: Cursor, keys: Sequence[Any], **values: Any) -> None:
         """Execute it for its effect; `values` are its other parameters."""
-        for start, size in _powers_of_two(len(keys)):
+        for start, size in _parts(len(keys)):
             self._execute(cursor, keys[start : start + size], values)
 
     def fetch(self, cursor: Cursor, keys: Sequence[Any], **values: Any) -> list[Row]:
         """Execute it for its rows."""
         rows: list[Row] = []
-        for start, size in _powers_of_two(len(keys)):
+        for start, size in _parts(len(keys)):
             self._execute(cursor, keys[start : start + size], values)
             rows += cursor.fetchall()
         return rows
@@ -278,9 +280,11 @@ class ForKeys:
         self._statements[size].run(cursor, **named, **values)
 
 
-def _powers_of_two(total: int) -> Iterator[tuple[int, int]]:
+def _parts(total: int) -> Iterator[tuple[int, int]]:
+    """Cut a set into parts that have a statement: (start, size) of each."""
     start = 0
     while start < total:
-        size = min(_ROWS_AT_ONCE, 1 << ((total - start).bit_length() - 1))
+        left = total - start
+        size = left if left <= _OWN_STATEMENT else min(_ROWS_AT_ONCE, 1 << (left.bit_length() - 1))
         yield start, size
         start += size
