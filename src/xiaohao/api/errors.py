@@ -96,7 +96,7 @@ def problem_of(error: Exception) -> Response:
                 503,
                 "database_unavailable",
                 "The database is busy or away",
-                "Nothing was changed. Send the same request again.",
+                "Send the same request again, with the same Idempotency-Key where it had one.",
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             )
         case HTTPException():

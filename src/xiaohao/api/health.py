@@ -8,7 +8,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.api.patience import leave_behind
+from xiaohao.database.engine import Database
 from xiaohao.settings import Settings, host_port
 
 _PATIENCE_S: Final = 1.0
@@ -29,7 +30,7 @@ async def ready(request: Request) -> Response:
     settings: Settings = request.app.state.settings
     names = ("database", "switch", "worker", "edge")
     states = await asyncio.gather(
-        _bounded(_database(request.app.state.database)),
+        _database(request.app.state.database),
         _bounded(_http(settings.switch.listen)),
         _bounded(_http(settings.worker.listen)),
         _bounded(_kamailio(settings.edge.rpc)),
@@ -46,13 +47,16 @@ def _report(status: int, document: object) -> Response:
 async def _bounded(check: Coroutine[None, None, str]) -> str:
     try:
         return await asyncio.wait_for(check, _PATIENCE_S)
-    except (OSError, TimeoutError, DatabaseUnavailable):
+    except (OSError, TimeoutError):
         return _UNREACHABLE
 
 
 async def _database(database: Database) -> str:
-    await database.ping()
-    return _OK
+    question = asyncio.ensure_future(database.ping())
+    await asyncio.wait({question}, timeout=_PATIENCE_S)
+    fine = question.done() and question.exception() is None
+    leave_behind(question)
+    return _OK if fine else _UNREACHABLE
 
 
 async def _http(address: str) -> str:

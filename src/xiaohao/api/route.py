@@ -14,6 +14,7 @@ from starlette.responses import Response
 from xiaohao.api import idempotency
 from xiaohao.api.auth import AUDIENCES, PRINCIPAL, Audience
 from xiaohao.api.errors import MEDIA_TYPE
+from xiaohao.api.patience import patiently
 from xiaohao.errors import Refusal, not_found
 
 BODY_MAX: Final = 1_000_000
@@ -130,6 +131,9 @@ class Route(APIRoute):
 
         async def serve(plain: Request) -> Response:
             request = _LimitedRequest(plain.scope, plain.receive)
+            return await patiently(request.app.state.database, enter(request))
+
+        async def enter(request: _LimitedRequest) -> Response:
             if audience is not None:
                 principal = await request.app.state.keys.principal(request.headers.get("authorization"))
                 audience.admit(principal)

@@ -65,8 +65,11 @@ class PostgresqlLookup:
         conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._pool = AsyncConnectionPool(
             conninfo, min_size=2, max_size=8, open=False, timeout=_PATIENCE_S,
+            # after that the next call tries at once; the pool's own tries come ever later
+            reconnect_timeout=1.0,
             kwargs={"autocommit": True, "prepare_threshold": 1, "connect_timeout": 2},
         )  # fmt: skip
+        self._abandoned: set[asyncio.Task[Sequence[Any] | None]] = set()
 
     async def open(self) -> None:
         """Start connecting in the background."""
@@ -74,13 +77,34 @@ class PostgresqlLookup:
 
     async def find(self, caller_key: bytes, dialled: str) -> Sequence[Any] | None:
         """See Lookup.find."""
-        try:
-            async with asyncio.timeout(_PATIENCE_S), self._pool.connection() as connection:
-                parameters = {"caller_key": caller_key, "dialled": dialled}
-                cursor = await connection.execute(HOT_LOOKUP_PSYCOPG, parameters)
-                return await cursor.fetchone()
-        except (psycopg.Error, PoolTimeout, TimeoutError) as error:
-            raise DatabaseUnavailable(f"the look-up failed ({type(error).__name__})") from None
+        # A query that is cancelled is waited for by the driver for many seconds: leave it behind instead.
+        question = asyncio.ensure_future(self._ask({"caller_key": caller_key, "dialled": dialled}))
+        answered, _ = await asyncio.wait({question}, timeout=_PATIENCE_S)
+        if answered:
+            return question.result()
+        self._abandoned.add(question)
+        question.add_done_callback(self._forget)
+        question.cancel()
+        raise DatabaseUnavailable("the look-up got no answer in time")
+
+    async def _ask(self, parameters: dict[str, Any]) -> Sequence[Any] | None:
+        tries = 1 + self._pool.max_size
+        while True:
+            tries -= 1
+            try:
+                async with self._pool.connection() as connection:
+                    return await (await connection.execute(HOT_LOOKUP_PSYCOPG, parameters)).fetchone()
+            except psycopg.OperationalError as error:
+                # a server that was restarted has left us dead connections: take the next one
+                if not tries or isinstance(error, PoolTimeout):
+                    raise DatabaseUnavailable(f"the look-up failed ({type(error).__name__})") from None
+            except psycopg.Error as error:
+                raise DatabaseUnavailable(f"the look-up failed ({type(error).__name__})") from None
+
+    def _forget(self, question: asyncio.Task[Sequence[Any] | None]) -> None:
+        self._abandoned.discard(question)
+        if not question.cancelled():
+            question.exception()
 
     async def close(self) -> None:
         """Close all connections."""
