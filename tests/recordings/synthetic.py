@@ -62,11 +62,11 @@ def ethernet(packet: Packet) -> bytes:
 
 def pcap(packets: list[Packet]) -> bytes:
     """A pcap file with µs, little-endian, Ethernet; in the order given."""
-    body = pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    body = [pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)]
     for packet in packets:
         at, frame = START_US + round(packet.at * 1_000_000), ethernet(packet)
-        body += pack("<IIII", at // 1_000_000, at % 1_000_000, len(frame), len(frame)) + frame
-    return body
+        body.append(pack("<IIII", at // 1_000_000, at % 1_000_000, len(frame), len(frame)) + frame)
+    return b"".join(body)
 
 
 def section(mode: str, port: int, codecs: list[str], *, label: str | None = None, since: int = 1) -> str:

@@ -10,7 +10,7 @@ from tests.calls_store.lives import life
 from tests.notifications.conftest import until
 from tests.notifications.test_worker_process import House
 from tests.recordings.audio import HZ_A
-from tests.recordings.synthetic import PORT_A, START_US, CaptureFolder, simple, talk
+from tests.recordings.synthetic import PORT_A, START_US, CaptureFolder, pcap, simple, talk
 from xiaohao.calls.journal import CallEnded, CallJournal
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database
@@ -29,7 +29,8 @@ async def test_killed_in_the_middle_of_a_conversion(
     house = House(tmp_path, database_url)
     settings = Settings.load(house.config)
     recordings = Recordings(database, settings)
-    calls = [await ended(database, vault, settings, count=2500) for _ in range(10)]
+    capture = pcap(talk("PCMA", HZ_A, PORT_A, 0, CALL_S))
+    calls = [await ended(database, vault, settings, capture) for _ in range(10)]
 
     async def ready() -> list[Recording]:
         found = [await recordings.get(None, call_id) for call_id in calls]
@@ -55,13 +56,12 @@ async def test_killed_in_the_middle_of_a_conversion(
         assert os.stat(Path(settings.recording.folder, one.path)).st_size == one.bytes  # noqa: PTH116
 
 
-async def ended(database: Database, vault: Vault, settings: Settings, count: int) -> str:
+async def ended(database: Database, vault: Vault, settings: Settings, capture: bytes) -> str:
     """A call of a minute with its capture; gives back its id."""
     change = life(received_at=START_US)[-1]
     assert isinstance(change, CallEnded)
     call = msgspec.structs.replace(change.call, received_at=now_us() - CALL_S * SECOND, ended_at=now_us())
-    packets = talk("PCMA", HZ_A, PORT_A, 0, count / 50)
-    CaptureFolder(settings.captures_folder, call.id).write(packets, simple(["PCMA"]))
+    CaptureFolder(settings.captures_folder, call.id).write(capture, simple(["PCMA"]))
     journal = CallJournal(database, vault)
     await journal.write([CallEnded(call, record=True)])
     journal.close()
