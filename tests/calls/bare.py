@@ -257,9 +257,13 @@ async def exchange(
     """Opens an exchange; `spec` is laid over the second trunk's description."""
     stage, serial = theatre.stage, next(_serial)
     async with Socket(near_host, stage.sip) as near, Socket(far_host, stage.sip) as far:
-        await stage.add_trunk(f"near{serial}", near.address)
+        caller_trunk = await stage.add_trunk(f"near{serial}", near.address)
         trunk = await stage.add_trunk(f"far{serial}", far.address, **spec)
         pool = await stage.add_pool(f"bare{serial}", theatre.customer)
         await stage.add_numbers([f"+861709{serial:03}{n:04}" for n in range(60)], trunk, pool)
         await theatre.trunks_in_force()
-        yield Exchange(theatre, near, far, pool)
+        try:
+            yield Exchange(theatre, near, far, pool)
+        finally:
+            await theatre.disable_trunk(caller_trunk)
+            await theatre.disable_trunk(trunk)

@@ -96,6 +96,12 @@ class Theatre:
         """Wait until what the API has told of trunks counts: the switch looks once a second."""
         await asyncio.sleep(1.5)
 
+    async def disable_trunk(self, trunk_id: str) -> None:
+        """A trunk that a test does not need any more: nobody answers there."""
+        trunk = await self.stage.request("GET", f"/v1/trunks/{trunk_id}")
+        body = {"name": trunk["name"], "state": "disabled", "spec": trunk["spec"]}
+        await self.stage.request("PUT", f"/v1/trunks/{trunk_id}", body)
+
     async def pair(
         self, passenger: Behaviour | None = None, driver: Behaviour | None = None, **terms: Any
     ) -> Pair:
