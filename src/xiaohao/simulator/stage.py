@@ -200,9 +200,9 @@ class Stage:
 
     # What an operator sets up
 
-    async def add_trunk(self, name: str, carrier: tuple[str, int], **spec: Any) -> str:
+    async def add_trunk(self, name: str, address: tuple[str, int], **spec: Any) -> str:
         """A trunk to a simulated carrier at this address; gives its id."""
-        host, port = carrier
+        host, port = address
         target = {"host": host, "port": port, "transport": spec.pop("transport", "udp")}
         body = {"carrier": name, "targets": [target], "sources": [host]} | spec
         return str((await self.request("POST", "/v1/trunks", {"name": name, "spec": body}))["id"])
