@@ -1,231 +1,238 @@
-"""Carrier trunks: which way a call leaves, what happens when a way fails, how each carrier spells numbers."""
+"""How calls leave: over which trunk, in which spelling, and what happens when a trunk fails."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from xiaohao.simulator.behaviour import Behaviour
-from xiaohao.simulator.carrier import Carrier
-from xiaohao.simulator.phone import Phone
-from xiaohao.simulator.spelling import Spelling, spell
 
+from .bare import exchange, header
 from .conftest import Theatre
-
-_serial = itertools.count(1)
-
-
-@dataclass
-class Duo:
-    """A carrier with two trunks, a pool of X that belongs to the first, and a bound pair of people."""
-
-    theatre: Theatre
-    first: Carrier
-    second: Carrier
-    trunks: list[str]
-    driver: Phone
-    binding: dict[str, Any]
-    passenger: str
-
-    def passenger_at(self, carrier: Carrier) -> Phone:
-        return carrier.phones[self.passenger]
-
-    async def cdr(self, *, operator: bool = False) -> dict[str, Any]:
-        path = f"/v1/cdrs?binding_id={self.binding['id']}"
-        (cdr,) = await self.theatre.until_cdrs(path, 1)
-        if operator:
-            cdr = await self.theatre.stage.request("GET", f"/v1/cdrs/{cdr['call_id']}")
-        return dict(cdr)
-
-    def invites_at(self, carrier: Carrier) -> int:
-        return sum(m[1] == "in" and m[2].startswith(b"INVITE ") for m in carrier.messages)
+from .relays import Relays, metrics, relays
 
 
-@asynccontextmanager
-async def duo(
-    theatre: Theatre, first: dict[str, Any] | None = None, second: dict[str, Any] | None = None,
-    phone: Behaviour | None = None, transport: str = "udp",
-) -> AsyncIterator[Duo]:  # fmt: skip
-    """Two trunks of one carrier on addresses of their own, taken out of service at the end."""
-    stage, serial = theatre.stage, next(_serial)
-    hosts = f"127.0.1.{2 * serial}", f"127.0.1.{2 * serial + 1}"
-    async with (
-        Carrier(hosts[0], edge=stage.sip, transport=transport) as one,  # type: ignore[arg-type]
-        Carrier(hosts[1], edge=stage.sip, transport=transport) as two,  # type: ignore[arg-type]
-    ):
-        trunks = []
-        for name, carrier, spec in (("first", one, first or {}), ("second", two, second or {})):
-            terms = {"carrier": f"duo{serial}", "transport": transport, "probe": False} | spec
-            trunks.append(await stage.add_trunk(f"{name}{serial}", carrier.address, **terms))
-        pool = await stage.add_pool(f"duo{serial}", theatre.customer)
-        x = f"+8617100{serial:06}"
-        await stage.add_numbers([x], trunks[0], pool)
-        a, b = f"+86136{serial:08}", f"+86137{serial:08}"
-        driver = theatre.mobile.add_phone(a, 600)
-        for carrier in (one, two):
-            carrier.add_phone(b, 1200, behaviour=phone)
-        binding = await theatre.customer.reserve(a, b, pool, theatre.y_pool)
-        await theatre.trunks_in_force()
-        yield Duo(theatre, one, two, trunks, driver, binding, b)
-        await asyncio.sleep(0.2)
-        for trunk, name in zip(trunks, ("first", "second"), strict=True):
-            known = await stage.request("GET", f"/v1/trunks/{trunk}")
-            body = {"name": f"{name}{serial}", "state": "disabled", "spec": known["spec"]}
-            await stage.request("PUT", f"/v1/trunks/{trunk}", body)
-        assert not one.errors
-        assert not two.errors
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def two(theatre: Theatre) -> AsyncIterator[Relays]:
+    """Two trunks of one carrier. A test leaves them as it found them."""
+    async with relays(
+        theatre, "127.0.0.31", "127.0.0.32", specs=[{"probe": False}, {"probe": False}]
+    ) as opened:
+        yield opened
 
 
-async def _talk_over(pair: Duo, carrier: Carrier) -> None:
-    call = await pair.driver.call(pair.binding["y"])
-    answering = await pair.passenger_at(carrier).next_call(timeout=10)
-    await call.wait_answered(timeout=10)
-    assert answering.display == pair.binding["x"]
-    assert await call.wait_heard(1200)
-    assert await answering.wait_heard(600)
-    assert len(call.dialogs) == 1, "the caller notices the failover"
+@pytest.mark.parametrize("code", [408, 500, 503, 580])
+async def test_the_next_trunk_takes_over(two: Relays, code: int) -> None:
+    """A trunk that fails is followed by the next; the caller has one dialog, and media."""
+    await two.people()
+    two.trunks[0].refuse_all = (code, "Trouble")
+    try:
+        call = await two.talk(1)
+    finally:
+        two.trunks[0].refuse_all = None
+    assert call.provisional_codes == [180]
+    assert len(call.dialogs) == 1
     await call.hang_up()
-    await answering.wait_ended()
+    assert await two.tries() == [(0, code), (1, None)]
+    cdr = await two.cdr()
+    assert cdr["trunk_out"] == two.trunk_ids[1]
+    assert (cdr["reason"], cdr["sip_code"]) == ("caller_hung_up", 200)
 
 
-async def test_first_trunk_first(theatre: Theatre) -> None:
-    """A call leaves through the trunk that owns the number displayed."""
-    async with duo(theatre) as pair:
-        await _talk_over(pair, pair.first)
-        assert pair.invites_at(pair.second) == 0
-        cdr = await pair.cdr(operator=True)
-        assert cdr["trunk_out"] == pair.trunks[0]
+async def test_silent_trunk(two: Relays) -> None:
+    """A trunk that does not answer at all is given up after three seconds."""
+    await two.people()
+    two.trunks[0].silent = True
+    try:
+        call = await two.talk(1)
+    finally:
+        two.trunks[0].silent = False
+    await call.hang_up()
+    assert await two.tries() == [(0, 408), (1, None)]
 
 
-@pytest.mark.parametrize("failure", [(503, "Service Unavailable"), (500, "Server Error"), (408, "Timeout")])
-async def test_failover_on_a_refusal(theatre: Theatre, failure: tuple[int, str]) -> None:
-    """A trunk that says 5xx or 408 is left for the next one; the caller sees one call."""
-    async with duo(theatre) as pair:
-        pair.first.refuse_all = failure
-        await _talk_over(pair, pair.second)
-        cdr = await pair.cdr(operator=True)
-        assert cdr["trunk_out"] == pair.trunks[1]
-        tries = [(entry["trunk_id"], entry["sip_code"]) for entry in cdr["tries"]]
-        assert tries == [(pair.trunks[0], failure[0]), (pair.trunks[1], None)]
-        assert cdr["reason"] == "caller_hung_up"
+async def test_a_callee_who_refuses_is_no_trunk_that_fails(two: Relays) -> None:
+    """486 is the callee's own word: nobody asks the next trunk."""
+    await two.people(Behaviour(reject_with=(486, "Busy Here")))
+    call = await two.call()
+    await call.wait_ended()
+    assert call.final_code == 486
+    assert await two.tries() == [(0, 486)]
 
 
-async def test_failover_from_a_silent_trunk(theatre: Theatre) -> None:
-    """A trunk that answers nothing has failed after three seconds."""
-    async with duo(theatre) as pair:
-        pair.first.silent = True
-        await _talk_over(pair, pair.second)
-        cdr = await pair.cdr(operator=True)
-        assert [entry["sip_code"] for entry in cdr["tries"]] == [408, None]
-
-
-async def test_all_trunks_fail(theatre: Theatre) -> None:
-    """No way is left: the caller gets a 5xx, the CDR says why."""
-    async with duo(theatre) as pair:
-        pair.first.refuse_all = pair.second.refuse_all = (503, "Service Unavailable")
-        call = await pair.driver.call(pair.binding["y"])
-        await call.wait_ended(timeout=10)
-        assert call.final_code == 503
-        cdr = await pair.cdr(operator=True)
-        assert cdr["reason"] == "trunk_failure"
-        assert len(cdr["tries"]) == 2
-
-
-async def test_busy_is_not_a_failure_of_the_trunk(theatre: Theatre) -> None:
-    """A busy callee is busy over every trunk: no second try."""
-    async with duo(theatre, phone=Behaviour(reject_with=(486, "Busy Here"))) as pair:
-        call = await pair.driver.call(pair.binding["y"])
+async def test_all_trunks_fail(two: Relays) -> None:
+    """The caller gets the last one's code and a cause, the CDR names all tries."""
+    await two.people()
+    for trunk, code in zip(two.trunks, (500, 502), strict=True):
+        trunk.refuse_all = (code, "Trouble")
+    try:
+        call = await two.call()
         await call.wait_ended()
-        assert call.final_code == 486
-        assert pair.invites_at(pair.second) == 0
-        await pair.cdr()
+    finally:
+        for trunk in two.trunks:
+            trunk.refuse_all = None
+    assert call.final_code == 502
+    cdr = await two.cdr()
+    assert (cdr["reason"], cdr["q850_cause"]) == ("trunk_failure", 38)
+    assert await two.tries() == [(0, 500), (1, 502)]
 
 
-async def test_channels(theatre: Theatre) -> None:
-    """A full trunk is passed over; where all are full the call is refused."""
-    async with duo(theatre, {"channels": 1}, {"channels": 1}) as pair:
-        calls = []
-        for carrier in (pair.first, pair.second):
-            call = await pair.driver.call(pair.binding["y"])
-            await call.wait_answered()
-            assert len(pair.passenger_at(carrier).calls) == 1
-            calls.append(call)
-        refused = await pair.driver.call(pair.binding["y"])
-        await refused.wait_ended()
-        assert refused.final_code == 503
-        for call in calls:
-            await call.hang_up()
+async def test_ringing_trunk_fails_after_all(two: Relays) -> None:
+    """A trunk may ring and then fail: the next one rings the callee again."""
+    await two.people(Behaviour(reject_with=(503, "Lost"), reject_after_s=0.3, early_media=True))
+    two.callee_at(1).behaviour = Behaviour()
+    call = await two.talk(1)
+    assert set(call.provisional_codes) <= {180, 183}
+    await call.hang_up()
+    assert await two.tries() == [(0, 503), (1, None)]
+
+
+async def test_channels(two: Relays) -> None:
+    """A full trunk gives its calls to one with room; where all are full the caller is told so."""
+    await two.change(0, 1, channels=1)
+    try:
+        await two.people()
+        first = await two.talk(0)
+        second = await two.talk(1)
+        third = await two.call()
+        await third.wait_ended()
+        assert third.final_code == 503
+        assert third.reason_header == "Q.850;cause=34"
+        await first.hang_up()
+        await asyncio.sleep(0.3)
+        fourth = await two.talk(0)
+        await fourth.hang_up()
+        await second.hang_up()
+        cdrs = await two.theatre.until_cdrs(f"/v1/cdrs?binding_id={two.binding_id}", 4)
+        assert sorted(cdr["reason"] for cdr in cdrs) == ["caller_hung_up"] * 3 + ["channels_full"]
+    finally:
+        await two.change(0, 1, channels=0)
+
+
+async def test_disabled_trunks(two: Relays) -> None:
+    """A disabled trunk carries nothing, from the next second on: neither out of the platform nor into it."""
+    await two.people(caller=two.trunks[1])
+    theirs = two.trunks[1].phones[two.caller.number]
+    call = await two.talk(0)
+    await call.hang_up()
+    await two.change(1, state="disabled")
+    refused = await theirs.call(two.number)
+    await asyncio.sleep(1.5)
+    assert refused.state == "calling"
+    assert refused.final_code is None
+    await refused.close()
+    await two.change(1)
+    call = await two.talk(0)
+    await call.hang_up()
+
+
+async def test_no_trunk(two: Relays) -> None:
+    """The trunk that owns the number is disabled: 503, and the CDR says no_trunk."""
+    await two.people()
+    await two.change(0, state="disabled")
+    try:
+        call = await two.call()
+        await call.wait_ended()
+    finally:
+        await two.change(0)
+    assert (call.final_code, call.reason_header) == (503, "Q.850;cause=38")
+    assert (await two.cdr())["reason"] == "no_trunk"
+
+
+async def test_redirections(theatre: Theatre) -> None:
+    """A trunk may send a call to another address of its own (302), and to nobody else's."""
+    specs = [{"sources": ["127.0.0.33", "127.0.0.34"], "probe": False}]
+    async with relays(theatre, "127.0.0.33", specs=specs) as one, relays(theatre, "127.0.0.34") as other:
+        await one.people()
+        await other.change(0, state="disabled")
+        number = one.callee_at(0).number
+        host, port = other.trunks[0].address
+        elsewhere = other.trunks[0].add_phone(number, 900)
+        one.callee_at(0).behaviour = Behaviour(redirect_to=f"sip:{number}@{host}:{port}")
+        call = await one.call()
+        answering = await elsewhere.next_call()
+        await call.wait_answered()
+        assert await answering.wait_heard(400)
+        await call.hang_up()
+        assert (await one.cdr())["reason"] == "caller_hung_up"
+
+        await one.people()
+        foreign = theatre.mobile.address
+        one.callee_at(0).behaviour = Behaviour(redirect_to=f"sip:{number}@{foreign[0]}:{foreign[1]}")
+        call = await one.call()
+        await call.wait_ended()
+        assert call.final_code == 503
+        assert await one.tries() == [(0, 302)]
+
+
+async def test_targets_that_do_not_answer_options_are_passed_over(theatre: Theatre) -> None:
+    """A target without answer to OPTIONS, or with 503, is not tried; it is again when it answers again."""
+    async with relays(theatre, "127.0.0.35", "127.0.0.36", "127.0.0.43") as three:
+        three.trunks[0].options_reply, three.trunks[1].options_reply = None, 503
+        for trunk in three.trunks[:2]:
+            await _until_health(theatre, trunk.address, 0)
+        await three.people()
+        call = await three.talk(2)
+        await call.hang_up()
+        assert await three.tries() == [(2, None)]
+        three.trunks[0].options_reply = three.trunks[1].options_reply = 200
+        for trunk in three.trunks[:2]:
+            await _until_health(theatre, trunk.address, 1)
+        await three.people()
+        call = await three.talk(0)
+        await call.hang_up()
+
+
+async def _until_health(theatre: Theatre, target: tuple[str, int], wanted: int) -> None:
+    line = f'xiaohao_trunk_target_up{{target="{target[0]}:{target[1]};transport=udp"}} {wanted}.0'
+    for _ in range(150):
+        if line in await metrics(theatre):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{line} is not among the metrics")
+
+
+async def test_tcp_in_both_directions(theatre: Theatre) -> None:
+    """Calls come and go over TCP; within a call, too, and where the other side speaks UDP."""
+    specs = [{"transport": "tcp"}, {"transport": "tcp"}]
+    async with relays(theatre, "127.0.0.37", "127.0.0.38", specs=specs) as pair:
+        for caller in (None, pair.trunks[1]):
+            await pair.people(caller=caller)
+            call = await pair.talk(0)
+            other = pair.callee_at(0).calls[-1]
+            assert await other.hold() == 200
+            assert await other.resume() == 200
+            assert await call.wait_heard(900)
+            await (call.hang_up() if caller else other.hang_up())
             await call.wait_ended()
-        path = f"/v1/cdrs?binding_id={pair.binding['id']}"
-        cdrs = await theatre.until_cdrs(path, 3)
-        assert [cdr["reason"] for cdr in cdrs] == ["caller_hung_up", "caller_hung_up", "channels_full"]
+            await other.wait_ended()
+            await pair.cdr()
 
 
-@pytest.mark.parametrize("form", ["e164", "digits", "zero", "national", "zero_except_mobile"])
-async def test_spelling_of_numbers(theatre: Theatre, form: str) -> None:
-    """The callee and the number displayed go out as the carrier wants them, prefix and all."""
-    spec = {"callee_form": form, "cli_form": form, "prefix_out": "9876"}
-    async with duo(theatre, spec) as pair:
-        call = await pair.driver.call(pair.binding["y"])
-        await call.wait_answered()
+async def test_trunk_that_nobody_listens_at(theatre: Theatre) -> None:
+    """A TCP connection that is refused is a failed try like any other."""
+    specs = [{"transport": "tcp", "probe": False}, {"probe": False}]
+    async with relays(theatre, "127.0.0.39", "127.0.0.40", specs=specs) as pair:
+        await pair.trunks[0].stop()
+        await pair.people()
+        call = await pair.talk(1)
         await call.hang_up()
-        invite = next(m[2] for m in pair.first.messages if m[2].startswith(b"INVITE ")).decode()
-        assert invite.startswith(f"INVITE sip:9876{spell(pair.passenger, Spelling(form))}@")
-        assert f"From: <sip:{spell(pair.binding['x'], Spelling(form))}@" in invite
-        await pair.cdr()
+        assert [index for index, _ in await pair.tries()] == [0, 1]
 
 
-@pytest.mark.parametrize(("where", "header"), [("pai", "P-Asserted-Identity"), ("rpid", "Remote-Party-ID")])
-async def test_cli_header(theatre: Theatre, where: str, header: str) -> None:
-    """The number displayed goes out in the header that this carrier reads."""
-    async with duo(theatre, {"cli_header_out": where}) as pair:
-        await _talk_over(pair, pair.first)
-        invite = next(m[2] for m in pair.first.messages if m[2].startswith(b"INVITE ")).decode()
-        assert f"{header}: <sip:{pair.binding['x']}@" in invite
-        await pair.cdr()
-
-
-async def test_tcp(theatre: Theatre) -> None:
-    """A trunk over TCP."""
-    async with duo(theatre, transport="tcp") as pair:
-        await _talk_over(pair, pair.first)
-        await pair.cdr()
-
-
-async def test_disabled_trunk(theatre: Theatre) -> None:
-    """A disabled trunk takes no call from the next second on."""
-    async with duo(theatre) as pair:
-        trunk = await theatre.stage.request("GET", f"/v1/trunks/{pair.trunks[0]}")
-        body = {"name": trunk["name"], "state": "disabled", "spec": trunk["spec"]}
-        await theatre.stage.request("PUT", f"/v1/trunks/{pair.trunks[0]}", body)
-        await theatre.trunks_in_force()
-        call = await pair.driver.call(pair.binding["y"])
-        await call.wait_ended()
-        assert call.final_code == 503
-        assert (await pair.cdr())["reason"] == "no_trunk"
-        assert pair.invites_at(pair.first) == 0
-
-
-async def test_health(theatre: Theatre) -> None:
-    """A target that does not answer OPTIONS is passed over without a wait, and used again when it does."""
-    async with duo(theatre, {"probe": True}, {"probe": True}) as pair:
-        pair.first.silent = True
-        await asyncio.sleep(12)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        call = await pair.driver.call(pair.binding["y"])
-        await pair.passenger_at(pair.second).next_call()
-        assert loop.time() - began < 2.5
-        await call.wait_answered()
-        await call.hang_up()
-        pair.first.silent = False
-        await asyncio.sleep(6)
-        again = await pair.driver.call(pair.binding["y"])
-        await pair.passenger_at(pair.first).next_call()
-        await again.wait_answered()
-        await again.hang_up()
-        await theatre.until_cdrs(f"/v1/cdrs?binding_id={pair.binding['id']}", 2)
+async def test_spelling_towards_a_trunk(theatre: Theatre) -> None:
+    """Number forms, technical prefix and the header with the number displayed are the trunk's own."""
+    spec = {"callee_form": "zero", "prefix_out": "9911", "cli_form": "national", "cli_header_out": "pai"}
+    async with exchange(theatre, "127.0.0.41", "127.0.0.42", **spec) as bare:
+        line = await bare.line()
+        line.invite()
+        invite = await bare.far.next("INVITE", holding=line.far.number[3:])
+        shown = header(invite, "From").partition("sip:")[2].partition("@")[0]
+        assert invite.startswith(f"INVITE sip:99110{line.far.number[3:]}@127.0.0.42:")
+        assert len(shown) == 11
+        assert shown.startswith("1709")
+        assert header(invite, "P-Asserted-Identity") == f"<sip:{shown}@127.0.0.1>"
+        line.far.take(invite)
+        line.far.reply(invite, "486 Busy Here")
+        await line.near.socket.next("SIP/2.0 486")
