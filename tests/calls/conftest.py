@@ -15,7 +15,9 @@ from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.carrier import Carrier
 from xiaohao.simulator.customer import CustomerEndpoint
 from xiaohao.simulator.phone import Phone
-from xiaohao.simulator.stage import Stage, StageCustomer
+from xiaohao.simulator.stage import Stage, StageCustomer, free_ports
+
+from .certificate import self_made_certificate
 
 #: with the call ended, how long its CDR may take to be readable
 CDR_PATIENCE_S = 5.0
@@ -144,7 +146,15 @@ class Theatre:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def theatre(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Theatre]:
-    stage = Stage(tmp_path_factory.mktemp("platform"), media={"dead_after_s": 4})
+    folder = tmp_path_factory.mktemp("platform")
+    certificate, key = self_made_certificate(folder)
+    sip, tls = free_ports("127.0.0.1", 2)
+    edge = {
+        "listen": [f"udp:127.0.0.1:{sip}", f"tcp:127.0.0.1:{sip}", f"tls:127.0.0.1:{tls}"],
+        "tls_certificate": str(certificate),
+        "tls_private_key": str(key),
+    }
+    stage = Stage(folder, media={"dead_after_s": 4}, edge=edge)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(stage)
         endpoint = await stack.enter_async_context(CustomerEndpoint("127.0.0.4", secret=_SECRET))

@@ -173,6 +173,7 @@ class Switch:
         await self._trunks.load()
         if self._ready and not self._trunks.is_pushed:
             await self._trunks.push()
+            self._show_ready()
 
     async def _live_on(self) -> None:
         if self._ready:
