@@ -1,4 +1,4 @@
-"""Runs measurements: `python -m bench [part …]`; without parts, everything but `memory`.
+"""Runs measurements: `python -m bench [part …]`; without parts, everything but `memory` and `overload`.
 
 Each part starts the platform and the floor afresh in a folder of its own under BENCH_FOLDER (default: a
 temporary folder on the disk of the working directory) and prints what it found.
@@ -49,6 +49,13 @@ async def _limits(folder: Path, options: argparse.Namespace) -> None:
     )
 
 
+async def _overload(folder: Path, options: argparse.Namespace) -> None:
+    await _alone(
+        folder,
+        lambda ours: limits.overload(ours, folder, options.rate, 20 * options.scale, 60 * options.scale),
+    )
+
+
 async def _talking(folder: Path, options: argparse.Namespace) -> None:
     await _with_both(folder, lambda both: talking.report(both, options.calls, 30 * options.scale))
 
@@ -80,11 +87,12 @@ PARTS = {
     "cost": _cost,
     "latency": _latency,
     "limits": _limits,
+    "overload": _overload,
     "talking": _talking,
     "events": _events,
     "memory": _memory,
 }
-OF_ITS_OWN = {"memory"}
+OF_ITS_OWN = {"memory", "overload"}
 
 
 def main() -> None:
@@ -93,6 +101,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each subject")
     parser.add_argument("--scale", type=float, default=1.0, help="longer (2) or shorter (0.5) loads")
     parser.add_argument("--calls", type=int, default=200, help="calls that talk at once")
+    parser.add_argument(
+        "--rate", type=float, default=150, help="overload: the highest rate, where it is known"
+    )
     options = parser.parse_args()
     wanted = options.parts or [name for name in PARTS if name not in OF_ITS_OWN]
     if unknown := set(wanted) - PARTS.keys():

@@ -1,12 +1,11 @@
 """How long an INVITE takes from the caller's carrier to the callee's, by SIPp's own clock.
 
-Both processes of SIPp write every message with the moment it passed; the two INVITEs of a call are found by
-the session id in their SDP, which passes the platform unchanged.
+Both processes of SIPp write every message with the moment it passed. Nothing of the first INVITE is left in the
+second: they are told by the pair of people, whose calls come one after the other.
 """
 
 import re
 import statistics
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -15,23 +14,23 @@ from bench.sipp import call, callee
 from bench.subject import Subject
 
 _ENTRY = re.compile(r"^-{20,} (\S+ \S+)$", re.MULTILINE)
-_ORIGIN = re.compile(r"^o=\S+ (\d+) ", re.MULTILINE)
+_FROM = re.compile(r"^From: .*?<sip:(\d+)@", re.MULTILINE)
+_TO = re.compile(r"^To: <sip:\+86(\d+)@", re.MULTILINE)
+_BRANCH = re.compile(r"^Via: .*branch=(\S+)", re.MULTILINE)
 
 
-def _invites(trace: Path) -> Iterator[tuple[str, float]]:
+def _invites(trace: Path, person: re.Pattern[str]) -> dict[str, list[float]]:
+    """When each person's INVITEs passed, each counted once however often it was sent."""
     text = trace.read_text(errors="replace")
     marks = list(_ENTRY.finditer(text))
+    found: dict[str, list[float]] = {}
+    seen: set[str] = set()
     for mark, following in zip(marks, [*marks[1:], None], strict=True):
         body = text[mark.end() : following.start() if following else len(text)]
-        origin = _ORIGIN.search(body)
-        if "\nINVITE sip:" in body and origin:
-            yield origin[1], datetime.fromisoformat(mark[1]).timestamp()
-
-
-def _first(trace: Path) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for session, at in _invites(trace):
-        found.setdefault(session, at)
+        who, branch = person.search(body), _BRANCH.search(body)
+        if "\nINVITE sip:" in body and who and branch and branch[1] not in seen:
+            seen.add(branch[1])
+            found.setdefault(who[1], []).append(datetime.fromisoformat(mark[1]).timestamp())
     return found
 
 
@@ -42,10 +41,16 @@ async def added_ms(subject: Subject, folder: Path, rate: float, seconds: float) 
         old.unlink(missing_ok=True)
     async with callee(subject, folder, received):
         outcome = await call(subject, folder, rate, seconds, trace=sent)
-    out, into = _first(sent), _first(received)
-    if not outcome.clean or out.keys() != into.keys():
-        raise RuntimeError(f"{subject.name}: {outcome}; {len(out)} INVITEs sent, {len(into)} received")
-    return [(into[session] - at) * 1000 for session, at in out.items()]
+    out, into = _invites(sent, _FROM), _invites(received, _TO)
+    times = []
+    for pair in subject.pairs:
+        left, arrived = out.get(pair.caller, []), into.get(pair.callee, [])
+        if not outcome.clean or len(left) != len(arrived):
+            raise RuntimeError(
+                f"{subject.name}: {outcome}; {len(left)} INVITEs sent, {len(arrived)} received"
+            )
+        times += [(after - before) * 1000 for before, after in zip(left, arrived, strict=True)]
+    return times
 
 
 async def report(subjects: list[Subject], folder: Path, rate: float, seconds: float, rounds: int) -> None:

@@ -117,6 +117,7 @@ async def overload(ours: Ours, folder: Path, rate: float, seconds: float, rest_s
 async def report(
     subjects: list[Subject], folder: Path, probe_s: float, confirm_s: float, rest_s: float
 ) -> None:
+    """Both subjects' highest rates, then the overload of ours."""
     print(f"\nHighest rate with every call going through: probes of {probe_s:g} s, then {confirm_s:g} s")
     rates = {s.name: await highest(s, folder, probe_s, confirm_s) for s in subjects}
     ratio = rates["ours"] / rates["floor"] if rates["floor"] else float("nan")
