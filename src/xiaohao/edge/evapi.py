@@ -13,6 +13,8 @@ _log = structlog.get_logger()
 
 #: longer than any line of the edge; a longer netstring means that the stream is out of step
 _LONGEST_LINE = 65_536
+_LONGEST_LENGTH = len(str(_LONGEST_LINE))
+_OUT_OF_STEP = "the edge's stream is not made of netstrings"
 
 
 class NetstringReader:
@@ -27,15 +29,19 @@ class NetstringReader:
         buffer += data
         lines: list[str] = []
         start = 0
-        while (colon := buffer.find(b":", start)) >= 0:
-            digits = buffer[start:colon].strip()
+        while (colon := buffer.find(b":", start, start + _LONGEST_LENGTH + 1)) >= 0:
+            digits = buffer[start:colon]
             if not digits.isdigit() or int(digits) > _LONGEST_LINE:
-                raise wire.WireError("the edge's stream is not made of netstrings")
+                raise wire.WireError(_OUT_OF_STEP)
             end = colon + 1 + int(digits)
             if len(buffer) <= end:
                 break
+            if buffer[end] != ord(","):
+                raise wire.WireError(_OUT_OF_STEP)
             lines.append(buffer[colon + 1 : end].decode("utf-8", "replace"))
             start = end + 1
+        if colon < 0 and len(buffer) - start > _LONGEST_LENGTH:
+            raise wire.WireError(_OUT_OF_STEP)
         del buffer[:start]
         return lines
 
