@@ -19,8 +19,7 @@ _MODULE_FOLDERS = (
 
 #: what rtpengine must change in every SDP, so that nothing of its writer is left
 SDP_FLAGS = (
-    "replace-origin replace-session-connection replace-session-name "
-    "ICE=remove generate-RTCP strict-source"
+    "replace-origin replace-session-connection replace-session-name ICE=remove generate-RTCP strict-source"
 )
 
 _LOG_LEVELS = {"debug": 3, "info": 0, "warning": 0, "error": -1}
