@@ -21,7 +21,7 @@ _CALL_ID = re.compile(rb"^Call-ID: (\S+)", re.MULTILINE)
 #: what a phone writes and nobody else needs to know
 _MARKS = {"call-id": _CALL_ID, "branch": _BRANCH, "agent": _AGENT, "session id": _ORIGIN}
 #: what may stand between the digits of a number (RFC 3966 section 5.1.1)
-_SEPARATORS = re.compile(rb"(?<=[0-9])[\s().\-]+(?=[0-9])")
+_SEPARATORS = re.compile(rb"(?<=[0-9a-f])[\s().\-]+(?=[0-9a-f])")
 _ESCAPED = re.compile(rb"%[0-9A-Fa-f]{2}")
 
 

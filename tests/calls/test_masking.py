@@ -15,6 +15,7 @@ from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.phone import Phone
 
 from .conftest import Theatre
+from .relays import relays
 from .searcher import Call, leaks, received, secrets_of
 
 LEAKY = Behaviour(leaky_headers=True)
@@ -138,10 +139,51 @@ async def session_runs_out(people: Cast) -> None:
     await call.wait_ended()
 
 
+async def refused_within_the_call(people: Cast) -> None:
+    """Requests that the other side, or the platform, does not take."""
+    call, other = await people.call()
+    await talk(people, call, other)
+    for one in (call, other):
+        assert await one.reinvite(headers={"Require": f"x-{one.phone.number}"}) == 420
+    # the one meets the other on the way: 491, and a second try
+    assert await asyncio.gather(call.reinvite("sendonly"), other.reinvite("sendonly")) == [200, 200]
+    await call.hang_up()
+
+
 async def redirected(people: Cast) -> None:
     people.callee.behaviour = replace(LEAKY, redirect_to=f"sip:{people.callee.number}@192.0.2.7")
     call, _ = await people.call()
     await call.wait_ended()
+
+
+async def long_enough_for_reports(people: Cast) -> None:
+    """The relay sends RTCP of its own every five to seven seconds."""
+    call, other = await people.call()
+    await talk(people, call, other)
+    for _ in range(100):
+        if call.rtcp_packets_raw and other.rtcp_packets_raw:
+            break
+        await asyncio.sleep(0.1)
+    for one, far in ((call, other), (other, call)):
+        assert one.rtcp_packets_raw
+        assert one.rtp_packets_raw
+        assert {host for host, _ in one.rtp_stats.sources} == {"127.0.0.1"}
+        assert {host for host, _ in far.rtp_stats.targets} == {"127.0.0.1"}
+    await call.hang_up()
+
+
+async def another_trunk_takes_over(people: Cast) -> None:
+    """Of the trunk that rang, and then failed, the caller learns no more than of the one that answered."""
+    async with relays(people.theatre, "127.0.0.73", "127.0.0.74") as pair:
+        await pair.people(LEAKY)
+        people.caller, people.callee = pair.caller, pair.callee_at(1)
+        failing = replace(LEAKY, reject_with=(503, f"{people.callee.number} lost"), reject_after_s=0.3)
+        pair.callee_at(0).behaviour = failing
+        call = await pair.talk(1)
+        await call.hang_up()
+        await asyncio.sleep(0.2)
+        assert leaks([call], secrets_of(pair.callee_at(0).calls)) == []
+        assert leaks(pair.callee_at(0).calls, secrets_of([call])) == []
 
 
 SCENES: list[Callable[[Cast], Awaitable[None]]] = [
@@ -157,6 +199,9 @@ SCENES: list[Callable[[Cast], Awaitable[None]]] = [
     platform_gives_up,
     session_runs_out,
     redirected,
+    refused_within_the_call,
+    long_enough_for_reports,
+    another_trunk_takes_over,
 ]
 
 
