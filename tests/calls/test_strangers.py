@@ -58,8 +58,7 @@ class Bound:
         await call.wait_ended()
         got = b"".join(message.raw for message in call.messages if message.direction == "in")
         assert got
-        assert self.number[3:].encode() not in got
-        assert NAME.encode() not in got
+        assert not [mark for mark in (self.number[3:], NAME) if mark.encode() in got]
         (cdr,) = await self.theatre.until_cdrs(f"/v1/cdrs?binding_id={self.binding['id']}", 1)
         assert (cdr["reason"], cdr["ended_by"]) == (f"{hung_up}_hung_up", hung_up)
         assert cdr["talk_ms"] > 500
@@ -206,9 +205,8 @@ async def softphone(
         samples = np.sin(2 * np.pi * STRANGER_HZ * np.arange(2 * RATE_HZ) / RATE_HZ) * 12_000
         file.writeframes(samples.astype("<i2").tobytes())
     command = (sys.executable, "-m", __name__, trunk.host, str(trunk.port), tone)
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=pipe, stdout=pipe, cwd=Path(__file__).parents[2]
-    )
+    root = Path(__file__).parents[2]
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=root)
     phone = Softphone(process, folder)
     await phone.until("ready")
     yield phone
@@ -266,6 +264,14 @@ def live_as_softphone(host: str, port: int, tone: str) -> None:
             tell("talks" if info.media[0].status == pj.PJSUA_CALL_MEDIA_ACTIVE else "holds")
 
     class Account(pj.Account):
+        def __init__(self, number: str) -> None:
+            super().__init__()
+            config = pj.AccountConfig()
+            config.idUri = f'"{NAME}" <sip:{number}@{host}:{port}>'
+            config.mediaConfig.transportConfig.boundAddress = host  # or its sound comes from another address
+            self.create(config)
+            accounts.append(self)
+
         def onIncomingCall(self, arrived: pj.OnIncomingCallParam) -> None:  # noqa: N802 – PJSIP's name
             calls.append(Call(self, arrived.callId))
             calls[-1].answer(terms(statusCode=200))
@@ -275,18 +281,10 @@ def live_as_softphone(host: str, port: int, tone: str) -> None:
         made.statusCode, made.opt.flag = statusCode, flag
         return made
 
-    def account(number: str) -> Account:
-        config = pj.AccountConfig()
-        config.idUri = f'"{NAME}" <sip:{number}@{host}:{port}>'
-        config.mediaConfig.transportConfig.boundAddress = host  # or its sound comes from another address
-        accounts.append(Account())
-        accounts[-1].create(config)
-        return accounts[-1]
-
     def follow(words: list[str]) -> None:
         match words:
             case ["call", uri, number]:
-                calls.append(Call(account(number)))
+                calls.append(Call(Account(number)))
                 calls[-1].makeCall(uri, terms())
             case ["hold"]:
                 calls[-1].setHold(terms())
@@ -312,7 +310,7 @@ def live_as_softphone(host: str, port: int, tone: str) -> None:
     endpoint.libStart()
     player, calls, recorders, accounts = pj.AudioMediaPlayer(), [], [], []
     player.createPlayer(tone)
-    account("nobody")
+    Account("nobody")
     tell("ready")
     while True:
         endpoint.libHandleEvents(10)
