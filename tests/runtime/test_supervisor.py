@@ -156,7 +156,7 @@ def test_a_child_deaf_to_sigterm_is_killed(house: House) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_other_signals_stop_it_too(house: House, number: signal.Signals) -> None:
-    house.start("engine=family")
+    house.start("engine=family", before=lambda: signal.signal(number, signal.SIG_DFL))
     house.until_ready()
     assert house.process
     house.process.send_signal(number)

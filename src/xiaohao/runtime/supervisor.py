@@ -211,7 +211,8 @@ class Supervisor:
     async def _watch(self, when_ready: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            under_nohup = number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
+            if not under_nohup:
                 loop.add_signal_handler(number, self._on_signal)
         self._keepers = [Keeper(program, self) for program in self._programs]
         tasks = [asyncio.create_task(keeper.run()) for keeper in self._keepers]
