@@ -112,7 +112,7 @@ class Demo:
         await asyncio.sleep(_TALK_S)
         hears = self._check(call.heard(callee.tone_hz), "the caller does not hear the callee")
         heard = self._check(ringing.heard(caller.tone_hz), "the callee does not hear the caller")
-        both = f"A to B {caller.tone_hz} Hz heard: {heard}, B to A {callee.tone_hz} Hz heard: {hears}"
+        both = f"the caller's {caller.tone_hz} Hz heard: {heard}, the callee's {callee.tone_hz} Hz heard: {hears}"
         _say(f"   answered; {both}")
         await call.hang_up()
         await ringing.wait_ended()
@@ -156,7 +156,8 @@ class Demo:
             return
         left, right = sides_of(found[0])
         _say(f"   recording 录音 {_short(found[0])}")
-        _say(f"      {info['duration_ms'] / 1000:.1f} s; left, A: {left}; right, B: {right}")
+        _say(f"      {info['duration_ms'] / 1000:.1f} s; left, the caller: {left}")
+        _say(f"            right, the callee: {right}")
         self._check(left.hz is not None and abs(left.hz - left_hz) < 10, "the left channel is not the caller")
         self._check(
             right.hz is not None and abs(right.hz - right_hz) < 10, "the right channel is not the callee"
