@@ -112,7 +112,8 @@ class Demo:
         await asyncio.sleep(_TALK_S)
         hears = self._check(call.heard(callee.tone_hz), "the caller does not hear the callee")
         heard = self._check(ringing.heard(caller.tone_hz), "the callee does not hear the caller")
-        both = f"the caller's {caller.tone_hz} Hz heard: {heard}, the callee's {callee.tone_hz} Hz heard: {hears}"
+        both = f"the caller's {caller.tone_hz} Hz heard: {heard}"
+        both += f", the callee's {callee.tone_hz} Hz heard: {hears}"
         _say(f"   answered; {both}")
         await call.hang_up()
         await ringing.wait_ended()
