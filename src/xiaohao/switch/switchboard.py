@@ -71,7 +71,7 @@ class Switchboard:
     # A new call
 
     def _invite(self, invite: wire.Invite) -> None:
-        if invite.call_id in self.calls or invite.call_id in self._ended:
+        if any(invite.call_id in known for known in (self.calls, self._ended, self._owners)):
             return
         call = Call(invite.call_id, self._settings.edge.id, invite.at, dialled=invite.dialled[:32])
         self.calls[call.id] = call
@@ -278,7 +278,8 @@ class Switchboard:
 
     def lost_calls(self, before: int) -> list[str]:
         """Calls received before this moment that the edge has not named since `forget_named`."""
-        return [c.id for c in self.calls.values() if c.received_at < before and c.id not in self._named]
+        known = self._named | self._undecided.keys()
+        return [c.id for c in self.calls.values() if c.received_at < before and c.id not in known]
 
     def lose(self, call_id: str, at: int, reason: Reason) -> None:
         """A call that went down with an engine gets its CDR."""
