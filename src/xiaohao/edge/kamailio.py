@@ -22,6 +22,9 @@ SDP_FLAGS = (
     "replace-origin replace-session-connection replace-session-name ICE=remove generate-RTCP strict-source"
 )
 
+#: calls a second that get a CDR although they are refused for being too many
+_REFUSALS_TOLD = 5
+
 _LOG_LEVELS = {"debug": 3, "info": 0, "warning": 0, "error": -1}
 
 
@@ -56,6 +59,11 @@ def secret(settings: Settings) -> str:
     return hashlib.sha256(b"xiaohao tags" + settings.master_key()).hexdigest()[:32]
 
 
+def probe_user(settings: Settings) -> str:
+    """What the switch names in the requests with which it asks how long a request waits at the edge."""
+    return hashlib.sha256(b"xiaohao probe" + settings.master_key()).hexdigest()[:32]
+
+
 def _values(settings: Settings) -> dict[str, str]:
     edge, first = settings.edge, listeners(settings)
     shown = {t: (edge.advertise or host, port) for t, (host, port) in first.items()}
@@ -81,11 +89,13 @@ def _values(settings: Settings) -> dict[str, str]:
         "RPC": edge.rpc,
         "REALM": "xiaohao",
         "SECRET": secret(settings),
+        "PROBE_USER": probe_user(settings),
         "SOCKETS": sockets,
         "SDP_FLAGS": f"{SDP_FLAGS} replace-SDP-version",
         "BAN_S": str(edge.ban_s),
         "PROBE_S": str(edge.probe_s),
         "CALLS_PER_SECOND": str(edge.calls_per_second),
+        "REFUSALS_TOLD": str(_REFUSALS_TOLD),
         "UNDECIDED": str(edge.undecided_calls),
         "DECISION_MS": str(settings.calls.decision_ms),
         "ENABLE_TLS": "",

@@ -6,10 +6,14 @@ wrote comes in hexadecimal, so no field can hold a separator.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import msgspec
 
 from xiaohao.calls.model import Party, Reason, Try
+
+#: the edge counts the calls that it lets in over so long at a time
+QUOTA_S: Final = 0.2
 
 
 class WireError(Exception):
@@ -110,6 +114,12 @@ class Banned(msgspec.Struct, frozen=True):
     source: str
 
 
+class TurnedAway(msgspec.Struct, frozen=True):
+    """So many calls were refused since the last time, because too many came, without a signal for each."""
+
+    calls: int
+
+
 class TargetHealth(msgspec.Struct, frozen=True):
     """A trunk's target stopped or began to answer OPTIONS."""
 
@@ -117,7 +127,19 @@ class TargetHealth(msgspec.Struct, frozen=True):
     up: bool
 
 
-Signal = Invite | Ringing | Answered | Ended | Live | Dialogs | MediaFailed | Told | Banned | TargetHealth
+Signal = (
+    Invite
+    | Ringing
+    | Answered
+    | Ended
+    | Live
+    | Dialogs
+    | MediaFailed
+    | Told
+    | Banned
+    | TurnedAway
+    | TargetHealth
+)
 
 
 def microseconds(text: str) -> int | None:
@@ -205,6 +227,7 @@ _READERS: dict[str, Callable[[list[str]], Signal]] = {
     "M": lambda f: MediaFailed(f[1]),
     "T": lambda f: Told(int(f[1])),
     "B": lambda f: Banned(f[1]),
+    "O": lambda f: TurnedAway(int(f[1])),
     "Y": lambda f: TargetHealth(f[2], f[1] == "1"),
 }
 
@@ -258,9 +281,10 @@ def tell_all(number: int) -> str:
     return f"S|{number}"
 
 
-def ready(digest_trunks: int) -> str:
-    """The switch decides from now on."""
-    return f"H|{digest_trunks}"
+def ready(digest_trunks: int, calls_per_second: float | None = None) -> str:
+    """The switch decides from now on, and takes so many calls a second (None: all that come)."""
+    quota = 0 if calls_per_second is None else max(round(calls_per_second * QUOTA_S), 1)
+    return f"H|{digest_trunks}|{quota}"
 
 
 def end_call(call_id: str, reason: Reason) -> str:

@@ -24,6 +24,7 @@ from xiaohao.edge.rpc import Rpc, RpcError
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings, host_port
 from xiaohao.switch import http, metrics
+from xiaohao.switch.admission import Governor, Watch
 from xiaohao.switch.carriers import Carriers
 from xiaohao.switch.custody import Custody, Pulse
 from xiaohao.switch.hangup import hang_up
@@ -76,6 +77,17 @@ class Switch:
             self.switchboard.with_media,
             self._media_lost,
         )
+        self._governor = Governor()
+        self._watch: Watch | None = None
+        if udp := listeners.get("udp"):
+            here = "127.0.0.1" if udp[0] == "0.0.0.0" else udp[0]
+            self._watch = Watch(
+                (here, udp[1]),
+                kamailio.probe_user(settings),
+                self._governor,
+                lambda: self._ready,
+                self._limit_calls,
+            )
         self._custody = Custody(self.switchboard, self._edge.send, self._release_media)
         self._pulse, self._ready = Pulse(folder / "alive"), False
         self._taking_over: asyncio.Task[None] | None = None
@@ -94,7 +106,12 @@ class Switch:
         elif isinstance(said, wire.TargetHealth):
             self._trunks.set_health(said.uri, said.up)
             _log.warning("trunk_target", target=said.uri, up=said.up)
+        elif isinstance(said, wire.TurnedAway):
+            metrics.CALLS_TURNED_AWAY.inc(said.calls)
+            _log.warning("calls_turned_away", calls=said.calls)
         else:
+            if isinstance(said, wire.Invite):
+                self._governor.admitted()
             self.switchboard.signal(said)
 
     def _on_up(self) -> None:
@@ -132,8 +149,12 @@ class Switch:
         await _or_later(self._media.check_answered())
 
     def _show_ready(self) -> None:
-        self._edge.send(wire.ready(self._trunks.callers_with_password))
+        self._edge.send(wire.ready(self._trunks.callers_with_password, self._governor.limit))
         self._pulse.beat()
+
+    def _limit_calls(self, calls_per_second: float | None) -> None:
+        metrics.CALLS_PER_SECOND_LIMIT.set(calls_per_second or 0)
+        self._show_ready()
 
     # What the platform does to calls
 
@@ -202,6 +223,8 @@ class Switch:
         await web.TCPSite(runner, *host_port(self._settings.switch.listen)).start()
         self._start(self._edge.keep(*host_port(self._settings.edge.evapi)))
         self._start(self._media.run())
+        if self._watch is not None:
+            self._start(self._watch.run())
         self._start(_again_and_again(_CONFIRM_S, self._confirm))
         self._start(_again_and_again(_COMMANDS_S, self._obey))
         self._start(_again_and_again(_TRUNKS_S, self._follow_trunks))
@@ -217,6 +240,8 @@ class Switch:
             _log.error("journal_not_written", changes=left)
         await runner.cleanup()
         await self._lookup.close()
+        if self._watch is not None:
+            self._watch.close()
         self._rpc.close()
         self._ng.close()
         await self._database.close()

@@ -10,6 +10,12 @@ DECISION_SECONDS = Histogram(
     "From the edge's question to the answer",
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2),
 )
+CALLS_TURNED_AWAY = Counter(
+    "xiaohao_calls_turned_away", "Calls refused without a CDR because too many came at once"
+)
+CALLS_PER_SECOND_LIMIT = Gauge(
+    "xiaohao_calls_per_second_limit", "New calls a second that are let in under overload; 0 = all that come"
+)
 JOURNAL_DEPTH = Gauge("xiaohao_journal_depth", "Changes of calls that are not in the database yet")
 EDGE_CONNECTED = Gauge("xiaohao_edge_connected", "1 while Kamailio is connected")
 MEDIA_CONNECTED = Gauge("xiaohao_media_connected", "1 while rtpengine answers")

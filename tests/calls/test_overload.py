@@ -1,0 +1,88 @@
+"""More calls than an operator allows a second: a few are refused with a CDR, the rest at the least cost."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from xiaohao.simulator.stage import Stage
+
+from .bare import Socket, header, sdp
+
+HOST = "127.0.0.21"
+ALLOWED = 10
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def narrow(tmp_path: Path) -> AsyncIterator[Stage]:
+    """A platform that takes few calls a second."""
+    async with Stage(tmp_path / "narrow", edge={"calls_per_second": ALLOWED}) as stage:
+        await stage.add_trunk("carrier", (HOST, 5060), probe=False)
+        await asyncio.sleep(1.5)
+        yield stage
+
+
+def invite(socket: Socket, number: int) -> str:
+    """A call of somebody's to a number that is nobody's."""
+    offer = sdp(HOST)
+    host, port = socket.address
+    return (
+        f"INVITE sip:+861069990001@{socket.edge[0]}:{socket.edge[1]} SIP/2.0\r\n"
+        f"Via: SIP/2.0/UDP {host}:{port};rport;branch=z9hG4bKmany{number}\r\n"
+        f"From: <sip:+8613800000001@{host}>;tag=many{number}\r\nTo: <sip:+861069990001@{host}>\r\n"
+        f"Call-ID: many{number}@{host}\r\nCSeq: 1 INVITE\r\nContact: <sip:{host}:{port}>\r\n"
+        f"Max-Forwards: 70\r\nContent-Type: application/sdp\r\nContent-Length: {len(offer)}\r\n\r\n{offer}"
+    )
+
+
+def final(socket: Socket) -> dict[str, str]:
+    """The first final answer to each call."""
+    answers: dict[str, str] = {}
+    for message in socket.inbox:
+        if not message.startswith("SIP/2.0 1"):
+            answers.setdefault(header(message, "Call-ID"), message)
+    return answers
+
+
+async def test_too_many_calls_are_refused_at_once(narrow: Stage) -> None:
+    """Sixty at once: those allowed are decided, the others hear 503 and when to come back, twice if need be."""
+    async with Socket(HOST, narrow.sip) as socket:
+        for number in range(60):
+            socket.send(invite(socket, number))
+        for _ in range(50):
+            if len(final(socket)) == 60:
+                break
+            await asyncio.sleep(0.1)
+        answers = final(socket)
+        refused = {call_id: text for call_id, text in answers.items() if text.startswith("SIP/2.0 503 ")}
+        decided = [text for text in answers.values() if text.startswith("SIP/2.0 404 ")]
+        assert len(refused) + len(decided) == 60
+        # the sixty may have come in two or three different seconds
+        assert ALLOWED <= len(decided) <= 3 * ALLOWED
+        assert all(header(text, "Retry-After") == "2" for text in refused.values())
+
+        # the last one, of which nothing was kept, is sent again in a quieter second: still no call
+        last = list(refused)[-1]
+        await asyncio.sleep(1.2)
+        socket.inbox.clear()
+        socket._taken = 0
+        socket.send(invite(socket, int(re.findall(r"\d+", last)[0])))
+        again = await socket.next("SIP/2.0 ")
+        assert again.startswith("SIP/2.0 503 ")
+        assert header(again, "Call-ID") == last
+
+        await asyncio.sleep(1.5)
+        cdrs = (await narrow.request("GET", "/v1/cdrs?limit=200"))["items"]
+        told = [cdr for cdr in cdrs if cdr["reason"] == "overload"]
+        assert len([cdr for cdr in cdrs if cdr["reason"] == "unknown_number"]) == len(decided)
+        assert 0 < len(told) < len(refused)
+        assert all((cdr["sip_code"], cdr["q850_cause"]) == (503, 42) for cdr in told)
+        counted = re.findall(r'"calls": (\d+)', "".join(turned_away(narrow)))
+        assert sum(map(int, counted)) == len(refused) - len(told)
+
+
+def turned_away(stage: Stage) -> list[str]:
+    """What the switch says of calls that it never saw."""
+    return [line for line in stage.log("switch").splitlines() if "calls_turned_away" in line]
