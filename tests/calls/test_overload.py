@@ -47,7 +47,7 @@ def final(socket: Socket) -> dict[str, str]:
 
 
 async def test_too_many_calls_are_refused_at_once(narrow: Stage) -> None:
-    """Sixty at once: those allowed are decided, the others hear 503 and when to come back, twice if need be."""
+    """Sixty at once: those allowed are decided, the others hear 503 and when to come back."""
     async with Socket(HOST, narrow.sip) as socket:
         for number in range(60):
             socket.send(invite(socket, number))

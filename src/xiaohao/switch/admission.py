@@ -1,9 +1,9 @@
 """How many calls a second may come in: as many as the machine can carry without keeping SIP waiting.
 
 Requests that wait in the edge's socket for longer than half a second are sent again by their senders
-(RFC 3261 timer T1), and soon most of what the edge reads has been answered before. So the edge is asked all the
-time how long a request waits; when it takes too long, fewer calls are let in than came through a moment ago,
-and then slowly more again (additive increase, multiplicative decrease: Chiu and Jain, 1989).
+(RFC 3261 timer T1), and soon most of what the edge reads has been answered before. So the edge is asked all
+the time how long a request waits; when it takes too long, fewer calls are let in than came through a moment
+ago, and then slowly more again (additive increase, multiplicative decrease: Chiu and Jain, 1989).
 """
 
 import asyncio
