@@ -1,7 +1,7 @@
 """How long an INVITE takes from the caller's carrier to the callee's, by SIPp's own clock.
 
-Both processes of SIPp write every message with the moment it passed. Nothing of the first INVITE is left in the
-second: they are told by the pair of people, whose calls come one after the other.
+Both processes of SIPp write every message with the moment it passed. Nothing of the first INVITE is left in
+the second: they are told by the pair of people, whose calls come one after the other.
 """
 
 import re
