@@ -79,12 +79,15 @@ class PostgresqlLookup:
         """See Lookup.find."""
         # A query that is cancelled is waited for by the driver for many seconds: leave it behind instead.
         question = asyncio.ensure_future(self._ask({"caller_key": caller_key, "dialled": dialled}))
-        answered, _ = await asyncio.wait({question}, timeout=_PATIENCE_S)
-        if answered:
+        try:
+            await asyncio.wait({question}, timeout=_PATIENCE_S)
+        finally:
+            if not question.done():
+                self._abandoned.add(question)
+                question.add_done_callback(self._forget)
+                question.cancel()
+        if question.done():
             return question.result()
-        self._abandoned.add(question)
-        question.add_done_callback(self._forget)
-        question.cancel()
         raise DatabaseUnavailable("the look-up got no answer in time")
 
     async def _ask(self, parameters: dict[str, Any]) -> Sequence[Any] | None:
