@@ -65,9 +65,14 @@ async def hang_up(rpc: Rpc, dialogs: Dialogs, cause: int) -> None:
     """Tell both sides. Never raises: a side that cannot be told finds out by itself."""
     try:
         if dialogs.answered:
-            for parameters in byes(dialogs, cause):
-                await rpc.call("tm.t_uac_start", *parameters)
+            commands = [("tm.t_uac_start", *parameters) for parameters in byes(dialogs, cause)]
         else:
-            await rpc.call("tm.cancel", _said(dialogs.caller_side[0]), dialogs.caller_side[8])
-    except (RpcError, IndexError, ValueError) as error:
+            commands = [("tm.cancel", _said(dialogs.caller_side[0]), dialogs.caller_side[8])]
+    except (IndexError, ValueError) as error:
         _log.error("hang_up_failed", call_id=dialogs.call_id, error=type(error).__name__)
+        return
+    for command in commands:
+        try:
+            await rpc.call(*command)
+        except RpcError as error:
+            _log.error("hang_up_failed", call_id=dialogs.call_id, error=str(error))
