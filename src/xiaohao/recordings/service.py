@@ -8,6 +8,7 @@ row, and only then deletes the capture. Dying at any point in between costs time
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,8 @@ class Conversions:
         count = max(1, min((os.cpu_count() or 1) // 2, _AT_MOST))
         self._idle = [Converter() for _ in range(count)]
         self._all = list(self._idle)
+        #: what the last look found and nobody has taken yet
+        self._found: deque[tuple[PendingRecording, list[Capture]]] = deque()
         self._next_sweep = 0.0
 
     async def convert_due(self) -> int:
@@ -161,12 +164,11 @@ class Conversions:
 
     async def _claim(self) -> list[_Task]:
         """Tasks for the idle converters: due, the capture complete or past waiting for, and ours."""
-        now = self._clock()
-        async with self._database.read() as connection:
-            rows = await store.due(connection, self._edge_id, now, _LOOKED_AT)
-        if not rows:
+        if not self._found:
+            await self._look()
+        if not self._found:
             return []
-        tasks = await asyncio.to_thread(self._take, rows, now)
+        tasks = await asyncio.to_thread(self._take)
         if not tasks:
             return []
         try:
@@ -182,17 +184,23 @@ class Conversions:
                 task.lock.release()
         return [task for task in tasks if task.row in rows]
 
-    def _take(self, rows: list[PendingRecording], now: int) -> list[_Task]:
+    async def _look(self) -> None:
+        """Find what can be converted now. A look costs nearly as much for one call as for hundreds."""
+        now = self._clock()
+        async with self._database.read() as connection:
+            rows = await store.due(connection, self._edge_id, now, _LOOKED_AT)
+        if rows:
+            captures = await asyncio.to_thread(capture.scan, self._captures)
+            for row in rows:
+                found = captures.get(row.call_id, [])
+                if all(one.complete for one in found) or now - row.ended_at >= _PATIENCE_US:
+                    self._found.append((row, found))
+
+    def _take(self) -> list[_Task]:
         self._drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = capture.scan(self._captures)
         tasks: list[_Task] = []
-        for row in rows:
-            captures = found.get(row.call_id, [])
-            complete = all(one.complete for one in captures)
-            if len(tasks) == len(self._idle):
-                break
-            if not complete and now - row.ended_at < _PATIENCE_US:
-                continue
+        while self._found and len(tasks) < len(self._idle):
+            row, captures = self._found.popleft()
             if lock := CallLock.take(self._drafts, row.call_id):
                 tasks.append(_Task(row, captures, lock))
         return tasks
