@@ -1,10 +1,8 @@
 """Both ends of a call as bare UDP sockets: every byte of SIP is written and read by the test."""
 
 import asyncio
-import contextlib
 import itertools
 import re
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -47,8 +45,6 @@ def sdp(host: str, port: int = 9000, *extra: str, audio: str = "8 101") -> str:
 class Socket(asyncio.DatagramProtocol):
     """A trunk's SIP socket. All that comes is kept in `inbox`; `next` takes it from there in order."""
 
-    transport = "UDP"
-
     def __init__(self, host: str, edge: tuple[str, int]) -> None:
         self.host, self.edge = host, edge
         self.inbox: list[str] = []
@@ -70,9 +66,6 @@ class Socket(asyncio.DatagramProtocol):
         if text.startswith("OPTIONS") and "\r\nFrom: <sip:ping@" in text:
             self._transport.sendto(answer(text, "200 OK").encode(), addr)
             return
-        self._keep(text)
-
-    def _keep(self, text: str) -> None:
         self.inbox.append(text)
         self._came.set()
 
@@ -98,50 +91,6 @@ class Socket(asyncio.DatagramProtocol):
         except TimeoutError:
             return True
         return False
-
-
-class SecureSocket(Socket):
-    """The same over TLS: takes a connection and makes one; requests go over the one of `connect`."""
-
-    transport = "TLS"
-
-    def __init__(self, host: str, edge: tuple[str, int], certificate: str, key: str) -> None:
-        super().__init__(host, edge)
-        self._certificate = certificate, key
-
-    async def __aenter__(self) -> "SecureSocket":
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*self._certificate)
-        self._server = await asyncio.start_server(self._read, self.host, 0, ssl=context)
-        self.address = self._server.sockets[0].getsockname()
-        return self
-
-    async def connect(self) -> None:
-        """Connect to the edge, whose certificate must be the one that is expected."""
-        context = ssl.create_default_context(cafile=self._certificate[0])
-        context.check_hostname = False
-        here = (self.host, 0)
-        reader, self._writer = await asyncio.open_connection(*self.edge, ssl=context, local_addr=here)
-        self._reading = asyncio.ensure_future(self._read(reader, self._writer))
-
-    async def __aexit__(self, *_: object) -> None:
-        self._writer.transport.abort()
-        self._server.close()
-        await asyncio.gather(self._reading, return_exceptions=True)
-
-    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                content = await reader.readexactly(int(header(head, "Content-Length")))
-                if not head.startswith("SIP/2.0"):
-                    self._asked_by = writer
-                self._keep(head + content.decode())
-        writer.close()
-
-    def send(self, message: str | bytes) -> None:
-        raw = message.encode() if isinstance(message, str) else message
-        (self._asked_by if raw.startswith(b"SIP/2.0") else self._writer).write(raw)
 
 
 def answer(
@@ -177,8 +126,7 @@ class End:
 
     @property
     def contact(self) -> str:
-        kind = "" if self.socket.transport == "UDP" else f";transport={self.socket.transport.lower()}"
-        return f"<sip:{self.number}@{self.socket.address[0]}:{self.socket.address[1]}{kind}>"
+        return f"<sip:{self.number}@{self.socket.address[0]}:{self.socket.address[1]}>"
 
     def request(
         self, method: str, *, extra: str = "", content: str = "", kind: str = "", cseq: int | None = None,
@@ -189,7 +137,7 @@ class End:
             self.cseq += 1
             cseq = self.cseq
         host, port = self.socket.address
-        via = f"SIP/2.0/{self.socket.transport} {host}:{port};branch=z9hG4bK{next(_serial)}x"
+        via = f"SIP/2.0/UDP {host}:{port};branch=z9hG4bK{next(_serial)}x"
         lines = [f"{method} {self.target} SIP/2.0", f"Via: {via}", *(f"Route: {r}" for r in self.routes)]
         lines += ["Max-Forwards: 70", f"From: {self.ours}", f"To: {self.theirs}", f"Call-ID: {self.call_id}"]
         lines += [f"CSeq: {cseq} {method}", f"Contact: {contact or self.contact}"]

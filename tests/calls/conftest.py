@@ -2,12 +2,14 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -15,9 +17,7 @@ from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.carrier import Carrier
 from xiaohao.simulator.customer import CustomerEndpoint
 from xiaohao.simulator.phone import Phone
-from xiaohao.simulator.stage import Stage, StageCustomer, free_ports
-
-from .certificate import self_made_certificate
+from xiaohao.simulator.stage import Stage, StageCustomer
 
 #: with the call ended, how long its CDR may take to be readable
 CDR_PATIENCE_S = 5.0
@@ -96,7 +96,19 @@ class Theatre:
 
     async def trunks_in_force(self) -> None:
         """Wait until what the API has told of trunks counts: the switch looks once a second."""
-        await asyncio.sleep(1.5)
+        changed_at = time.time()
+        for _ in range(100):
+            if await self.metric("xiaohao_trunks_in_force_timestamp_seconds") >= changed_at:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError("the edge does not use the trunks that the API has told of")
+
+    async def metric(self, series: str) -> float:
+        """The value of one of the switch's series; 0 where there is none."""
+        url = f"http://{self.stage.settings.switch.listen}/metrics"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            lines = (await response.text()).splitlines()
+        return next((float(line.split()[-1]) for line in lines if line.startswith(f"{series} ")), 0.0)
 
     async def disable_trunk(self, trunk_id: str) -> None:
         """A trunk that a test does not need any more: nobody answers there."""
@@ -146,15 +158,7 @@ class Theatre:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def theatre(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Theatre]:
-    folder = tmp_path_factory.mktemp("platform")
-    certificate, key = self_made_certificate(folder)
-    sip, tls = free_ports("127.0.0.1", 2)
-    edge = {
-        "listen": [f"udp:127.0.0.1:{sip}", f"tcp:127.0.0.1:{sip}", f"tls:127.0.0.1:{tls}"],
-        "tls_certificate": str(certificate),
-        "tls_private_key": str(key),
-    }
-    stage = Stage(folder, media={"dead_after_s": 4}, edge=edge)
+    stage = Stage(tmp_path_factory.mktemp("platform"), media={"dead_after_s": 4})
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(stage)
         endpoint = await stack.enter_async_context(CustomerEndpoint("127.0.0.4", secret=_SECRET))

@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import aiohttp
-
 from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.carrier import Carrier
 from xiaohao.simulator.outgoing import OutgoingCall
@@ -75,13 +73,6 @@ class Relays:
             body = {"name": trunk["name"], "state": state, "spec": trunk["spec"] | changes}
             await self.theatre.stage.request("PUT", path, body)
         await self.theatre.trunks_in_force()
-
-
-async def metrics(theatre: Theatre) -> str:
-    """What the switch counts, as Prometheus would read it."""
-    url = f"http://{theatre.stage.settings.switch.listen}/metrics"
-    async with aiohttp.ClientSession() as session, session.get(url) as response:
-        return await response.text()
 
 
 @asynccontextmanager

@@ -11,9 +11,8 @@ import pytest
 
 from xiaohao.simulator.carrier import Carrier
 
-from .bare import End, Exchange, SecureSocket, exchange, header, sdp
+from .bare import End, exchange, header, sdp
 from .conftest import Theatre
-from .relays import metrics
 
 USER, PASSWORD = "branch-office", "a-b;c:d|^%$(x)"
 
@@ -204,11 +203,8 @@ class Stranger:
 async def test_strangers_get_no_answer_and_are_banned(theatre: Theatre) -> None:
     """What comes from an address that no trunk has: silence, and after twenty messages not even a look."""
 
-    def banned() -> int:
-        return int(float(re.search(r"^xiaohao_strangers_banned_total (\S+)", text, re.MULTILINE)[1]))
-
-    text = await metrics(theatre)
-    before = banned()
+    banned = "xiaohao_strangers_banned_total"
+    before = await theatre.metric(banned)
     stranger = Stranger(theatre.stage.sip, "127.0.0.61")
     methods = (
         "OPTIONS",
@@ -237,8 +233,7 @@ async def test_strangers_get_no_answer_and_are_banned(theatre: Theatre) -> None:
         stranger.send(garbage)
     await asyncio.sleep(0.5)
     assert stranger.received() == []
-    text = await metrics(theatre)
-    assert banned() == before + 1
+    assert await theatre.metric(banned) == before + 1
     # a carrier that is added later is let in, ban or not
     async with Carrier("127.0.0.61", edge=theatre.stage.sip) as carrier:
         assert await asyncio.wait_for(_silence(carrier), 3)
@@ -268,38 +263,3 @@ async def test_strangers_connections_are_closed(theatre: Theatre) -> None:
     )
     assert await asyncio.wait_for(reader.read(), 5) == b""
     writer.close()
-
-
-async def test_calls_over_tls(theatre: Theatre) -> None:
-    """With a certificate a trunk may speak TLS, in both directions."""
-    stage = theatre.stage
-    certificate = stage.settings.edge.tls_certificate
-    key = stage.settings.edge.tls_private_key
-    assert certificate
-    assert key
-    host, port = next(
-        e.removeprefix("tls:") for e in stage.settings.edge.listen if e.startswith("tls")
-    ).split(":")
-    secure = SecureSocket("127.0.0.63", (host, int(port)), certificate, key)
-    async with secure:
-        spec = {"transport": "tls", "probe": False}
-        trunk_id = await stage.add_trunk("secure", secure.address, **spec)
-        pool = await stage.add_pool("secure", theatre.customer)
-        await stage.add_numbers([f"+861708{n:07}" for n in range(20)], trunk_id, pool)
-        await theatre.trunks_in_force()
-        await secure.connect()
-        try:
-            line = await Exchange(theatre, secure, secure, pool).line()
-            line.invite()
-            invite, ok = await line.answered()
-            assert header(invite, "Via").startswith("SIP/2.0/TLS 127.0.0.1")
-            assert ";transport=tls>" in header(invite, "Contact")
-            assert ";transport=tls>" in header(ok, "Contact")
-            line.far.request("INFO", content="5", kind="application/dtmf")
-            info = await secure.next("INFO", holding=line.near.call_id)
-            line.near.reply(info, "200 OK")
-            await secure.next("SIP/2.0 200", holding="INFO")
-            await line.hang_up()
-            assert (await line.cdr())["reason"] == "caller_hung_up"
-        finally:
-            await theatre.disable_trunk(trunk_id)

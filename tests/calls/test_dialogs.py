@@ -1,11 +1,14 @@
 """The two dialogs of a call as RFC 3261 section 12 wants each: routes, targets, sequence numbers, races."""
 
 import asyncio
+import os
+import re
+import signal
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from .bare import End, Exchange, exchange, header, headers, sdp, split
+from .bare import End, Exchange, answer, exchange, header, headers, sdp, split
 from .conftest import Theatre
 
 
@@ -200,4 +203,126 @@ async def test_strange_tags_and_call_ids(bare: Exchange) -> None:
         await end.socket.next("SIP/2.0 481")
     assert await near.socket.none("BYE", 0.2)
     assert await far.socket.none("BYE", 0.2)
+    await line.hang_up()
+
+
+async def test_bye_before_the_answer(bare: Exchange) -> None:
+    """A caller may end an early dialog with BYE in place of CANCEL (RFC 3261 section 15)."""
+    line = await bare.line()
+    line.invite()
+    invite = await line.arrive()
+    line.far.reply(invite, "180 Ringing")
+    line.near.follow(await line.near.socket.next("SIP/2.0 180"))
+    bye = await line.hang_up()
+    assert header(bye, "To") == line.far.ours
+    line.far.reply(invite, "487 Request Terminated")
+    await line.near.socket.next("SIP/2.0 487")
+    cdr = await line.cdr()
+    assert (cdr["reason"], cdr["ended_by"], cdr["answered_at"]) == ("caller_cancelled", "caller", None)
+
+
+async def test_offers_before_the_answer(bare: Exchange) -> None:
+    """UPDATE changes an early session from either side (RFC 3311 section 5.1)."""
+    line = await bare.line()
+    near, far = line.near, line.far
+    line.invite(extra="Supported: 100rel\r\nAllow: UPDATE, PRACK\r\n")
+    invite = await line.arrive()
+    early = "Require: 100rel\r\nRSeq: 7\r\nAllow: UPDATE\r\n"
+    far.reply(invite, "183 Session Progress", extra=early, content=sdp(far.socket.host))
+    near.follow(await near.socket.next("SIP/2.0 183"))
+    near.request("PRACK", extra="RAck: 7 1 INVITE\r\n")
+    far.reply(await far.socket.next("PRACK"), "200 OK")
+    await near.socket.next("SIP/2.0 200")
+    for end, other in ((near, far), (far, near)):
+        end.request("UPDATE", content=sdp(end.socket.host, 9800))
+        update = await other.socket.next("UPDATE")
+        assert "m=audio" in update
+        other.reply(update, "200 OK", content=sdp(other.socket.host, 9900))
+        assert "m=audio" in await end.socket.next("SIP/2.0 200")
+    far.reply(invite, "200 OK")
+    await near.socket.next("SIP/2.0 200", holding="CSeq: 1 INVITE")
+    near.request("ACK", cseq=1)
+    await far.socket.next("ACK")
+    await line.hang_up()
+
+
+async def test_invite_that_comes_twice(bare: Exchange) -> None:
+    """A repeated INVITE is the same call, whether or not we have answered it."""
+    line = await bare.line()
+    sent = line.invite()
+    line.near.socket.send(sent)
+    invite = await line.arrive()
+    line.near.socket.send(sent)
+    line.far.reply(invite, "486 Busy Here")
+    await line.near.socket.next("SIP/2.0 486")
+    line.near.socket.send(sent)
+    await line.near.socket.next("SIP/2.0 486")
+    assert await line.none_arrives()
+    await line.cdr()
+
+
+async def test_cancel_before_the_decision(bare: Exchange) -> None:
+    """The switch stands still, the caller gives up: 487 and one CDR, and nobody's phone rings afterwards."""
+    line = await bare.line()
+    switch = bare.theatre.stage.pid("switch")
+    os.kill(switch, signal.SIGSTOP)
+    try:
+        sent = line.invite(content="")
+        await line.near.socket.next("SIP/2.0 100")
+        line.near.socket.send(sent.replace("INVITE sip:", "CANCEL sip:").replace("1 INVITE", "1 CANCEL"))
+        await line.near.socket.next("SIP/2.0 487")
+    finally:
+        os.kill(switch, signal.SIGCONT)
+    assert await line.none_arrives()
+    cdr = await line.cdr()
+    assert (cdr["reason"], cdr["ended_by"], cdr["sip_code"]) == ("caller_cancelled", "caller", 487)
+
+
+async def test_too_many_hops(bare: Exchange) -> None:
+    """Max-Forwards counts on, and a request that has none left is refused (RFC 3261 section 16.3)."""
+    line = await bare.line()
+    line.near.socket.send(line.invite(content="").replace("z9hG4bK", "z9hG4bKh").replace("s: 70", "s: 0"))
+    await line.near.socket.next("SIP/2.0 483")
+    invite = await line.arrive()
+    assert header(invite, "Max-Forwards") == "69"
+    line.far.reply(invite, "486 Busy Here")
+    await line.near.socket.next("SIP/2.0 486")
+
+
+async def test_contacts_of_every_shape(bare: Exchange) -> None:
+    """Parameters inside angle brackets belong to the URI, others do not (RFC 3261 section 20.10)."""
+    line = await bare.line()
+    near, far = line.near, line.far
+    here, there = (f"{end.socket.address[0]}:{end.socket.address[1]}" for end in (near, far))
+    line.invite(contact=f'"A, B" <sip:near;x=1@{here};ob;line="q">;expires=60;+sip.instance="<urn:uuid:1>"')
+    invite = await line.arrive()
+    far.reply(
+        invite, "200 OK", extra=f"Contact: sip:far@{there};expires=60\r\n", content=sdp(far.socket.host)
+    )
+    near.follow(await near.socket.next("SIP/2.0 200"))
+    near.request("ACK", cseq=1)
+    assert (await far.socket.next("ACK")).startswith(f"ACK sip:far@{there} SIP/2.0")
+    far.request("BYE")
+    bye = await near.socket.next("BYE")
+    assert bye.startswith(f'BYE sip:near;x=1@{here};ob;line="q" SIP/2.0')
+    near.reply(bye, "200 OK")
+    await far.socket.next("SIP/2.0 200")
+
+
+async def test_replies_without_a_contact(bare: Exchange) -> None:
+    """Ringing without Contact leads to the target that was called; an INVITE without one is refused."""
+    line = await bare.line()
+    line.near.socket.send(
+        re.sub("Contact:.*\r\n", "", line.invite(content="")).replace("z9hG4bK", "z9hG4bKc")
+    )
+    await line.near.socket.next("SIP/2.0 400")
+    invite = await line.arrive()
+    ringing = re.sub("Contact:.*\r\n", "", answer(invite, "180 Ringing", tag="early"))
+    line.far.socket.send(ringing)
+    line.near.theirs = header(await line.near.socket.next("SIP/2.0 180"), "To")
+    line.far.ours = header(ringing, "To")
+    line.far.reply(invite, "200 OK", content=sdp(line.far.socket.host))
+    line.near.follow(await line.near.socket.next("SIP/2.0 200"))
+    line.near.request("ACK", cseq=1)
+    await line.far.socket.next("ACK")
     await line.hang_up()

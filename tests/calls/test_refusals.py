@@ -173,6 +173,17 @@ async def test_every_spelling_of_a_carrier(theatre: Theatre, form: Spelling) -> 
     ]
 
 
+async def test_telephone_uris(theatre: Theatre) -> None:
+    """A caller may be named by a tel URI (RFC 3966), with its separators and parameters."""
+    pair = await theatre.pair()
+    number = pair.driver.number
+    written = f"<tel:{number[:3]}-{number[3:6]}-{number[6:10]}-{number[10:]};phone-context=x>;tag=t"
+    call = await pair.driver.call(pair.y, headers={"From": written})
+    await call.wait_answered()
+    await call.hang_up()
+    assert (await pair.cdr())["caller"] == number
+
+
 @pytest.mark.parametrize("header", ["P-Asserted-Identity", "Remote-Party-ID"])
 async def test_number_in_another_header(theatre: Theatre, header: str) -> None:
     """A trunk that names callers in PAI or RPID is read there; From may say anything."""

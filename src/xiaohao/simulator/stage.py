@@ -114,7 +114,8 @@ class Stage:
         self.config.write_text(_toml(configuration(self.host, self._changes)))
         self.settings = Settings.load(self.config)
         await self.up()
-        self._session = aiohttp.ClientSession()
+        # a kept connection may be closed by the other side at the moment of the next request
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
         self._operator_key = (await self.command("key", "create", "--operator")).strip().splitlines()[-1]
 
     async def up(self) -> None:

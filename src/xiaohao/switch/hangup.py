@@ -14,7 +14,7 @@ from xiaohao.edge.wire import Dialogs
 _log = structlog.get_logger()
 
 #: Higher than any CSeq that was passed through in a dialog (RFC 3261 section 12.2.1.1 allows gaps).
-_CSEQ: Final = 1_000_000_000
+_CSEQ: Final = 2_000_000_000
 
 
 def _said(hexadecimal: str) -> str:

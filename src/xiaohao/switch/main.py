@@ -191,10 +191,13 @@ class Switch:
                 self.switchboard.end_call(call_id, Reason.PLATFORM_HUNG_UP)
 
     async def _follow_trunks(self) -> None:
+        looked_at = now_us()
         await self._trunks.load()
         if self._ready and not self._trunks.is_pushed:
             await self._trunks.push()
             self._show_ready()
+        if self._trunks.is_pushed:
+            metrics.TRUNKS_IN_FORCE.set(looked_at / SECOND)
 
     async def _live_on(self) -> None:
         if self._ready:

@@ -20,4 +20,8 @@ JOURNAL_DEPTH = Gauge("xiaohao_journal_depth", "Changes of calls that are not in
 EDGE_CONNECTED = Gauge("xiaohao_edge_connected", "1 while Kamailio is connected")
 MEDIA_CONNECTED = Gauge("xiaohao_media_connected", "1 while rtpengine answers")
 STRANGERS_BANNED = Counter("xiaohao_strangers_banned", "Addresses banned because no trunk sends from them")
+TRUNKS_IN_FORCE = Gauge(
+    "xiaohao_trunks_in_force_timestamp_seconds",
+    "Unix time at which the edge was last known to use the trunks of the database",
+)
 TARGET_UP = Gauge("xiaohao_trunk_target_up", "1 while a trunk's target answers OPTIONS", ["target"])
