@@ -1,6 +1,7 @@
 """rtpengine's ng protocol: bencoded dictionaries over UDP, each behind a cookie that its answer repeats."""
 
 import itertools
+import secrets
 from typing import Any
 
 from xiaohao.edge.datagram import Exchange
@@ -68,11 +69,13 @@ class Ng:
 
     def __init__(self, address: str, patience_s: float = 1.0) -> None:
         self._exchange = Exchange(address, _cookie_of, patience_s)
-        self._cookies = itertools.count(1)
+        # rtpengine answers a cookie that it has seen with what it said then, also to the next process
+        life = secrets.token_hex(6)
+        self._cookies = (f"{life}{number}" for number in itertools.count(1))
 
     async def command(self, name: str, **parameters: Any) -> dict[str, Any]:
         """The answer's dictionary; its `result` is `ok`, `pong` or `error`. Raises NgError."""
-        cookie = f"switch{next(self._cookies)}"
+        cookie = next(self._cookies)
         body = encode({"command": name} | {key.replace("_", "-"): value for key, value in parameters.items()})
         try:
             data = await self._exchange.ask(cookie, cookie.encode() + b" " + body)

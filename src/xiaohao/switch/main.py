@@ -90,6 +90,8 @@ class Switch:
             )
         self._custody = Custody(self.switchboard, self._edge.send, self._release_media)
         self._pulse, self._ready = Pulse(folder / "alive"), False
+        #: until when the edge lived that had those calls of which we do not know yet whether they still live
+        self._died_at = self._pulse.last()
         self._taking_over: asyncio.Task[None] | None = None
         #: no decision takes longer, so that an older call is in the edge's memory or nowhere
         self._settled_s = settings.calls.decision_ms / 1000 + 1
@@ -116,19 +118,20 @@ class Switch:
 
     def _on_up(self) -> None:
         metrics.EDGE_CONNECTED.set(1)
-        self._taking_over = self._start(self._take_over(now_us(), self._pulse.last()))
+        self._taking_over = self._start(self._take_over(now_us()))
 
     def _on_down(self) -> None:
         metrics.EDGE_CONNECTED.set(0)
         if self._taking_over is not None:
             self._taking_over.cancel()
         self._custody.edge_is_gone()
-        if self._ready:
-            self._pulse.beat()
         self._ready = False
+        if self._died_at is None:
+            self._pulse.beat()
+            self._died_at = now_us()
         _log.warning("edge_lost")
 
-    async def _take_over(self, connected_at: int, died_at: int | None) -> None:
+    async def _take_over(self, connected_at: int) -> None:
         """After every (re)connection: the edge's calls are ours again, then new ones may come."""
         while True:
             try:
@@ -138,19 +141,19 @@ class Switch:
                 _log.warning("edge_not_ready", error=str(error))
                 await asyncio.sleep(0.2)
         settled = round(self._settled_s * SECOND)
-        if not await self._custody.compare(connected_at - settled, died_at):
+        if not await self._custody.compare(connected_at - settled, self._died_at):
             self._edge.close()
             return
         self._ready = True
         self._show_ready()
         _log.info("switch_ready", live_calls=len(self.switchboard.calls))
         await asyncio.sleep(self._settled_s)
-        await self._custody.compare(connected_at, died_at)
+        if await self._custody.compare(connected_at, self._died_at):
+            self._died_at = None
         await _or_later(self._media.check_answered())
 
     def _show_ready(self) -> None:
         self._edge.send(wire.ready(self._trunks.callers_with_password, self._governor.limit))
-        self._pulse.beat()
 
     def _limit_calls(self, calls_per_second: float | None) -> None:
         metrics.CALLS_PER_SECOND_LIMIT.set(calls_per_second or 0)
@@ -202,10 +205,13 @@ class Switch:
     async def _live_on(self) -> None:
         if self._ready:
             self._show_ready()
+        if self._ready and self._died_at is None:
+            self._pulse.beat()
 
     async def _look_for_lost_calls(self) -> None:
         if self._ready:
-            if not await self._custody.compare(now_us() - round(self._settled_s * SECOND)):
+            settled = now_us() - round(self._settled_s * SECOND)
+            if not await self._custody.compare(settled, self._died_at):
                 self._edge.close()
             await _or_later(self._media.check_answered())
 
