@@ -114,8 +114,10 @@ async def until_another(stage: Stage, killed: Killed) -> None:
     """Wait until each of the killed processes has a successor, ready or not."""
 
     def is_another(name: str, pid: int) -> bool:
-        path = Path(stage.settings.runtime_folder) / "pids" / f"{name}.pid"
-        return path.exists() and stage.pid(name) != pid
+        try:
+            return stage.pid(name) != pid
+        except FileNotFoundError:
+            return False
 
     for name, pid in killed.pids.items():
         await until(partial(is_another, name, pid), f"another {name}")
