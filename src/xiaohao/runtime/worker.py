@@ -6,10 +6,12 @@ for another. Each lives through a database that is away and through errors of a 
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -42,6 +44,7 @@ _BACKLOG_S: Final = 10.0
 #: a capture is complete moments after its call's end, and the customer waits for the recording
 _CAPTURES_S: Final = 0.3
 _LONGEST_PAUSE_S: Final = 30.0
+_NICENESS: Final = 10
 
 
 class Worker:
@@ -152,6 +155,17 @@ async def _first(stop: asyncio.Event, deliveries: asyncio.Task[None]) -> None:
         await stopped
 
 
+def stand_back() -> None:
+    """Leave the machine to the calls: all that this process does may be late.
+
+    Linux weighs processes of different sessions by their session's niceness where sched_autogroup is on, see
+    sched(7), and by their own elsewhere.
+    """
+    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), _NICENESS))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(f"{_NICENESS}\n")
+
+
 async def run(settings: Settings) -> None:
     """Run the worker until SIGTERM or SIGINT; deliveries under way are finished first.
 
@@ -162,4 +176,5 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     log.configure(settings.log_level)
+    stand_back()
     await Worker(settings).run(stop)
