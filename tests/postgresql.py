@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -56,7 +57,8 @@ class Cluster:
             yield cluster
         finally:
             if server is not None:
-                server.terminate()
+                # "fast": SIGTERM would wait for whoever is still connected, for ever
+                server.send_signal(signal.SIGINT)
                 server.wait()
             shutil.rmtree(folder)
 
