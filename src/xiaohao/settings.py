@@ -47,7 +47,7 @@ class Edge(msgspec.Struct, forbid_unknown_fields=True):
     #: new calls a second beyond which a call is refused with 503 and Retry-After; 0 = no fixed limit
     calls_per_second: int = 0
     #: calls that wait for the switch's decision at once, beyond which a new one is refused
-    undecided_calls: int = 64
+    undecided_calls: int = 200
     #: seconds between the OPTIONS that ask a trunk's targets whether they are there
     probe_s: int = 10
     #: seconds that an address stays banned after it sent what no carrier sends

@@ -22,6 +22,9 @@ SDP_FLAGS = (
     "replace-origin replace-session-connection replace-session-name ICE=remove generate-RTCP strict-source"
 )
 
+#: bytes for SIP that waits to be read, where the system allows so many: half a second of a high load
+_RECEIVE_BUFFER = 1_048_576
+
 #: calls a second that get a CDR although they are refused for being too many
 _REFUSALS_TOLD = 5
 
@@ -137,5 +140,6 @@ def command(settings: Settings) -> list[str]:
     return [
         *(binary, "-DD", "-E", "-f", str(place / "kamailio.cfg")),
         *("-x", "tlsf", "-X", "tlsf", "-m", str(settings.edge.shared_memory_mb), "-M", "16"),
+        *("-b", str(_RECEIVE_BUFFER)),
         *("-P", str(place / "kamailio.pid"), "-Y", str(place), "-w", str(place)),
     ]

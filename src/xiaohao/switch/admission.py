@@ -10,21 +10,24 @@ import asyncio
 import contextlib
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from xiaohao.edge.datagram import Exchange
 
 #: a request that waits longer than this twice in a row shows that too many come
-_TOO_LONG_S: Final = 0.12
-_SHORT_S: Final = 0.04
+_TOO_LONG_S: Final = 0.2
+_SHORT_S: Final = 0.06
 _LESS: Final = 0.85
-_MORE: Final = 1.02
+_MORE: Final = 1.03
 #: so many calls a second are always let in: what keeps the edge waiting then is not calls
 _LEAST: Final = 10.0
 #: a limit so far above what comes is none
 _FAR_ABOVE: Final = 4.0
 _MEASURED_OVER_S: Final = 0.8
+#: a machine that stood still for a moment can carry what it carried before
+_MEASURES_KEPT: Final = 4
 _PROBE_PAUSE_S: Final = 0.2
 _PROBE_PATIENCE_S: Final = 0.5
 
@@ -35,14 +38,15 @@ class Governor:
     def __init__(self) -> None:
         #: calls a second; None: as many as come
         self.limit: float | None = None
-        self._rate = 0.0
+        self._rates: deque[float] = deque(maxlen=_MEASURES_KEPT)
         self._admitted = 0
         self._since: float | None = None
         self._slow = 0
 
     def forget(self) -> None:
         """The edge is another one, or is not there: nothing is known of it."""
-        self.limit, self._rate, self._admitted, self._since, self._slow = None, 0.0, 0, None, 0
+        self.limit, self._admitted, self._since, self._slow = None, 0, None, 0
+        self._rates.clear()
 
     def admitted(self) -> None:
         """A call was let in."""
@@ -55,13 +59,14 @@ class Governor:
             self._slow += 1
             if self._slow >= 2:
                 self._slow = 0
-                base = self._rate if self.limit is None else min(self.limit, max(self._rate, _LEAST))
+                carried = max(self._rates, default=0.0)
+                base = carried if self.limit is None else min(self.limit, carried)
                 self.limit = max(base * _LESS, _LEAST)
         else:
             self._slow = 0
             if self.limit is not None and delay_s < _SHORT_S:
                 self.limit = self.limit * _MORE + 0.2
-                if self.limit > self._rate * _FAR_ABOVE + _LEAST:
+                if self.limit > max(self._rates, default=0.0) * _FAR_ABOVE + _LEAST:
                     self.limit = None
         return self.limit
 
@@ -69,7 +74,8 @@ class Governor:
         if self._since is None:
             self._since = now_s
         elif (passed := now_s - self._since) >= _MEASURED_OVER_S:
-            self._rate, self._admitted, self._since = self._admitted / passed, 0, now_s
+            self._rates.append(self._admitted / passed)
+            self._admitted, self._since = 0, now_s
 
 
 class Watch:
