@@ -41,6 +41,7 @@ class Cluster:
         self.binaries = binaries
         self.folder = folder
         self.data = folder / "data"
+        self._server: subprocess.Popen[bytes] | None = None
         self._empty: list[str] = []
         self._serial = itertools.count(1)
 
@@ -50,16 +51,12 @@ class Cluster:
         """Initialise and start; stop and remove at the end. The server dies with us if we are killed."""
         folder = Path(tempfile.mkdtemp(prefix="xiaohao-pg-"))
         cluster = cls(_binaries(), folder)
-        server = None
         try:
             cluster._initialise()
-            server = cluster.serve()
+            cluster.serve()
             yield cluster
         finally:
-            if server is not None:
-                # "fast": SIGTERM would wait for whoever is still connected, for ever
-                server.send_signal(signal.SIGINT)
-                server.wait()
+            cluster._stop()
             shutil.rmtree(folder)
 
     def _initialise(self) -> None:
@@ -76,11 +73,11 @@ class Cluster:
             cwd="/",
         )
 
-    def serve(self) -> subprocess.Popen[bytes]:
-        """Start the server process and wait until it takes connections."""
+    def serve(self) -> None:
+        """Start the server process, again where it has ended, and wait until it takes connections."""
         settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
         log = (self.folder / "log").open("ab")
-        server = subprocess.Popen(
+        server = self._server = subprocess.Popen(
             [
                 *(*_as_unprivileged(), "--pdeathsig=QUIT"),
                 *(self.binaries / "postgres", "-D", self.data, "-k", self.folder, *settings),
@@ -94,7 +91,17 @@ class Cluster:
             if server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError((self.folder / "log").read_text())
             time.sleep(0.05)
-        return server
+
+    @property
+    def pid(self) -> int:
+        """The server's process id, as it says itself."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
+    def _stop(self) -> None:
+        if self._server is not None:
+            # "fast": SIGTERM would wait for whoever is still connected, for ever
+            self._server.send_signal(signal.SIGINT)
+            self._server.wait()
 
     def _answers(self) -> bool:
         try:

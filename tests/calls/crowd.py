@@ -54,12 +54,6 @@ class Houses:
         self._open: dict[str, Theatre] = {}
         self.cluster: Cluster
 
-    def serve_again(self) -> None:
-        """Start the PostgreSQL that a test has stopped."""
-        server = self.cluster.serve()
-        self._stack.callback(server.wait)
-        self._stack.callback(server.terminate)
-
     @classmethod
     @asynccontextmanager
     async def in_folder(cls, folder: Path) -> AsyncIterator["Houses"]:

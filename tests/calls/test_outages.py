@@ -109,10 +109,6 @@ async def test_sqlite_locked(houses: Houses) -> None:
 # PostgreSQL
 
 
-def postmaster(houses: Houses) -> int:
-    return int((houses.cluster.data / "postmaster.pid").read_text().split()[0])
-
-
 def family_of(parent: int) -> list[int]:
     """A process and its children."""
     found = [parent]
@@ -167,11 +163,11 @@ async def test_postgresql_stopped(houses: Houses) -> None:
     house = await houses.on("postgresql")
     crowd = await gather(house, ringing=2, starting=2)
     pairs = [await house.pair() for _ in range(3)]
-    pid = postmaster(houses)
+    pid = houses.cluster.pid
     os.kill(pid, signal.SIGQUIT)
     await until(lambda: not alive(pid), "the server's end")
     refused, left_at = await live_through(house, crowd, pairs)
-    houses.serve_again()
+    houses.cluster.serve()
     told = await check_told(house, crowd, refused, left_at)
     assert told.reasons(refused) == {("platform_error", "platform")}
     await check_new_calls_work(house)
@@ -182,7 +178,7 @@ async def test_postgresql_hangs(houses: Houses) -> None:
     house = await houses.on("postgresql")
     crowd = await gather(house, ringing=2, starting=2)
     pairs = [await house.pair() for _ in range(3)]
-    with standing_still(family_of(postmaster(houses))):
+    with standing_still(family_of(houses.cluster.pid)):
         refused, left_at = await live_through(house, crowd, pairs)
     told = await check_told(house, crowd, refused, left_at)
     assert told.reasons(refused) == {("platform_error", "platform")}
