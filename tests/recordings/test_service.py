@@ -70,9 +70,9 @@ class Studio:
 
     async def ended(self, customer_id: str | None = "cus_1", **facts: Any) -> CaptureFolder:
         """A call of two seconds has ended; its captures are to be written into what is given back."""
-        changes = life(customer_id, received_at=START_US)
-        assert isinstance(changes[-1], CallEnded)
         ended_at = facts.pop("ended_at", START_US + CALL_S * SECOND)
+        changes = life(customer_id, received_at=ended_at - CALL_S * SECOND)
+        assert isinstance(changes[-1], CallEnded)
         call = msgspec.structs.replace(changes[-1].call, ended_at=ended_at, **facts)
         journal = CallJournal(self.database, self.vault)
         await journal.write([CallEnded(call, record=True)])
