@@ -8,6 +8,9 @@ from pathlib import Path
 
 from xiaohao.settings import Settings, host_port
 
+#: the parts of kamailio.cfg, in the order of a call's life
+_PARTS = ("engine", "door", "decision", "targets", "ends", "dialogs", "messages", "media")
+
 #: where distributions put Kamailio's modules
 _MODULE_FOLDERS = (
     "/usr/lib/x86_64-linux-gnu/kamailio/modules",
@@ -120,7 +123,8 @@ def write_configuration(settings: Settings) -> Path:
     """Write kamailio.cfg and the (still empty) lists of sources and targets; gives kamailio.cfg's path."""
     place = folder(settings)
     place.mkdir(parents=True, exist_ok=True)
-    text = resources.files("xiaohao.edge").joinpath("kamailio.cfg").read_text()
+    parts = resources.files("xiaohao.edge").joinpath("config")
+    text = "\n".join(parts.joinpath(f"{name}.cfg").read_text() for name in _PARTS)
     for name, value in _values(settings).items():
         text = text.replace(f"@{name}@", value)
     path = place / "kamailio.cfg"
