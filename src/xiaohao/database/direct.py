@@ -34,16 +34,6 @@ _POSTGRESQL_CONNECT: Final[dict[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-_SQLITE_PASSING: Final = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_READONLY,
-    }
-)
 
 Row = tuple[Any, ...]
 
@@ -120,7 +110,7 @@ class Direct:
         try:
             yield
         except (sqlite3.Error, psycopg.Error) as error:
-            if not _is_passing(error):
+            if _is_about_the_data(error):
                 raise
             # `from None`: the original may quote the statement's parameters.
             raise DatabaseUnavailable(f"the database is locked or away ({type(error).__name__})") from None
@@ -172,11 +162,19 @@ class Direct:
         )
 
 
-def _is_passing(error: sqlite3.Error | psycopg.Error) -> bool:
+def _is_about_the_data(error: sqlite3.Error | psycopg.Error) -> bool:
+    """Whether these rows can never be written, whatever becomes of the database.
+
+    Everything else passes: a table that is missing, a file that is none, a right that was not given. An
+    operator puts that right, and until then nothing may be thrown away.
+    """
     if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_PASSING
-    # A read-only server (25006) is a standby that will be promoted, or not the one we want: later.
-    return isinstance(error, psycopg.OperationalError) or error.sqlstate == "25006"
+        return isinstance(
+            error,
+            sqlite3.IntegrityError | sqlite3.DataError | sqlite3.InterfaceError | sqlite3.ProgrammingError,
+        )
+    never_sent = isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None
+    return never_sent or isinstance(error, psycopg.DataError | psycopg.IntegrityError)
 
 
 class Statement:

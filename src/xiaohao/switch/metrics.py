@@ -17,6 +17,10 @@ CALLS_PER_SECOND_LIMIT = Gauge(
     "xiaohao_calls_per_second_limit", "New calls a second that are let in under overload; 0 = all that come"
 )
 JOURNAL_DEPTH = Gauge("xiaohao_journal_depth", "Changes of calls that are not in the database yet")
+JOURNAL_REJECTED = Gauge(
+    "xiaohao_journal_rejected",
+    "Changes of calls that can never be written; each is in the log",
+)
 EDGE_CONNECTED = Gauge("xiaohao_edge_connected", "1 while Kamailio is connected")
 MEDIA_CONNECTED = Gauge("xiaohao_media_connected", "1 while rtpengine answers")
 STRANGERS_BANNED = Counter("xiaohao_strangers_banned", "Addresses banned because no trunk sends from them")
