@@ -20,8 +20,11 @@ def program(name: str, behaviour: str, folder: Path) -> Program:
     async def ready() -> bool:
         return is_up()
 
+    async def lives() -> bool:
+        return not (folder / "silence").exists()
+
     script = Path(__file__).with_name("standin.py")
-    return Program(name, [sys.executable, str(script), behaviour, str(folder), name], ready)
+    return Program(name, [sys.executable, str(script), behaviour, str(folder), name], ready, lives=lives)
 
 
 def main() -> None:

@@ -109,6 +109,21 @@ def test_a_killed_child_is_started_again_with_all_its_family(house: House) -> No
     assert status["other"]["starts"] == 1
 
 
+def test_who_answers_nothing_any_more_is_started_again(house: House) -> None:
+    house.start("stuck=steady", look_every_s=0.05, stuck_after_s=0.3)
+    house.until_ready()
+    first = house.pid("stuck")
+    time.sleep(0.5)
+    assert house.pid("stuck") == first, "who answers is left alone"
+
+    (house.folder / "silence").touch()
+
+    second = eventually(lambda: (pid := house.pid("stuck")) != first and pid, "another process")
+    time.sleep(0.7)
+    assert house.pid("stuck") == second, "who has never answered may still be starting"
+    assert "stuck answers nothing any more and is killed" in house.stop()
+
+
 def test_a_crash_loop_backs_off(house: House) -> None:
     house.start("bad=crash", "good=steady", first_wait_s=0.1, longest_wait_s=0.4)
     crashes = house.folder / "crashes"

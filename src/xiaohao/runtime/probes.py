@@ -15,6 +15,7 @@ KAMAILIO_QUESTION = b'{"jsonrpc":"2.0","method":"core.version","id":1}'
 RTPENGINE_QUESTION = b"xiaohao d7:command4:pinge"
 
 _PATIENCE_S = 1.0
+_LONG_PATIENCE_S = 10.0
 
 
 class _OneAnswer(asyncio.DatagramProtocol):
@@ -49,11 +50,11 @@ async def ask_udp(address: str, question: bytes) -> bytes | None:
         transport.close()
 
 
-async def ask_http(address: str, path: str) -> int | None:
-    """The HTTP status of `GET path` at `host:port`, None where nobody answers with HTTP."""
+async def ask_http(address: str, path: str, patience_s: float = _PATIENCE_S) -> int | None:
+    """The HTTP status of `GET path` at `host:port`, None where nobody answers with HTTP in time."""
     writer = None
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             reader, writer = await asyncio.open_connection(*host_port(address))
             writer.write(f"GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
             line = await reader.readline()
@@ -72,6 +73,15 @@ def udp_probe(address: str, question: bytes) -> Probe:
 
     async def probe() -> bool:
         return await ask_udp(address, question) is not None
+
+    return probe
+
+
+def life_probe(address: str) -> Probe:
+    """A probe that is content with any HTTP status, and patient: a busy process is not a dead one."""
+
+    async def probe() -> bool:
+        return await ask_http(address, "/healthz", _LONG_PATIENCE_S) is not None
 
     return probe
 

@@ -41,6 +41,8 @@ class Program:
         ready: says whether the process does its work.
         environment: variables added to the supervisor's own.
         quotes_phones: its log may hold what phones have sent; long numbers in it are masked.
+        lives: says whether the process answers at all. A process that has answered and then does not for
+            `Policy.stuck_after_s` is killed, and so started again; None leaves it alone.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Program:
     ready: Probe
     environment: dict[str, str] = field(default_factory=dict)
     quotes_phones: bool = False
+    lives: Probe | None = None
 
 
 class ProcessStatus(msgspec.Struct, frozen=True):

@@ -6,7 +6,14 @@ from pathlib import Path
 
 from xiaohao.edge import kamailio, rtpengine
 from xiaohao.runtime.errors import SupervisorError
-from xiaohao.runtime.probes import KAMAILIO_QUESTION, RTPENGINE_QUESTION, Probe, http_probe, udp_probe
+from xiaohao.runtime.probes import (
+    KAMAILIO_QUESTION,
+    RTPENGINE_QUESTION,
+    Probe,
+    http_probe,
+    life_probe,
+    udp_probe,
+)
 from xiaohao.runtime.processes import Program
 from xiaohao.settings import Settings
 
@@ -41,8 +48,15 @@ def platform(settings: Settings, config: Path) -> list[Program]:
     """
     ask = probes(settings)
     sip, media = engines(settings)
+    listen = {
+        "switch": settings.switch.listen,
+        "worker": settings.worker.listen,
+        "web": settings.web.listen,
+    }
+    # The engines are not killed for being silent: talking calls would go with them.
     switch, worker, web = (
-        Program(kind, command(kind, config), ask[kind]) for kind in ("switch", "worker", "web")
+        Program(kind, command(kind, config), ask[kind], lives=life_probe(address))
+        for kind, address in listen.items()
     )
     return [sip, switch, media, worker, web]
 

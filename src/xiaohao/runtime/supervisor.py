@@ -47,6 +47,9 @@ class Policy:
     #: a process asked to stop is killed after that
     stop_patience_s: float = 5.0
     ready_patience_s: float = 60.0
+    #: how often a process is asked whether it lives, and after how long a silence it is killed
+    look_every_s: float = 5.0
+    stuck_after_s: float = 30.0
 
 
 class Backoff:
@@ -110,14 +113,27 @@ class Keeper:
         self.starts += 1
         _write_whole(self._pid_file, f"{child.pid}\n")
         self._house.write_status()
+        watch = asyncio.create_task(self._kill_when_stuck(child))
         try:
             self.last_exit = await child.wait()
         finally:
+            watch.cancel()
             await child.bury()
             self._house.guard.remove(child.pid)
             self.child = None
             self._pid_file.unlink(missing_ok=True)
             self._house.write_status()
+
+    async def _kill_when_stuck(self, child: Child) -> None:
+        policy, heard_at = self._house.policy, None
+        while self.program.lives is not None:
+            await asyncio.sleep(policy.look_every_s)
+            if await self.program.lives():
+                heard_at = time.monotonic()
+            elif heard_at is not None and time.monotonic() - heard_at > policy.stuck_after_s:
+                self._house.say(f"{self.program.name} answers nothing any more and is killed")
+                child.kill()
+                return
 
     async def stop(self) -> None:
         """Ask the program to stop, kill it when it does not, and come back when nothing of it is left."""
