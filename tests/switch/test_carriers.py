@@ -114,3 +114,10 @@ def test_dialled() -> None:
     assert number_dialled("7701062000001", trunk("a", prefix_in="77"), "CN") == "+861062000001"
     assert number_dialled("01062000001;phone-context=+86", trunk("a"), "CN") == "+861062000001"
     assert number_dialled("nobody", trunk("a"), "CN") is None
+
+
+def test_a_caller_takes_a_channel_too() -> None:
+    carriers = Carriers([trunk("a", channels=2)])
+    carriers.occupy("call", "trk_a")
+    assert isinstance(carriers.ways_to(CALLEE, SHOWN, "trk_a"), list)
+    assert carriers.ways_to(CALLEE, SHOWN, "trk_a", "trk_a") is Reason.CHANNELS_FULL

@@ -58,7 +58,7 @@ def test_bye_to_each_side() -> None:
         "From: <sip:01062000001@127.0.0.1>;tag=shown-tag",
         "To: <sip:13800000001@127.0.0.2>;tag=their-tag",
         "Call-ID: their-call-id",
-        "CSeq: 2000000000 BYE",
+        "CSeq: 2147483640 BYE",
         "Reason: Q.850;cause=31",
         "Route: <sip:proxy@127.0.0.9:5070;lr>, <sip:second@127.0.0.8;lr>",
         "",

@@ -74,11 +74,14 @@ class Carriers:
         """Calls on this trunk now, both directions together."""
         return self._calls[trunk_id]
 
-    def has_room(self, trunk: Trunk) -> bool:
-        """Whether the trunk takes one more call."""
-        return not trunk.spec.channels or self._calls[trunk.id] < trunk.spec.channels
+    def has_room(self, trunk: Trunk, trunk_in: str | None = None) -> bool:
+        """Whether the trunk takes one more call, that of a caller who comes in on `trunk_in`."""
+        taken = self._calls[trunk.id] + (trunk.id == trunk_in)
+        return not trunk.spec.channels or taken < trunk.spec.channels
 
-    def ways_to(self, callee: str, displayed: str, owner_id: str | None) -> list[tuple[Trunk, Leg]] | Reason:
+    def ways_to(
+        self, callee: str, displayed: str, owner_id: str | None, trunk_in: str | None = None
+    ) -> list[tuple[Trunk, Leg]] | Reason:
         """Every way to the callee that may show this number, best first; a reason where there is none.
 
         A number leaves through the trunk that owns it, then through the other trunks of the same carrier.
@@ -89,7 +92,7 @@ class Carriers:
         family = [t for t in self._by_id.values() if t.spec.carrier == owner.spec.carrier and t.spec.targets]
         if not family:
             return Reason.NO_TRUNK
-        roomy = [trunk for trunk in family if self.has_room(trunk)]
+        roomy = [trunk for trunk in family if self.has_room(trunk, trunk_in)]
         if not roomy:
             return Reason.CHANNELS_FULL
         ways = [

@@ -13,8 +13,9 @@ from xiaohao.edge.wire import Dialogs
 
 _log = structlog.get_logger()
 
-#: Higher than any CSeq that was passed through in a dialog (RFC 3261 section 12.2.1.1 allows gaps).
-_CSEQ: Final = 2_000_000_000
+#: Higher than any CSeq that was passed through in a dialog: the highest there is, less a few for answers to
+#: challenges (RFC 3261 sections 8.1.1.5 and 12.2.1.1, which allows gaps).
+_CSEQ: Final = 2**31 - 8
 
 
 def _said(hexadecimal: str) -> str:

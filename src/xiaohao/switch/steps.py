@@ -104,7 +104,7 @@ async def choose_the_ways(passage: Passage, tools: Tools) -> None:
     assert match is not None  # noqa: S101 – steps before
     assert call.callee is not None  # noqa: S101 – steps before
     assert call.displayed is not None  # noqa: S101 – steps before
-    ways = tools.carriers.ways_to(call.callee, call.displayed, match.display_trunk_id)
+    ways = tools.carriers.ways_to(call.callee, call.displayed, match.display_trunk_id, call.trunk_in)
     if isinstance(ways, Reason):
         raise Refused(ways)
     call.trunk_out = ways[0][0].id
