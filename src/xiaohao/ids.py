@@ -11,5 +11,5 @@ def new_id(prefix: str) -> str:
 
 
 def new_call_id() -> str:
-    """A fresh call id: a UUID version 7 (RFC 9562), so that ids of later calls sort after earlier ones."""
+    """A fresh call id for tests: a UUID version 7 (RFC 9562). The edge's own are in order of time, too."""
     return str(uuid_utils.uuid7())

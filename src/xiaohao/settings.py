@@ -77,6 +77,8 @@ class Calls(msgspec.Struct, forbid_unknown_fields=True):
     decision_ms: int = 2000
     #: the callee rings this long at the most
     ring_s: int = 60
+    #: a trunk that says 100 Trying and nothing more for so long has failed
+    progress_s: int = 20
     #: a trunk that does not answer an INVITE at all for so long has failed
     trunk_silence_ms: int = 3000
     max_duration_s: int = 7200

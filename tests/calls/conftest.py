@@ -21,6 +21,8 @@ from xiaohao.simulator.stage import Stage, StageCustomer
 
 #: with the call ended, how long its CDR may take to be readable
 CDR_PATIENCE_S = 5.0
+#: of the shared platform: short enough for a test to wait for
+LIMITS = {"ring_s": 7, "progress_s": 3}
 _people = itertools.count(1)
 _SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS1zaW11bGF0ZWQtY3VzdG9tZXI="
 
@@ -61,13 +63,7 @@ class Pair:
 
     async def live(self) -> dict[str, Any]:
         """The one live call of this pair."""
-        for _ in range(50):
-            listed = await self.theatre.customer.request("GET", "/v1/calls")
-            calls = [call for call in listed["items"] if call["binding_id"] == self.binding["id"]]
-            if calls:
-                return dict(calls[0])
-            await asyncio.sleep(0.1)
-        raise AssertionError("the call is not among the live ones")
+        return await self.theatre.live(self.binding["id"])
 
 
 class Theatre:
@@ -109,6 +105,16 @@ class Theatre:
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             lines = (await response.text()).splitlines()
         return next((float(line.split()[-1]) for line in lines if line.startswith(f"{series} ")), 0.0)
+
+    async def live(self, binding_id: str) -> dict[str, Any]:
+        """The one live call of a binding."""
+        for _ in range(50):
+            listed = await self.customer.request("GET", "/v1/calls")
+            calls = [call for call in listed["items"] if call["binding_id"] == binding_id]
+            if calls:
+                return dict(calls[0])
+            await asyncio.sleep(0.1)
+        raise AssertionError("the call is not among the live ones")
 
     async def disable_trunk(self, trunk_id: str) -> None:
         """A trunk that a test does not need any more: nobody answers there."""
@@ -158,7 +164,7 @@ class Theatre:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def theatre(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Theatre]:
-    stage = Stage(tmp_path_factory.mktemp("platform"), media={"dead_after_s": 4})
+    stage = Stage(tmp_path_factory.mktemp("platform"), media={"dead_after_s": 4}, calls=LIMITS)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(stage)
         endpoint = await stack.enter_async_context(CustomerEndpoint("127.0.0.4", secret=_SECRET))

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from xiaohao.edge.rpc import Rpc
 from xiaohao.simulator.carrier import Carrier
 
 from .bare import End, exchange, header, sdp
@@ -72,10 +73,44 @@ async def test_guessing_passwords_is_stopped(theatre: Theatre) -> None:
         assert len(answers) == 19
         assert all(answer.startswith(b"SIP/2.0 407") for answer in answers)
         for number in range(19, 40):
-            guesser.send(guesser.request("INVITE", number, agent="Phone"))
+            guesser.send(guesser.request("INVITE", number, guess, agent="Phone"))
+        guesser.send(guesser.request("INVITE", 40, agent="Phone"))
         await asyncio.sleep(0.3)
         assert guesser.received() == []
         guesser.close()
+
+
+async def test_many_honest_calls_at_once(theatre: Theatre) -> None:
+    """Thirty calls begin before any has shown its password: each is challenged, and nobody is banned."""
+    edge = theatre.stage.sip
+    async with (
+        password_trunk(theatre),
+        Carrier("127.0.0.62", edge=edge, username=USER, password=PASSWORD) as office,
+    ):
+        pairs = [await theatre.pair() for _ in range(30)]
+        phones = [office.add_phone(pair.driver.number, 400) for pair in pairs]
+        calls = await asyncio.gather(*(phone.call(pair.y) for phone, pair in zip(phones, pairs, strict=True)))
+        await asyncio.gather(*(call.wait_answered(timeout=10) for call in calls))
+        await asyncio.gather(*(call.hang_up() for call in calls))
+        await asyncio.gather(*(pair.cdr() for pair in pairs))
+
+
+async def test_password_is_asked_for_again_within_a_call(theatre: Theatre) -> None:
+    """When the address is not remembered any more, BYE is challenged as the INVITE was, and ends the call."""
+    async with (
+        password_trunk(theatre),
+        Carrier("127.0.0.63", edge=theatre.stage.sip, username=USER, password=PASSWORD) as office,
+    ):
+        pair = await theatre.pair()
+        call = await office.add_phone(pair.driver.number, 400).call(pair.y)
+        other = await pair.passenger.next_call()
+        await call.wait_answered()
+        rpc = Rpc(theatre.stage.settings.edge.rpc)
+        await rpc.call("htable.delete", "shown", "127.0.0.63")
+        rpc.close()
+        assert await call.hang_up() == 200
+        await other.wait_ended()
+        assert (await pair.cdr())["reason"] == "caller_hung_up"
 
 
 def digest(given: str, method: str, password: str) -> str:

@@ -1,12 +1,13 @@
 """How a call must behave: every end, every SIP feature, seen from both phones and from the CDR."""
 
 import asyncio
+from uuid import UUID
 
 import pytest
 
 from xiaohao.simulator.behaviour import Behaviour
 
-from .conftest import Theatre
+from .conftest import LIMITS, Theatre
 
 
 async def test_early_media_reaches_the_caller(theatre: Theatre) -> None:
@@ -50,11 +51,24 @@ async def test_refused_by_the_callee(
     pair = await theatre.pair(Behaviour(reject_with=rejection, reject_after_s=0.2))
     call = await pair.driver.call(pair.y)
     await call.wait_ended()
-    assert call.final_code == code
+    assert (call.final_code, call.reason_header) == (code, f"Q.850;cause={cause}")
     cdr = await pair.cdr()
     assert (cdr["reason"], cdr["sip_code"], cdr["q850_cause"]) == (reason, code, cause)
     assert cdr["ended_by"] == "callee"
     assert cdr["answered_at"] is None
+
+
+async def test_nobody_answers(theatre: Theatre) -> None:
+    """The callee's phone rings for as long as the platform lets it, then both sides hear of it at once."""
+    pair = await theatre.pair(Behaviour(never_answer=True))
+    call = await pair.driver.call(pair.y)
+    ringing = await pair.passenger.next_call()
+    await call.wait_ringing()
+    await call.wait_ended(timeout=LIMITS["ring_s"] + 2)
+    await ringing.wait_ended(timeout=1)
+    assert (call.final_code, call.reason_header) == (480, "Q.850;cause=19")
+    cdr = await pair.cdr()
+    assert (cdr["reason"], cdr["sip_code"], cdr["q850_cause"]) == ("callee_no_answer", 480, 19)
 
 
 async def test_cancelled_while_ringing(theatre: Theatre) -> None:
@@ -82,6 +96,22 @@ async def test_callee_hangs_up(theatre: Theatre) -> None:
     assert 500 < cdr["talk_ms"] < 1500
 
 
+async def test_calls_are_in_order_by_their_ids(theatre: Theatre) -> None:
+    """The list of CDRs goes by id: a later call has a greater one, and so lists show the newest first."""
+    made = []
+    for _ in range(3):
+        pair = await theatre.pair()
+        call = await pair.driver.call(pair.y)
+        await call.wait_answered()
+        await call.hang_up()
+        made.append((await pair.cdr())["call_id"])
+    assert made == sorted(made)
+    assert [UUID(call_id).version for call_id in made] == [8, 8, 8]
+    listed = (await theatre.customer.request("GET", "/v1/cdrs?limit=500"))["items"]
+    ordered = [cdr["received_at"] for cdr in listed]
+    assert ordered in (sorted(ordered), sorted(ordered, reverse=True))
+
+
 async def test_both_hang_up_at_once(theatre: Theatre) -> None:
     """Two BYEs that cross still make one CDR."""
     pair = await theatre.pair()
@@ -106,8 +136,11 @@ async def test_platform_hangs_up(theatre: Theatre, answered: bool) -> None:
     await theatre.customer.request("POST", f"/v1/calls/{live['call_id']}/hang-up")
     await call.wait_ended(timeout=3)
     await other.wait_ended(timeout=3)
+    assert call.reason_header == "Q.850;cause=31"
+    if answered:
+        assert other.reason_header == "Q.850;cause=31"
     cdr = await pair.cdr()
-    assert (cdr["reason"], cdr["ended_by"]) == ("platform_hung_up", "platform")
+    assert (cdr["reason"], cdr["ended_by"], cdr["q850_cause"]) == ("platform_hung_up", "platform", 31)
 
 
 async def test_maximum_duration(theatre: Theatre) -> None:
@@ -118,8 +151,9 @@ async def test_maximum_duration(theatre: Theatre) -> None:
     other = await pair.passenger.next_call()
     await call.wait_ended(timeout=5)
     await other.wait_ended(timeout=2)
+    assert {call.reason_header, other.reason_header} == {"Q.850;cause=102"}
     cdr = await pair.cdr()
-    assert (cdr["reason"], cdr["ended_by"]) == ("max_duration", "platform")
+    assert (cdr["reason"], cdr["ended_by"], cdr["q850_cause"]) == ("max_duration", "platform", 102)
     assert 1900 <= cdr["talk_ms"] < 3000
 
 
@@ -239,4 +273,4 @@ async def test_dead_media(theatre: Theatre) -> None:
     await call.wait_answered()
     await call.wait_ended(timeout=15)
     cdr = await pair.cdr()
-    assert (cdr["reason"], cdr["ended_by"]) == ("dead_media", "platform")
+    assert (cdr["reason"], cdr["ended_by"], cdr["q850_cause"]) == ("dead_media", "platform", 31)

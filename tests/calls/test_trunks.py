@@ -52,6 +52,34 @@ async def test_silent_trunk(two: Relays) -> None:
     assert await two.tries() == [(0, 408), (1, None)]
 
 
+async def test_trunk_that_says_trying_and_nothing_more(two: Relays) -> None:
+    """100 alone is no sign of the callee's phone: the next trunk is tried while the caller still waits."""
+    await two.people(Behaviour(ring_after_s=None, never_answer=True))
+    two.callee_at(1).behaviour = Behaviour()
+    call = await two.talk(1)
+    await call.hang_up()
+    assert await two.tries() == [(0, 408), (1, None)]
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_hung_up_before_anything_rings(two: Relays, silent: bool) -> None:
+    """The platform ends a call that still looks for a way: no other trunk rings the callee after that."""
+    await two.people(Behaviour(ring_after_s=None, never_answer=True))
+    two.callee_at(1).behaviour = Behaviour()
+    two.trunks[0].silent = silent
+    try:
+        call = await two.call()
+        live = await two.theatre.live(two.binding_id)
+        await two.theatre.customer.request("POST", f"/v1/calls/{live['call_id']}/hang-up")
+        await call.wait_ended(timeout=5)
+        assert (call.final_code, call.reason_header) == (480, "Q.850;cause=31")
+    finally:
+        two.trunks[0].silent = False
+    cdr = await two.cdr()
+    assert (cdr["reason"], cdr["ended_by"], cdr["q850_cause"]) == ("platform_hung_up", "platform", 31)
+    assert [index for index, _ in await two.tries()] == [0]
+
+
 async def test_a_callee_who_refuses_is_no_trunk_that_fails(two: Relays) -> None:
     """486 is the callee's own word: nobody asks the next trunk."""
     await two.people(Behaviour(reject_with=(486, "Busy Here")))

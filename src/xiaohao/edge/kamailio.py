@@ -6,6 +6,7 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
+from xiaohao.edge.q850 import USUAL_CAUSES
 from xiaohao.settings import Settings, host_port
 
 #: the parts of kamailio.cfg, in the order of a call's life
@@ -31,7 +32,11 @@ _RECEIVE_BUFFER = 1_048_576
 #: calls a second that get a CDR although they are refused for being too many
 _REFUSALS_TOLD = 5
 
-_LOG_LEVELS = {"debug": 3, "info": 0, "warning": 0, "error": -1}
+#: the switch says every second that it is there; after so long without a word no call is given to it
+_SWITCH_SILENT_S = 3
+
+# at its own debug level Kamailio writes messages down, real numbers and all
+_LOG_LEVELS = {"debug": 1, "info": 0, "warning": 0, "error": -1}
 
 
 class EngineMissing(Exception):
@@ -104,6 +109,10 @@ def _values(settings: Settings) -> dict[str, str]:
         "REFUSALS_TOLD": str(_REFUSALS_TOLD),
         "UNDECIDED": str(edge.undecided_calls),
         "DECISION_MS": str(settings.calls.decision_ms),
+        "SILENT_S": str(_SWITCH_SILENT_S),
+        "CAUSES": "\n".join(
+            f"        case {code}: $var(cause) = {cause}; break;" for code, cause in USUAL_CAUSES.items()
+        ),
         "ENABLE_TLS": "",
         "LOAD_TLS": "",
         "TLS_PARAMS": "",

@@ -120,6 +120,10 @@ class TurnedAway(msgspec.Struct, frozen=True):
     calls: int
 
 
+class StoodStill(msgspec.Struct, frozen=True):
+    """The edge heard nothing from the switch for a while and told it nothing meanwhile."""
+
+
 class TargetHealth(msgspec.Struct, frozen=True):
     """A trunk's target stopped or began to answer OPTIONS."""
 
@@ -138,6 +142,7 @@ Signal = (
     | Told
     | Banned
     | TurnedAway
+    | StoodStill
     | TargetHealth
 )
 
@@ -228,6 +233,7 @@ _READERS: dict[str, Callable[[list[str]], Signal]] = {
     "T": lambda f: Told(int(f[1])),
     "B": lambda f: Banned(f[1]),
     "O": lambda f: TurnedAway(int(f[1])),
+    "U": lambda f: StoodStill(),
     "Y": lambda f: TargetHealth(f[2], f[1] == "1"),
 }
 
@@ -254,16 +260,28 @@ class Leg(msgspec.Struct, frozen=True):
     header: str = ""
 
 
-def connect(transaction: str, call_id: str, ring_ms: int, silence_ms: int, sealed: str,
+class Patience(msgspec.Struct, frozen=True):
+    """How long the edge waits, in ms."""
+
+    #: for the answer, from the first sign of the callee's phone on
+    ring: int
+    #: for that sign, of a trunk that has said 100 Trying
+    progress: int
+    #: for anything at all of a trunk
+    silence: int
+
+
+def connect(transaction: str, call_id: str, patience: Patience, sealed: str,
             record: bool, legs: Iterable[Leg]) -> str:  # fmt: skip
     """Continue the suspended INVITE towards these legs, one after the other."""
+    ring, others = patience.ring, f"{patience.progress}^{patience.silence}"
     ways = "|".join(
         "^".join(
             (str(leg.trunk_group), leg.request_uri, leg.destination_uri, leg.transport, leg.cli, leg.header)
         )
         for leg in legs
     )
-    return f"C|{transaction}|{call_id}|{ring_ms}|{silence_ms}|{sealed}|{int(record)}|{ways}"
+    return f"C|{transaction}|{call_id}|{ring}|{others}|{sealed}|{int(record)}|{ways}"
 
 
 def refuse(transaction: str, code: int, phrase: str, cause: int, reason: Reason, sealed: str) -> str:
@@ -287,6 +305,6 @@ def ready(digest_trunks: int, calls_per_second: float | None = None) -> str:
     return f"H|{digest_trunks}|{quota}"
 
 
-def end_call(call_id: str, reason: Reason) -> str:
+def end_call(call_id: str, reason: Reason, q850_cause: int) -> str:
     """The platform ends this call; the answer is `Dialogs`."""
-    return f"X|{call_id}|{reason}"
+    return f"X|{call_id}|{reason}|{q850_cause}"

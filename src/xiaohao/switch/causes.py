@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from xiaohao.calls.model import Reason
+from xiaohao.edge.q850 import USUAL_CAUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,13 @@ REFUSALS: Final[dict[Reason, Refusal]] = {
     Reason.PLATFORM_ERROR: Refusal(503, "Service Unavailable", 41),
 }
 
-#: how a call that was ringing is described where its callee's network gave no Q.850 cause
-_CAUSES: Final[dict[int, int]] = {
-    403: 21, 404: 1, 408: 102, 410: 22, 480: 18, 484: 28, 486: 17, 487: 16,
-    488: 65, 500: 41, 501: 79, 502: 38, 503: 41, 504: 102, 600: 17, 603: 21, 604: 1,
-}  # fmt: skip
+#: what both phones are told when the platform ends an answered call
+PLATFORM_ENDS: Final[dict[Reason, int]] = {
+    Reason.PLATFORM_HUNG_UP: 31,
+    Reason.MAX_DURATION: 102,
+    Reason.DEAD_MEDIA: 31,
+    Reason.MEDIA_LOST: 31,
+}
 
 _BY_CAUSE: Final[dict[int, Reason]] = {
     1: Reason.CALLEE_NUMBER_INVALID,
@@ -70,4 +73,4 @@ def not_answered(sip_code: int, q850_cause: int | None) -> tuple[Reason, int]:
         reason = _BY_CAUSE.get(q850_cause)
     if reason is None:
         reason = _BY_CODE.get(sip_code, Reason.CALLEE_UNREACHABLE)
-    return reason, q850_cause or _CAUSES.get(sip_code, 31)
+    return reason, q850_cause or USUAL_CAUSES.get(sip_code, 31)

@@ -26,6 +26,7 @@ from xiaohao.settings import Settings, host_port
 from xiaohao.switch import http, metrics
 from xiaohao.switch.admission import Governor, Watch
 from xiaohao.switch.carriers import Carriers
+from xiaohao.switch.causes import PLATFORM_ENDS
 from xiaohao.switch.custody import Custody, Pulse
 from xiaohao.switch.hangup import hang_up
 from xiaohao.switch.lookup import lookup_for
@@ -39,6 +40,8 @@ _log = structlog.get_logger()
 _T = TypeVar("_T")
 
 _CONFIRM_S = 0.1
+#: evapi reads 32 KiB at a time and loses what it read where that ends within a line's length
+_CONFIRMED_AT_ONCE = 200
 _COMMANDS_S = 0.2
 _TRUNKS_S = 1.0
 #: the edge is told again and again that we are here: one lost word must not stop all calls
@@ -108,6 +111,9 @@ class Switch:
         elif isinstance(said, wire.TargetHealth):
             self._trunks.set_health(said.uri, said.up)
             _log.warning("trunk_target", target=said.uri, up=said.up)
+        elif isinstance(said, wire.StoodStill):
+            _log.warning("switch_stood_still")
+            self._start(self._look_for_lost_calls())
         elif isinstance(said, wire.TurnedAway):
             metrics.CALLS_TURNED_AWAY.inc(said.calls)
             _log.warning("calls_turned_away", calls=said.calls)
@@ -162,8 +168,7 @@ class Switch:
     # What the platform does to calls
 
     def _hang_up(self, dialogs: wire.Dialogs, reason: Reason) -> None:
-        cause = 102 if reason is Reason.MAX_DURATION else 31
-        self._start(hang_up(self._rpc, dialogs, cause))
+        self._start(hang_up(self._rpc, dialogs, PLATFORM_ENDS[reason]))
 
     def _media_died(self, call_id: str) -> None:
         self.switchboard.end_call(call_id, Reason.DEAD_MEDIA)
@@ -183,9 +188,11 @@ class Switch:
         confirmed = self.switchboard.take_unconfirmed()
         if confirmed:
             await self._writer.drain()
-            for start in range(0, len(confirmed), 200):
-                self._edge.send(wire.stored(confirmed[start : start + 200]))
+            for start in range(0, len(confirmed), _CONFIRMED_AT_ONCE):
+                self._edge.send(wire.stored(confirmed[start : start + _CONFIRMED_AT_ONCE]))
+                await asyncio.sleep(_CONFIRM_S)
         metrics.JOURNAL_DEPTH.set(self._writer.depth)
+        metrics.JOURNAL_REJECTED.set(self._writer.rejected)
         metrics.CALLS_LIVE.set(len(self.switchboard.calls))
 
     async def _obey(self) -> None:

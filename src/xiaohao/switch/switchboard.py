@@ -18,7 +18,7 @@ from xiaohao.database.engine import DatabaseUnavailable
 from xiaohao.edge import wire
 from xiaohao.secrecy import SecrecyError
 from xiaohao.switch import metrics
-from xiaohao.switch.causes import REFUSALS, not_answered
+from xiaohao.switch.causes import PLATFORM_ENDS, REFUSALS, not_answered
 from xiaohao.switch.owners import Owners
 from xiaohao.switch.steps import STEPS, Passage, Refused, Tools
 
@@ -117,10 +117,8 @@ class Switchboard:
         sealed = "" if reason is Reason.PLATFORM_ERROR else self._sealed(call)
         if reason is None:
             limits = self._settings.calls
-            line = wire.connect(
-                transaction, call.id, limits.ring_s * 1000, limits.trunk_silence_ms,
-                sealed, call.record, passage.legs,
-            )  # fmt: skip
+            patience = wire.Patience(limits.ring_s * 1000, limits.progress_s * 1000, limits.trunk_silence_ms)
+            line = wire.connect(transaction, call.id, patience, sealed, call.record, passage.legs)
         else:
             how = REFUSALS[reason]
             line = wire.refuse(transaction, how.sip_code, how.phrase, how.q850_cause, reason, sealed)
@@ -151,6 +149,8 @@ class Switchboard:
         metrics.CALLS_ANSWERED.inc()
         self._journal.put(CallMoved(call))
         self._limit(call)
+        if reason := self._asked_to_end.get(call.id):
+            self.end_call(call.id, reason)  # the answer was faster than the cancellation
 
     def _decided(self, call_id: str) -> Call | None:
         return None if call_id in self._undecided else self.calls.get(call_id)
@@ -166,10 +166,10 @@ class Switchboard:
         """The platform ends a live call; nothing happens where it has ended by itself."""
         if call_id in self.calls:
             self._asked_to_end[call_id] = reason
-            self._send(wire.end_call(call_id, reason))
+            self._send(wire.end_call(call_id, reason, PLATFORM_ENDS[reason]))
 
     def _dialogs(self, dialogs: wire.Dialogs) -> None:
-        reason = self._asked_to_end.pop(dialogs.call_id, Reason.PLATFORM_HUNG_UP)
+        reason = self._asked_to_end.get(dialogs.call_id, Reason.PLATFORM_HUNG_UP)
         self.on_dialogs(dialogs, reason)
 
     def _media_failed(self, signal: wire.MediaFailed) -> None:
