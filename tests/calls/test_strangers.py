@@ -81,7 +81,7 @@ async def trunks(theatre: Theatre) -> dict[str, Trunk]:
     """One for SIPp over UDP, one for SIPp over TCP and one for PJSIP."""
     opened: dict[str, Trunk] = {}
     for serial, (name, transport) in enumerate({"udp": "udp", "tcp": "tcp", "pjsip": "udp"}.items(), 1):
-        host = f"127.0.0.{30 + serial}"
+        host = f"127.0.0.{80 + serial}"
         (port,) = free_ports(host, 1)
         # a SIPp scenario of a call knows nothing of OPTIONS
         spec = {"transport": transport, "probe": name == "pjsip"}
