@@ -62,6 +62,7 @@ def test_a_missing_configuration_is_one_clear_line(command: str, xiaohao: Xiaoha
         ("[webb]", "xiaohao.toml: Object contains unknown field `webb`"),
         ("[web", "xiaohao.toml: "),
         ('[database]\nurl = "mysql://host/name"', "database.url: must be"),
+        ('[edge]\nlisten = ["udp:0.0.0.0:5060"]', "edge.advertise: needed, because"),
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from xiaohao.settings import Settings, SettingsError, host_port
 
 _TRANSPORTS = ("udp", "tcp", "tls")
+_EVERYWHERE = ("0.0.0.0", "::", "[::]")
 
 
 def problems(settings: Settings) -> list[str]:
@@ -66,6 +67,8 @@ def _addresses(settings: Settings) -> Iterator[str]:
             yield f"{key}: {port} is not a port"
         if key.startswith("edge.") and not _is_address(host):
             yield f"{key}: {host!r} must be an IP address"
+        if key == "edge.listen" and host in _EVERYWHERE and not settings.edge.advertise:
+            yield f"edge.advertise: needed, because {host} is no address that carriers could answer to"
         taken[transport, f"{host}:{port}"] += 1
     for (transport, address), times in taken.items():
         if times > 1:
