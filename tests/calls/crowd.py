@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 
 from tests.postgresql import Cluster
+from tests.recordings.audio import listen
 from xiaohao.runtime import status
 from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.carrier import Carrier
@@ -44,6 +45,7 @@ async def theatre_in(folder: Path, **changes: Any) -> AsyncIterator[Theatre]:
         theatre = Theatre(stage, mobile, city, endpoint)
         await theatre.furnish()
         yield theatre
+        theatre.find_numbers_at_rest()
 
 
 class Houses:
@@ -282,6 +284,27 @@ async def ledger(theatre: Theatre, conversations: list[Conversation], within_s: 
         await asyncio.sleep(0.2)
     await asyncio.sleep(0.4)  # whatever would come twice has come twice by now
     return await _ledger(theatre)
+
+
+async def check_recordings(theatre: Theatre, crowd: Crowd, within_s: float = 20) -> None:
+    """Each call of the crowd has one recording, told once; of those who talked both voices are in it."""
+    told = await ledger(theatre, crowd.everyone)
+    call_ids = {told.one(each)["call_id"] for each in crowd.everyone}
+
+    def ready() -> list[str | None]:
+        kinds = {d.message_id: d for d in theatre.endpoint.accepted if d.kind == "recording.ready"}
+        return [delivery.call_id for delivery in kinds.values() if delivery.call_id in call_ids]
+
+    await until(lambda: len(ready()) >= len(call_ids), "a recording of every call", within_s)
+    await asyncio.sleep(0.5)
+    assert sorted(map(str, ready())) == sorted(call_ids)
+    for one in crowd.talking:
+        call_id = told.one(one)["call_id"]
+        [file] = Path(theatre.stage.settings.recording.folder).rglob(f"{call_id}.wav")  # noqa: ASYNC240
+        heard = listen(file)
+        for channel, phone in (("left", one.pair.driver), ("right", one.pair.passenger)):
+            seconds = sum(end - begin for begin, end in heard.spans(channel, phone.tone_hz))
+            assert seconds > 0.3, f"{seconds:.1f} s of a voice that talked are on the {channel}"
 
 
 async def _ledger(theatre: Theatre) -> Ledger:

@@ -18,6 +18,7 @@ from .crowd import (
     Conversation,
     Houses,
     check_new_calls_work,
+    check_recordings,
     dial_several,
     gather,
     hang_up_all,
@@ -45,6 +46,7 @@ async def test_switch_killed(houses: Houses, database: str) -> None:
     """Talking calls talk on, new ones are refused at once, and afterwards every call is told completely."""
     house = await houses.on(database)
     crowd = await gather(house)
+    assert await crowd.all_heard()
     stays, leaves = crowd.talking[:3], crowd.talking[3:]
     killed = kill(house.stage, "switch")
     ready = asyncio.create_task(until_ready(house.stage, killed))
@@ -72,6 +74,7 @@ async def test_switch_killed(houses: Houses, database: str) -> None:
         moments = [moment(cdr[name]) for name in ("ringing_at", "answered_at", "ended_at")]
         assert moments == sorted(moments)
         assert killed.at < moments[0]
+    await check_recordings(house, crowd)
 
 
 async def test_switch_killed_while_it_decides(house: Theatre) -> None:
@@ -137,6 +140,7 @@ async def test_web_and_worker_killed(house: Theatre) -> None:
     told = await ledger(house, crowd.everyone)
     told.check_events()
     assert told.reasons(crowd.talking) == {("caller_hung_up", "caller")}
+    await check_recordings(house, crowd)
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
@@ -158,6 +162,7 @@ async def test_kamailio_killed(houses: Houses, database: str) -> None:
     await check_new_calls_work(house)
     told = await ledger(house, crowd.everyone)
     assert told.reasons(crowd.everyone) == {("edge_lost", "platform")}
+    await check_recordings(house, crowd)
 
 
 async def test_rtpengine_killed(house: Theatre) -> None:
@@ -175,3 +180,4 @@ async def test_rtpengine_killed(house: Theatre) -> None:
     assert told.reasons(crowd.everyone) == {("media_lost", "platform")}
     for one in crowd.talking:
         assert 0 < moment(told.one(one)["ended_at"]) - killed.at < 6
+    await check_recordings(house, crowd)
