@@ -256,15 +256,9 @@ class Media:
             each.close()
 
 
-def rtp(
-    sequence: int, ssrc: int, payload: bytes = b"\x55" * 160, extension: bytes = b"", csrc: bytes = b""
-) -> bytes:
+def rtp(sequence: int, ssrc: int, payload: bytes = b"\x55" * 160) -> bytes:
     """A packet of PCMA (RFC 3550 section 5.1)."""
-    first = 0x80 | (0x10 if extension else 0) | len(csrc) // 4
-    head = struct.pack("!BBHII", first, 8, sequence, sequence * 160, ssrc) + csrc
-    if extension:
-        head += struct.pack("!HH", 0xBEDE, len(extension) // 4) + extension
-    return head + payload
+    return struct.pack("!BBHII", 0x80, 8, sequence, sequence * 160, ssrc) + payload
 
 
 def rtcp(ssrc: int, cname: bytes) -> bytes:
