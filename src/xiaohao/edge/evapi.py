@@ -79,7 +79,6 @@ class EdgeConnection(asyncio.Protocol):
         """asyncio: the connection stands."""
         # uvloop's transports are no subclass of asyncio.Transport
         self._transport, self._reader = cast("asyncio.Transport", transport), NetstringReader()
-        self._socket = transport.get_extra_info("socket")
         self._lost.clear()
         self._on_up()
 
@@ -122,8 +121,15 @@ class EdgeConnection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         while True:
             try:
-                await loop.create_connection(lambda: self, host, port)
+                # a socket of our own: what uvloop gives out in its place costs a new one for each option set
+                self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                self._socket.setblocking(False)
+                await loop.sock_connect(self._socket, (host, port))
+                await loop.create_connection(lambda: self, sock=self._socket)
                 await self._lost.wait()
             except OSError:
                 pass  # Kamailio is not there yet; the loop below waits
+            finally:
+                if self._socket is not None:
+                    self._socket.close()
             await asyncio.sleep(0.1)

@@ -26,6 +26,23 @@ SDP_FLAGS = (
     "replace-origin replace-session-connection replace-session-name ICE=remove generate-RTCP strict-source"
 )
 
+_CODECS = (
+    "PCM[AU]|G72[239]|G7221|G726-(16|24|32|40)|AAL2-G726-(16|24|32|40)|opus|AMR|AMR-WB|EVS|iLBC|speex|GSM|GSM-EFR"
+    "|L16|SILK|CN|telephone-event"
+)
+#: what an attribute of an SDP may say, in POSIX's words; any other is dropped
+_SDP_ATTRIBUTES = "|".join(
+    (
+        "sendrecv|sendonly|recvonly|inactive",
+        "(max)?ptime:[0-9]{1,3}",
+        "rtcp:[0-9]{1,5}",
+        rf"rtpmap:[0-9]{{1,3}} ({_CODECS})\/[0-9]{{4,6}}(\/[0-9])?",
+        "fmtp:[0-9]{1,3} ([0-9]{1,3}([,-][0-9]{1,3})*"
+        "|([a-z-]{2,24}=(-?[0-9]{1,7}([.,-][0-9.]{1,5})*|[a-z]{2,4}(-[a-z]{2,4})?)[; ]*)+)",
+        r"crypto:[0-9]{1,9} [A-Z0-9_]{1,40} inline:[A-Z0-9+\/=|:^]{1,120}",
+    )
+)
+
 #: bytes for SIP that waits to be read, where the system allows so many: half a second of a high load
 _RECEIVE_BUFFER = 1_048_576
 
@@ -103,6 +120,7 @@ def _values(settings: Settings) -> dict[str, str]:
         "PROBE_USER": probe_user(settings),
         "SOCKETS": sockets,
         "SDP_FLAGS": f"{SDP_FLAGS} replace-SDP-version",
+        "SDP_ATTRIBUTES": _SDP_ATTRIBUTES,
         "BAN_S": str(edge.ban_s),
         "PROBE_S": str(edge.probe_s),
         "CALLS_PER_SECOND": str(edge.calls_per_second),
