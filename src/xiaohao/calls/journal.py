@@ -186,7 +186,7 @@ class JournalWriter:
     """
 
     def __init__(
-        self, journal: CallJournal, spacing_s: float = 0.02, after_commit: Callable[[], None] | None = None
+        self, journal: CallJournal, spacing_s: float = 0.04, after_commit: Callable[[], None] | None = None
     ) -> None:
         """`spacing_s` is the least time from one commit to the next; `after_commit` is called, in the
         writer's thread, after each group that holds an event.
