@@ -51,6 +51,8 @@ _LONGEST_PART: Final = 0.1
 _SWEEP_S: Final = 600.0
 _SWEEP_AT_ONCE: Final = 500
 _AT_MOST: Final = 4
+#: recordings that are written down together, where so many wait; the first of them waits for the last
+_TOGETHER: Final = 8
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,20 @@ class _Task:
     lock: CallLock
 
 
+@dataclass(frozen=True)
+class _Made:
+    """Audio that was made, before it is stored: the draft's place and the place in the store."""
+
+    task: _Task
+    audio: AudioFile
+    draft: Path
+
+    @property
+    def path(self) -> str:
+        """Where in the store it belongs."""
+        return path_of(self.task.row.call_id, self.task.row.received_at, self.audio.format)
+
+
 class Conversions:
     """Turns captures into recordings, on the machine where the captures are."""
 
@@ -140,12 +156,12 @@ class Conversions:
         away, which is no recording's fault.
         """
         await self._sweep()
-        running: set[asyncio.Task[bool]] = set()
+        running: set[asyncio.Task[int]] = set()
         ready = 0
         try:
             while True:
-                for task in await self._claim() if self._idle else []:
-                    running.add(asyncio.create_task(self._convert(task, self._idle.pop())))
+                while self._idle and (tasks := await self._claim()):
+                    running.add(asyncio.create_task(self._convert(tasks, self._idle.pop())))
                 if not running:
                     return ready
                 done, running = await asyncio.wait(
@@ -163,7 +179,7 @@ class Conversions:
             await converter.close()
 
     async def _claim(self) -> list[_Task]:
-        """Tasks for the idle converters: due, the capture complete or past waiting for, and ours."""
+        """Tasks for one converter: due, the capture complete or past waiting for, and ours."""
         if not self._found:
             await self._look()
         if not self._found:
@@ -199,38 +215,47 @@ class Conversions:
     def _take(self) -> list[_Task]:
         self._drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
         tasks: list[_Task] = []
-        while self._found and len(tasks) < len(self._idle):
+        # what waits is shared between the converters
+        share = min(max(len(self._found) // len(self._all), 1), _TOGETHER)
+        while self._found and len(tasks) < share:
             row, captures = self._found.popleft()
             if lock := CallLock.take(self._drafts, row.call_id):
                 tasks.append(_Task(row, captures, lock))
         return tasks
 
-    async def _convert(self, task: _Task, converter: Converter) -> bool:
-        """Make one recording; False where it did not become ready."""
+    async def _convert(self, tasks: list[_Task], converter: Converter) -> int:
+        """Make some recordings; gives how many got ready. Writing down several costs little more than one."""
+        try:
+            made = [one for task in tasks if (one := await self._make(task, converter))]
+            stored, failed = await asyncio.to_thread(self._keep, made)
+            for one, error in failed:
+                await self._note_failure(one.task.row, error, lasting=False)
+            ready = await self._tell(stored)
+            await self._remove([(one.task.row.call_id, one.task.captures) for one in ready])
+        finally:
+            for task in tasks:
+                task.lock.release()
+            self._idle.append(converter)
+        for one in ready:
+            call_id, audio = one.task.row.call_id, one.audio
+            _log.info("recording_ready", call_id=call_id, bytes=audio.bytes, ms=audio.duration_ms)
+        return len(ready)
+
+    async def _make(self, task: _Task, converter: Converter) -> _Made | None:
+        """The audio of one call; None where that failed, which is noted."""
         row = task.row
         try:
-            target = await asyncio.to_thread(self._draft, row)
-            job = Job(task.captures, row.received_at, row.ended_at, self._format, str(target))
+            draft = await asyncio.to_thread(self._draft, row)
+            job = Job(task.captures, row.received_at, row.ended_at, self._format, str(draft))
             length_s = (row.ended_at - row.received_at) / SECOND
             audio = await converter.convert(job, _LONGEST_S + length_s * _LONGEST_PART)
-            path = path_of(row.call_id, row.received_at, audio.format)
-            await asyncio.to_thread(self._keep, path, target)
-            if not await self._tell(row, audio, path):
-                return False
         except ConversionFailed as failure:
             await self._note_failure(row, str(failure), lasting=failure.lasting)
-            return False
         except OSError as error:
-            text = f"a file cannot be read or written: {error.strerror or type(error).__name__}"
-            await self._note_failure(row, text, lasting=False)
-            return False
+            await self._note_failure(row, _told(error), lasting=False)
         else:
-            await self._remove(row.call_id, task.captures)
-            _log.info("recording_ready", call_id=row.call_id, bytes=audio.bytes, ms=audio.duration_ms)
-            return True
-        finally:
-            task.lock.release()
-            self._idle.append(converter)
+            return _Made(task, audio, draft)
+        return None
 
     def _draft(self, row: PendingRecording) -> Path:
         """Where to convert to; what a dead process left of this call is removed."""
@@ -247,27 +272,45 @@ class Conversions:
                 self._discard(path.stem)
                 lock.release()
 
-    def _keep(self, path: str, draft: Path) -> None:
-        RecordingFiles(self._folder).put(path, draft)
-        draft.unlink(missing_ok=True)
+    def _keep(self, made: list[_Made]) -> tuple[list[_Made], list[tuple[_Made, str]]]:
+        """Put the files into the store; gives those that are in it, and the others with what went wrong."""
+        stored, failed = [], []
+        for one in made:
+            try:
+                RecordingFiles(self._folder).put(one.path, one.draft)
+                one.draft.unlink(missing_ok=True)
+            except OSError as error:
+                failed.append((one, _told(error)))
+            else:
+                stored.append(one)
+        return stored, failed
 
-    async def _tell(self, row: PendingRecording, audio: AudioFile, path: str) -> bool:
-        """Mark the row and tell the customer; then the capture may go."""
-        now = self._clock()
+    async def _tell(self, stored: list[_Made]) -> list[_Made]:
+        """Mark the rows and tell the customers; gives those whose captures may go now."""
+        if not stored:
+            return []
+        now, ready = self._clock(), []
         async with self._database.begin() as connection:
-            if not await store.put_ready(connection, row, audio, path, now):
-                return False
-            recording = await store.find(connection, row.call_id, None)
-            if recording is not None:
-                document = recording_document(recording)
-                await announce_recording(connection, self._vault, row.call_id, document, now)
-        return True
+            for one in stored:
+                call_id = one.task.row.call_id
+                if not await store.put_ready(connection, one.task.row, one.audio, one.path, now):
+                    continue
+                ready.append(one)
+                recording = await store.find(connection, call_id, None)
+                if recording is not None:
+                    document = recording_document(recording)
+                    await announce_recording(connection, self._vault, call_id, document, now)
+        return ready
 
-    async def _remove(self, call_id: str, captures: list[Capture]) -> None:
-        try:
-            await asyncio.to_thread(capture.remove, self._captures, captures)
-        except OSError as error:  # the next sweep tries again
-            _log.warning("capture_not_removed", call_id=call_id, error=error.strerror)
+    async def _remove(self, finished: list[tuple[str, list[Capture]]]) -> None:
+        def remove() -> None:
+            for call_id, captures in finished:
+                try:
+                    capture.remove(self._captures, captures)
+                except OSError as error:  # the next sweep tries again
+                    _log.warning("capture_not_removed", call_id=call_id, error=error.strerror)
+
+        await asyncio.to_thread(remove)
 
     async def _note_failure(self, row: PendingRecording, error: str, *, lasting: bool) -> None:
         """Try again later; after many tries of what will not get better, leave it to the operator.
@@ -297,5 +340,8 @@ class Conversions:
         for first in range(0, len(call_ids), _SWEEP_AT_ONCE):
             async with self._database.read() as connection:
                 ready = await store.ready_of(connection, call_ids[first : first + _SWEEP_AT_ONCE])
-            for call_id in ready:
-                await self._remove(call_id, found[call_id])
+            await self._remove([(call_id, found[call_id]) for call_id in ready])
+
+
+def _told(error: OSError) -> str:
+    return f"a file cannot be read or written: {error.strerror or type(error).__name__}"
