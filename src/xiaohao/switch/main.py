@@ -113,7 +113,7 @@ class Switch:
             _log.warning("trunk_target", target=said.uri, up=said.up)
         elif isinstance(said, wire.StoodStill):
             _log.warning("switch_stood_still")
-            self._start(self._look_for_lost_calls())
+            self._start(self._catch_up())
         elif isinstance(said, wire.TurnedAway):
             metrics.CALLS_TURNED_AWAY.inc(said.calls)
             _log.warning("calls_turned_away", calls=said.calls)
@@ -156,6 +156,8 @@ class Switch:
         await asyncio.sleep(self._settled_s)
         if await self._custody.compare(connected_at, self._died_at):
             self._died_at = None
+        with contextlib.suppress(RpcError):  # what changed before the edge had heard from us
+            await self._trunks.read_health()
         await _or_later(self._media.check_answered())
 
     def _show_ready(self) -> None:
@@ -221,6 +223,12 @@ class Switch:
             if not await self._custody.compare(settled, self._died_at):
                 self._edge.close()
             await _or_later(self._media.check_answered())
+
+    async def _catch_up(self) -> None:
+        """Learn what the edge did not tell while we stood still."""
+        await self._look_for_lost_calls()
+        with contextlib.suppress(RpcError):
+            await self._trunks.read_health()
 
     def _wake_worker(self) -> None:
         # where nobody listens the worker looks by itself
