@@ -13,7 +13,10 @@ _FIRST_RATE = 60.0
 #: the search ends when the rates that passed and failed are this close
 _CLOSE = 1.05
 #: tries at the long load, each a little lower
-_CONFIRMATIONS = 5
+_CONFIRMATIONS = 6
+_LOWER = 0.88
+#: where more messages than this part of the calls are sent again, requests wait: a longer load would not pass
+_REPEATED = 0.01
 #: SIPp's last retransmissions are over
 _REST_S = 3.0
 _REST_AFTER_FAILURE_S = 15.0
@@ -29,7 +32,7 @@ class Probe:
         self.used: dict[str, float] = {}
 
     async def run(self, folder: Path, seconds: float) -> bool:
-        """True where every call went through and SIPp could offer as many as it was to."""
+        """True where every call went through, hardly a message twice, and SIPp offered as many as it was to."""
         before, (work, exists) = self.subject.cpu(), machine.busy()
         drops = machine.udp_drops(self.subject.sip[1])
         async with callee(self.subject, folder) as listener:
@@ -41,7 +44,8 @@ class Probe:
         self.used = {name: (after[name] - before[name]) / outcome.seconds for name in after}
         self.used["called SIPp"] = heard / outcome.seconds
         in_time = outcome.offering_s <= seconds * 1.03 + 0.5
-        return outcome.clean and in_time
+        keeps_up = outcome.retransmissions <= outcome.offered * _REPEATED
+        return outcome.clean and in_time and keeps_up
 
     def told(self) -> str:
         assert self.outcome is not None
@@ -79,7 +83,7 @@ async def highest(subject: Subject, folder: Path, probe_s: float, confirm_s: flo
     for _ in range(_CONFIRMATIONS):
         if await _passes(subject, folder, low, confirm_s):
             return low
-        low *= 0.93
+        low *= _LOWER
     return 0.0
 
 
