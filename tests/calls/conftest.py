@@ -141,9 +141,10 @@ class Theatre:
         return Pair(self, calling_driver, called_passenger, binding)
 
     def find_numbers_at_rest(self) -> None:
-        """No real number stands anywhere in the platform's folder: logs, database, configuration."""
+        """No real number stands anywhere in the platform's folder, in the clear or as the edge writes it."""
         numbers = self.numbers.union(*(carrier.phones for carrier in (self.mobile, self.city)))
-        marks = {number.removeprefix("+86").encode() for number in numbers}
+        digits = {number.removeprefix("+86").encode() for number in numbers}
+        marks = digits | {mark.hex().encode() for mark in digits}
         for path in self.stage.folder.rglob("*"):
             if path.is_file() and path.suffix not in {".wav", ".pcap"}:
                 held = {mark for mark in marks if mark in path.read_bytes()}

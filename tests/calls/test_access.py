@@ -6,11 +6,13 @@ import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from xiaohao.edge.rpc import Rpc
 from xiaohao.simulator.carrier import Carrier
+from xiaohao.simulator.stage import Stage
 
 from .bare import End, exchange, header, sdp
 from .conftest import Theatre
@@ -78,6 +80,29 @@ async def test_guessing_passwords_is_stopped(theatre: Theatre) -> None:
         await asyncio.sleep(0.3)
         assert guesser.received() == []
         guesser.close()
+
+
+async def test_a_ban_ends(tmp_path: Path) -> None:
+    """Whoever was banned is heard again after `edge.ban_s`, and banned again for the same."""
+    async with Stage(tmp_path / "strict", edge={"ban_s": 2}) as stage:
+        given = {"username": USER, "password": PASSWORD}
+        spec = {"carrier": "office", "targets": [], "digest_in": given}
+        await stage.request("POST", "/v1/trunks", {"name": "office", "spec": spec})
+        await asyncio.sleep(1.5)
+        stranger = Stranger(stage.sip, "127.0.0.65")
+        for round_ in (0, 100):
+            stranger.send(stranger.request("INVITE", round_, agent="Phone"))
+            await asyncio.sleep(0.2)
+            [answer] = stranger.received()
+            assert answer.startswith(b"SIP/2.0 407")
+            for number in range(20):
+                stranger.send(stranger.request("REGISTER", round_ + 1 + number, agent="Phone"))
+            await asyncio.sleep(0.2)
+            stranger.send(stranger.request("INVITE", round_ + 50, agent="Phone"))
+            await asyncio.sleep(0.2)
+            assert stranger.received() == []
+            await asyncio.sleep(3)
+        stranger.close()
 
 
 async def test_many_honest_calls_at_once(theatre: Theatre) -> None:
