@@ -32,7 +32,7 @@ class Probe:
         self.used: dict[str, float] = {}
 
     async def run(self, folder: Path, seconds: float) -> bool:
-        """True where every call went through, hardly a message twice, and SIPp offered as many as it was to."""
+        """True where every call went through, hardly a message twice, and SIPp offered all in time."""
         before, (work, exists) = self.subject.cpu(), machine.busy()
         drops = machine.udp_drops(self.subject.sip[1])
         async with callee(self.subject, folder) as listener:

@@ -39,6 +39,8 @@ class Edge(msgspec.Struct, forbid_unknown_fields=True):
     advertise: str | None = None
     tls_certificate: str | None = None
     tls_private_key: str | None = None
+    #: certificates of those whose signature a carrier's certificate must bear; None = any will do
+    tls_authorities: str | None = None
     evapi: str = "127.0.0.1:8448"
     #: JSON-RPC over UDP, loopback only
     rpc: str = "127.0.0.1:8449"
@@ -152,7 +154,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
         scheme, _, place = self.database.url.partition(":///")
         if scheme == "sqlite":
             self.database.url = f"sqlite:///{folder / place}"
-        for name in ("tls_certificate", "tls_private_key"):
+        for name in ("tls_certificate", "tls_private_key", "tls_authorities"):
             if value := getattr(self.edge, name):
                 setattr(self.edge, name, str(folder / value))
 

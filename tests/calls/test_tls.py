@@ -21,7 +21,13 @@ EDGE = "127.0.0.1"
 #: an address that is no trunk's
 STRANGER = "127.0.0.39"
 #: name, address and transport of each carrier
-CARRIERS = {"first": ("127.0.0.35", "tls"), "second": ("127.0.0.36", "tls"), "plain": ("127.0.0.38", "udp")}
+CARRIERS = {
+    "first": ("127.0.0.35", "tls"),
+    "second": ("127.0.0.36", "tls"),
+    "plain": ("127.0.0.38", "udp"),
+    # its certificate is from nobody whom the edge knows
+    "forged": ("127.0.0.45", "tls"),
+}
 
 
 @dataclass
@@ -52,10 +58,17 @@ async def hall(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hall]:
     folder = tmp_path_factory.mktemp("tls")
     plain_port, secure_port = free_ports(EDGE, 2)
     certificate, key = certificate_of(EDGE, folder)
+    shown = {
+        host: certificate_of(host, folder) for host, transport in CARRIERS.values() if transport == "tls"
+    }
+    authorities = folder / "authorities.pem"
+    known = [shown[CARRIERS[name][0]][0] for name in ("first", "second")]
+    authorities.write_text("".join(path.read_text() for path in known))
     edge = {
         "listen": [f"udp:{EDGE}:{plain_port}", f"tls:{EDGE}:{secure_port}"],
         "tls_certificate": str(certificate),
         "tls_private_key": str(key),
+        "tls_authorities": str(authorities),
     }
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(Stage(folder / "platform", edge=edge))
@@ -68,19 +81,19 @@ async def hall(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hall]:
                 host,
                 edge=(EDGE, secure_port if secured else plain_port),
                 transport="tls" if secured else "udp",
-                certificate=certificate_of(host, folder) if secured else None,
+                certificate=shown.get(host),
             )
             carriers[name] = await stack.enter_async_context(carrier)
             trunk = await stage.add_trunk(name, carrier.address, transport=transport)
             pools[name] = await stage.add_pool(name, customer)
-            shown = [f"+86171{serial}100{n:04}" for n in range(10)]
-            await stage.add_numbers(shown, trunk, pools[name])
+            numbers = [f"+86171{serial}100{n:04}" for n in range(10)]
+            await stage.add_numbers(numbers, trunk, pools[name])
         # the switch looks for what is new of trunks once a second
         await asyncio.sleep(1.5)
         yield Hall(stage, (EDGE, secure_port), carriers, pools, customer)
         for carrier in carriers.values():
             assert carrier.errors == []
-            assert carrier.complaints == []
+            assert carrier.complaints == [] or carrier is carriers["forged"]
 
 
 @pytest.mark.parametrize("hangs_up", ["caller", "callee"])
@@ -112,6 +125,20 @@ async def test_call(hall: Hall, way: str, hangs_up: str) -> None:
         assert leaks([one], secrets_of([another])) == []
     (cdr,) = await cdrs(hall, binding["id"])
     assert (cdr["reason"], cdr["ended_by"]) == (f"{hangs_up}_hung_up", hangs_up)
+
+
+async def test_nobody_vouches_for_the_carrier(hall: Hall) -> None:
+    """A certificate that no authority of ours has signed: nothing of the call is sent there."""
+    near, far = hall.carriers["first"], hall.carriers["forged"]
+    caller, callee = near.add_phone("+8613572469999", 400), far.add_phone("+8618781359999", 900)
+    binding = await hall.customer.reserve(
+        caller.number, callee.number, hall.pools["forged"], hall.pools["first"]
+    )
+    call = await caller.call(binding["y"])
+    await call.wait_ended(timeout=8)
+    assert callee.calls == []
+    (cdr,) = await cdrs(hall, binding["id"])
+    assert (cdr["reason"], cdr["ended_by"]) == ("trunk_failure", "callee")
 
 
 async def cdrs(hall: Hall, binding_id: str) -> list[dict[str, object]]:

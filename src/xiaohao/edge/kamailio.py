@@ -143,6 +143,11 @@ def _values(settings: Settings) -> dict[str, str]:
             f'modparam("tls", "private_key", "{edge.tls_private_key}")\n'
             'modparam("tls", "tls_method", "TLSv1.2+")'
         )
+        if edge.tls_authorities:
+            values["TLS_PARAMS"] += (
+                f'\nmodparam("tls", "ca_list", "{edge.tls_authorities}")'
+                '\nmodparam("tls", "verify_certificate", 1)'
+            )
     return values
 
 

@@ -86,6 +86,8 @@ def _is_address(host: str) -> bool:
 def _tls(settings: Settings) -> Iterator[str]:
     edge = settings.edge
     files = {"edge.tls_certificate": edge.tls_certificate, "edge.tls_private_key": edge.tls_private_key}
+    if edge.tls_authorities and not Path(edge.tls_authorities).is_file():
+        yield f"edge.tls_authorities: there is no file {edge.tls_authorities}"
     wanted = any(entry.startswith("tls:") for entry in edge.listen)
     for key, name in files.items():
         if name is None:
