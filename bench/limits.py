@@ -9,7 +9,7 @@ from bench.sipp import Outcome, call, callee
 from bench.subject import Ours, Subject
 from bench.talk import Talkers
 
-_FIRST_RATE = 60.0
+_FIRST_RATE = 200.0
 #: the search ends when the rates that passed and failed are this close
 _CLOSE = 1.05
 #: tries at the long load, each a little lower

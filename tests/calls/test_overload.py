@@ -87,6 +87,35 @@ async def test_too_many_calls_are_refused_at_once(narrow: Stage) -> None:
         assert sum(map(int, counted)) == len(refused) - len(told)
 
 
+async def test_memory_runs_out(tmp_path: Path) -> None:
+    """The edge has too little memory for so many calls: they are refused in time, and taken again later."""
+    async with Stage(tmp_path / "small", edge={"shared_memory_mb": 48}) as stage:
+        await stage.add_trunk("carrier", (HOST, 5060), probe=False)
+        await asyncio.sleep(1.5)
+        async with Socket(HOST, stage.sip) as socket:
+            for number in range(1500):
+                socket.send(invite(socket, number))
+                await asyncio.sleep(0.003)
+            for _ in range(50):
+                if len(final(socket)) == 1500:
+                    break
+                await asyncio.sleep(0.1)
+            answers = list(final(socket).values())
+            refused = [text for text in answers if text.startswith("SIP/2.0 503 ")]
+            assert refused
+            assert all(header(text, "Retry-After") == "2" for text in refused)
+            assert {text.split()[1] for text in answers} == {"404", "503"}
+            for attempt in range(30):
+                await asyncio.sleep(1)
+                socket.send(invite(socket, 2000 + attempt))
+                await asyncio.sleep(0.3)
+                if [text for text in list(final(socket).values())[-1:] if text.startswith("SIP/2.0 404 ")]:
+                    break
+            else:
+                raise AssertionError("calls are still refused half a minute later")
+        assert "could not allocate" not in stage.log("kamailio")
+
+
 def turned_away(stage: Stage) -> list[str]:
     """What the switch says of calls that it never saw."""
     return [line for line in stage.log("switch").splitlines() if "calls_turned_away" in line]

@@ -70,7 +70,7 @@ def configuration(host: str, changes: dict[str, Any]) -> dict[str, Any]:
             "evapi": f"{host}:{evapi}",
             "rpc": f"{host}:{rpc}",
             "workers": 2,
-            "shared_memory_mb": 128,
+            "shared_memory_mb": 512,
             "probe_s": 2,
         },
         "media": {"interface": host, "ng": f"{host}:{ng}", "port_min": media, "port_max": media + 3_998},

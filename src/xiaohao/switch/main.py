@@ -47,6 +47,10 @@ _TRUNKS_S = 1.0
 #: the edge is told again and again that we are here: one lost word must not stop all calls
 _READY_S = 1.0
 _RECONCILE_S = 30.0
+#: where no more of the edge's memory is free than this, or than many calls take until the next look, so many
+#: new calls a second come in
+_LEAST_PART, _LEAST_BYTES = 0.1, 2**25
+_FEW_CALLS = 5.0
 #: the journal's thread must not keep the interpreter from an INVITE for Python's usual 5 ms
 _THREADS_TURN_S = 0.001
 
@@ -93,6 +97,7 @@ class Switch:
             )
         self._custody = Custody(self.switchboard, self._edge.send, self._release_media)
         self._pulse, self._ready = Pulse(folder / "alive"), False
+        self._short_of_memory = False
         #: until when the edge lived that had those calls of which we do not know yet whether they still live
         self._died_at = self._pulse.last()
         self._taking_over: asyncio.Task[None] | None = None
@@ -161,7 +166,10 @@ class Switch:
         await _or_later(self._media.check_answered())
 
     def _show_ready(self) -> None:
-        self._edge.send(wire.ready(self._trunks.callers_with_password, self._governor.limit))
+        limit = self._governor.limit
+        if self._short_of_memory:
+            limit = min(limit or _FEW_CALLS, _FEW_CALLS)
+        self._edge.send(wire.ready(self._trunks.callers_with_password, limit))
 
     def _limit_calls(self, calls_per_second: float | None) -> None:
         metrics.CALLS_PER_SECOND_LIMIT.set(calls_per_second or 0)
@@ -214,8 +222,20 @@ class Switch:
     async def _live_on(self) -> None:
         if self._ready:
             self._show_ready()
+            await self._look_at_memory()
         if self._ready and self._died_at is None:
             self._pulse.beat()
+
+    async def _look_at_memory(self) -> None:
+        """Let hardly a new call in where the edge's memory runs out: what talks must be able to go on."""
+        told = await self._rpc.call("core.shmmem")
+        total, free = told["total"], told["free"]
+        metrics.EDGE_MEMORY_FREE.set(free / total)
+        least = min(max(total * _LEAST_PART, _LEAST_BYTES), total / 2)
+        if self._short_of_memory != (free < least):
+            self._short_of_memory = not self._short_of_memory
+            _log.warning("edge_memory", short=self._short_of_memory, free=round(free / total, 2))
+            self._show_ready()
 
     async def _look_for_lost_calls(self) -> None:
         if self._ready:

@@ -22,6 +22,7 @@ JOURNAL_REJECTED = Gauge(
     "Changes of calls that can never be written; each is in the log",
 )
 EDGE_CONNECTED = Gauge("xiaohao_edge_connected", "1 while Kamailio is connected")
+EDGE_MEMORY_FREE = Gauge("xiaohao_edge_memory_free", "Part of Kamailio's shared memory that is free, 0 to 1")
 MEDIA_CONNECTED = Gauge("xiaohao_media_connected", "1 while rtpengine answers")
 STRANGERS_BANNED = Counter("xiaohao_strangers_banned", "Addresses banned because no trunk sends from them")
 TRUNKS_IN_FORCE = Gauge(
