@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xiaohao.ids import new_call_id, new_id
+from tests.ids import new_call_id
+from xiaohao.ids import new_id
 from xiaohao.log import hide_numbers, where
 
 

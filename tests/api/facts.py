@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.ids import new_call_id
+
 from xiaohao.calls.journal import CallBegan, CallEnded, CallJournal, CallMoved
 from xiaohao.calls.model import Call, Party, Reason, State, Try
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database
-from xiaohao.ids import new_call_id
 from xiaohao.secrecy import Vault
 
 CALLER, CALLEE = "+8613800138000", "+8613900139000"

@@ -10,11 +10,11 @@ import msgspec
 import psycopg
 from sqlalchemy import MetaData, Table, select
 
+from tests.ids import new_call_id
 from xiaohao.calls.journal import CallBegan, CallEnded, CallMoved, Change
 from xiaohao.calls.model import Call, Party, Reason, State, Try
 from xiaohao.database.engine import Database
 from xiaohao.database.schema import calls, cdrs, events, metadata, recordings
-from xiaohao.ids import new_call_id
 
 NOON = 1_795_492_800_123_456
 CALLER, CALLEE = "+8613866660001", "+8613866660002"

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.calls_store.lives import CALLEE, CALLER, NOON, Rows, every_value, life, received
+from tests.ids import new_call_id
 from xiaohao.calls import store
 from xiaohao.calls.journal import CallEnded, CallJournal, CallMoved, Change
 from xiaohao.calls.model import Call, Party, Reason, State
 from xiaohao.database.engine import Database
-from xiaohao.ids import new_call_id
 from xiaohao.secrecy import Vault
 
 ALL_KINDS = ["call.received", "call.ringing", "call.answered", "call.ended", "cdr.created"]

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
+from tests.ids import new_call_id
 from xiaohao.bindings.model import LegRow
 from xiaohao.calls.journal import CallBegan, CallEnded, CallMoved, Change
 from xiaohao.calls.model import Call, Party, Reason, Try
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import DatabaseUnavailable
 from xiaohao.edge import wire
-from xiaohao.ids import new_call_id
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.switch.carriers import Carriers, group_of

@@ -158,7 +158,7 @@ legs = Table(
 calls = Table(
     "calls",
     metadata,
-    Column("id", Text, primary_key=True),  # UUIDv7, hex with dashes
+    Column("id", Text, primary_key=True),  # UUID that begins with the time
     Column("customer_id", Text),
     Column("edge_id", Text, nullable=False),
     Column("state", Text, nullable=False),  # received | ringing | answered
