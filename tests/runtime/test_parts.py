@@ -65,6 +65,40 @@ def test_numbers_in_an_engines_log_are_masked(cuts: list[int]) -> None:
     assert shown.endswith(b"call 9f40-13572468019a, pid 20\n")
 
 
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "+86-139-5555-1234",
+        "139 5555 1234",
+        "139.5555.1234",
+        "%31%33%39%35%35%35%35%31%32%33%34",
+        "139 (5555) 1234",
+    ],
+)
+def test_numbers_with_separators_and_encodings_are_masked(spelled: str) -> None:
+    shown = NumberVeil().veil(f"bad header <sip:{spelled}@192.0.2.77>\n".encode())
+    masked = "861****1234" if spelled.startswith("+86") else "139****1234"
+    assert shown == f"bad header <sip:{masked}@192.0.2.77>\n".encode()
+
+
+def test_numbers_of_full_width_are_masked() -> None:
+    wide = "".join(chr(0xFF10 + int(digit)) for digit in "13955551234")
+    assert NumberVeil().veil(f"from {wide}\n".encode()) == b"from 139****1234\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"2026-11-28 10:13:22 started\n",
+        b"from 192.168.100.200:50600\n",
+        b"call 17958605-8323-8554-9a3b-46925d01ec32\n",
+        b" 8(31420) INFO: 1234567 bytes\n",
+    ],
+)
+def test_what_is_no_number_is_shown(line: bytes) -> None:
+    assert NumberVeil().veil(line) == line
+
+
 def test_the_guard_follows_its_lines() -> None:
     groups: set[int] = set()
     follow([b"+10\n", b"+11\n", b"-10\n", b"-99\n"], groups)

@@ -5,11 +5,14 @@ import itertools
 import re
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from xiaohao.secrecy import masked
 
 FILE_BYTES: Final = 10_000_000
 OLD_FILES: Final = 3
+
+_NARROW: Final = {0xFF10 + digit: str(digit) for digit in range(10)}
 
 
 class BoundedLog:
@@ -52,7 +55,15 @@ class NumberVeil:
 
     # Not what stands within a longer word: call ids, tags and branches are no numbers.
     _NUMBER: Final = re.compile(rb"(?<![0-9A-Za-z.-])\+?(\d{8,20})(?![0-9A-Za-z-])")
-    _CUT: Final = re.compile(rb"[0-9A-Za-z.+-]{0,64}\Z")
+    #: as it is, percent-encoded, or of full width
+    _DIGIT: Final = rb"(?:[0-9]|%3[0-9]|\xef\xbc[\x90-\x99])"
+    #: encoded, or with separators (RFC 3966 section 5.1.1); not a date, an IPv4 address or a call id
+    _SPELLED: Final = re.compile(
+        rb"(?<![0-9A-Za-z.%-])"
+        rb"(?!\d{4}-\d\d-\d\d|\d{1,3}(?:\.\d{1,3}){3}(?![0-9.])|\d{8}-\d{4}-8\d{3}-)"
+        rb"\+?" + _DIGIT + rb"(?:[ .()/-]{0,2}" + _DIGIT + rb"){7,19}(?![0-9A-Za-z])"
+    )
+    _CUT: Final = re.compile(rb"[^\n]{0,256}\Z")
 
     def __init__(self) -> None:
         self._held = b""
@@ -63,7 +74,12 @@ class NumberVeil:
         cut = self._CUT.search(data)
         end = cut.start() if cut else len(data)
         self._held = data[end:]
-        return self._NUMBER.sub(lambda found: masked(found[1].decode()).encode(), data[:end])
+        shown = self._NUMBER.sub(lambda found: masked(found[1].decode()).encode(), data[:end])
+        return self._SPELLED.sub(lambda found: masked(_digits(found[0])).encode(), shown)
+
+
+def _digits(spelled: bytes) -> str:
+    return re.sub(r"\D", "", unquote(spelled.decode("utf-8", "replace"))).translate(_NARROW)
 
 
 def tail(path: Path, lines: int = 5) -> list[str]:
