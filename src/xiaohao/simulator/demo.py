@@ -1,6 +1,7 @@
 """`make demo`: the customer's document on a whole platform, on loopback, with phones that ring and talk."""
 
 import asyncio
+import fcntl
 import shutil
 import signal
 import time
@@ -194,7 +195,21 @@ def _short(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
+def _is_running() -> bool:
+    """Whether the supervisor of another demo holds this folder."""
+    try:
+        with (FOLDER / "run" / "supervisor.pid").open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 async def _perform(keep: bool) -> int:
+    if _is_running():
+        raise StageError(f"another demo is running in {FOLDER}: stop it first")
     shutil.rmtree(FOLDER, ignore_errors=True)
     began = time.monotonic()
     _say("Starting the platform and two simulated carriers on loopback (启动平台与模拟运营商) …")
