@@ -141,8 +141,10 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     def load(cls, path: Path) -> "Settings":
         """Read a configuration file. Raises SettingsError with the key that is wrong."""
         try:
-            raw = tomllib.loads(path.read_text())
+            raw = tomllib.loads(path.read_text("utf-8"))
             settings = msgspec.convert(raw, cls)
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{path.name}: is not UTF-8 (byte {error.start + 1})") from error
         except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise SettingsError(f"{path.name}: {error}") from error
         settings._anchor(path.resolve().parent)

@@ -1,12 +1,13 @@
 """Looks for mistakes in a configuration that the single values do not show."""
 
 import ipaddress
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from xiaohao.settings import Settings, SettingsError, host_port
+from xiaohao.settings import KEY_VARIABLE, Settings, SettingsError, host_port
 
 _TRANSPORTS = ("udp", "tcp", "tls")
 _EVERYWHERE = ("0.0.0.0", "::", "[::]")
@@ -107,6 +108,8 @@ def _media(settings: Settings) -> Iterator[str]:
 
 
 def _master_key(settings: Settings) -> Iterator[str]:
+    if KEY_VARIABLE not in os.environ and not Path(settings.secrets.master_key_file).exists():
+        return  # it is made when it is first needed, not by looking
     try:
         settings.master_key()
     except SettingsError as error:
