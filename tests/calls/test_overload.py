@@ -89,7 +89,7 @@ async def test_too_many_calls_are_refused_at_once(narrow: Stage) -> None:
 
 async def test_memory_runs_out(tmp_path: Path) -> None:
     """The edge has too little memory for so many calls: they are refused in time, and taken again later."""
-    async with Stage(tmp_path / "small", edge={"shared_memory_mb": 48}) as stage:
+    async with Stage(tmp_path / "small", edge={"shared_memory_mb": 24}) as stage:
         await stage.add_trunk("carrier", (HOST, 5060), probe=False)
         await asyncio.sleep(1.5)
         async with Socket(HOST, stage.sip) as socket:

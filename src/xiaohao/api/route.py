@@ -92,7 +92,11 @@ class _LimitedRequest(Request):
             self._document = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             # The text of a DecodeError tells what is wrong and where, and quotes nothing.
-            reason = str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
+            reason = str(error)
+            if isinstance(error, UnicodeDecodeError):
+                reason = "The text is not UTF-8"
+            elif isinstance(error, RecursionError):
+                reason = "The text is nested too deeply"
             raise Refusal("json_malformed", "The body is not JSON", f"{reason}.", 400) from None
 
 

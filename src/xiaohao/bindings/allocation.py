@@ -176,7 +176,10 @@ async def explain(connection: AsyncConnection, wish: Wish, exhausted: Exhausted)
     elif of_x:
         detail = "Every number of the pool is somebody's X, or collides with what A or B dial."
     else:
-        detail = "A dials every number of the pool already, or did a short while ago."
+        detail = (
+            "Every number of the pool is dialled by A already, or was a short while ago, or is somebody's X:"
+            " X and Y need pools of their own."
+        )
     if earliest is not None:
         detail += f" {resting['quarantined']} in quarantine, the first until {earliest}."
     return conflict(

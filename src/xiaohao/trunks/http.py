@@ -42,7 +42,7 @@ class TrunkSpecBody(Request):
     """Everything about a trunk that the operator sets."""
 
     carrier: Name = Field(description="The company: trunks of one carrier stand in for each other")
-    targets: list[TargetBody] = Field(max_length=20, description="Where calls leave, in this order")
+    targets: list[TargetBody] = Field([], max_length=20, description="Where calls leave, in this order")
     sources: list[Network] = Field(
         default_factory=list, max_length=200, description="Addresses or networks whose calls are this trunk's"
     )
