@@ -47,6 +47,7 @@ _TRUNKS_S = 1.0
 #: the edge is told again and again that we are here: one lost word must not stop all calls
 _READY_S = 1.0
 _RECONCILE_S = 30.0
+_MEMORY_S = 1.0
 #: where no more of the edge's memory is free than this, or than many calls take until the next look, so many
 #: new calls a second come in
 _LEAST_PART, _LEAST_BYTES = 0.1, 2**25
@@ -161,8 +162,7 @@ class Switch:
         await asyncio.sleep(self._settled_s)
         if await self._custody.compare(connected_at, self._died_at):
             self._died_at = None
-        with contextlib.suppress(RpcError):  # what changed before the edge had heard from us
-            await self._trunks.read_health()
+        await self._read_health()
         await _or_later(self._media.check_answered())
 
     def _show_ready(self) -> None:
@@ -222,12 +222,13 @@ class Switch:
     async def _live_on(self) -> None:
         if self._ready:
             self._show_ready()
-            await self._look_at_memory()
         if self._ready and self._died_at is None:
             self._pulse.beat()
 
     async def _look_at_memory(self) -> None:
         """Let hardly a new call in where the edge's memory runs out: what talks must be able to go on."""
+        if not self._ready:
+            return
         told = await self._rpc.call("core.shmmem")
         total, free = told["total"], told["free"]
         metrics.EDGE_MEMORY_FREE.set(free / total)
@@ -247,6 +248,10 @@ class Switch:
     async def _catch_up(self) -> None:
         """Learn what the edge did not tell while we stood still."""
         await self._look_for_lost_calls()
+        await self._read_health()
+
+    async def _read_health(self) -> None:
+        """The edge tells of changes only while it hears from us."""
         with contextlib.suppress(RpcError):
             await self._trunks.read_health()
 
@@ -273,6 +278,8 @@ class Switch:
         self._start(_again_and_again(_COMMANDS_S, self._obey))
         self._start(_again_and_again(_TRUNKS_S, self._follow_trunks))
         self._start(_again_and_again(_READY_S, self._live_on))
+        # apart from the word that we are here: an edge that answers late must not make that late, too
+        self._start(_again_and_again(_MEMORY_S, self._look_at_memory))
         self._start(_again_and_again(_RECONCILE_S, self._look_for_lost_calls, first_s=_RECONCILE_S))
         await stop.wait()
         for task in self._tasks:
