@@ -281,6 +281,7 @@ class Bindings:
         common = {
             "binding_id": row["id"],
             "customer_id": row["customer_id"],
+            "mode": row["mode"],
             "state": LegState.LIVE.value,
             "valid_until": row["expires_at"],
             "record": row["record"],

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     false,
     text,
+    true,
 )
 
 metadata = MetaData()
@@ -32,6 +33,8 @@ customers = Table(
     Column("state", Text, nullable=False),  # active | suspended
     Column("webhook_url", Text),
     Column("webhook_secret_sealed", LargeBinary),
+    # whether the real name of every A must have been verified before A is bound
+    Column("real_names", Boolean, nullable=False, server_default=false()),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
 )
@@ -65,6 +68,16 @@ pools = Table(
     Column("customer_id", Text, index=True),  # null: shared
     Column("name", Text, nullable=False),
     Column("recycle_s", Integer, nullable=False),
+    # an ended binding still connects its pair for so long within the recycle time (lost property); 0: never
+    Column("grace_s", Integer, nullable=False, server_default="0"),
+    Column("kind", Text),  # the only kind of number taken; null: any
+    Column("cities", Text),  # JSON list of area codes; null: any
+    Column("city_rule", Text, nullable=False, server_default="strict"),  # strict | nearest
+    Column("fallback_cities", Text),  # JSON list, in the order of trying; null: the provincial capital
+    Column("choice", Text, nullable=False, server_default="least_recently_used"),  # or sticky
+    Column("max_relations", Integer),  # legs that one number may carry; null: as many as fit
+    Column("complaints_limit", Integer),  # so many complaints suspend a number; null: never
+    Column("complaint_rest_s", Integer),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
 )
@@ -75,7 +88,19 @@ numbers = Table(
     Column("number", Text, primary_key=True),  # canonical, +86…
     Column("kind", Text, nullable=False),  # 400 | landline | mobile | 95 | 700 | foreign
     Column("city", Text),  # area code without the leading 0
-    Column("state", Text, nullable=False),  # available | in_service | suspended | retired
+    Column("carrier", Text),  # whose network it is of
+    Column("state", Text, nullable=False),  # in_stock | available | in_service | ageing | suspended | retired
+    Column("state_reason", Text),
+    Column("state_at", BigInteger, nullable=False, server_default="0"),
+    Column("suspended_until", BigInteger),  # null: until it is resumed
+    # false: it is only dialled, and `displayed_as` stands on the other's display
+    Column("displayable", Boolean, nullable=False, server_default=true()),
+    Column("displayed_as", Text),
+    Column("dialled_by", Text, nullable=False, server_default="anyone"),  # anyone | domestic
+    # Mobile numbers are neither bound nor displayed before they are verified.
+    Column("verification", Text, nullable=False, server_default="none"),  # none | pending | verified | …
+    Column("verified_until", BigInteger),
+    Column("relations", Integer, nullable=False, server_default="0"),  # live legs that are dialled on it
     Column("customer_id", Text),
     Column("pool_id", Text),
     Column("trunk_id", Text),  # the trunk that owns it
@@ -92,31 +117,108 @@ numbers = Table(
     Index("numbers_customer", "customer_id", "number"),
 )
 
+#: Every change of a number's state and of whose it is.
+number_history = Table(
+    "number_history",
+    metadata,
+    Column("seq", Serial, primary_key=True, autoincrement=True),
+    Column("number", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("from_state", Text),  # null: it came into the inventory
+    Column("to_state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("changed_by", Text),  # key_…; null: the platform itself
+    Column("note", Text),
+    Column("customer_id", Text),
+    Column("person_key", LargeBinary),  # whose X it is from now on; null: nobody's
+    Column("person_sealed", LargeBinary),
+    Index("number_history_number", "number", "at"),
+    sqlite_autoincrement=True,
+)
+
+#: Real names: of a mobile number of the platform, or of a person behind A. References to documents only.
+verifications = Table(
+    "verifications",
+    metadata,
+    Column("id", Text, primary_key=True),  # ver_…
+    Column("customer_id", Text),
+    Column("number", Text, unique=True),
+    Column("person_key", LargeBinary),
+    Column("person_sealed", LargeBinary),
+    Column("state", Text, nullable=False),  # pending | verified | expired | rejected
+    Column("documents", Text, nullable=False),  # JSON list of references
+    Column("valid_until", BigInteger),
+    Column("reason", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("verifications_person", "customer_id", "person_key", unique=True),
+    Index("verifications_due", "state", "valid_until"),
+)
+
+complaints = Table(
+    "complaints",
+    metadata,
+    Column("id", Text, primary_key=True),  # cmp_…
+    Column("number", Text, nullable=False),
+    Column("customer_id", Text),
+    Column("at", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),  # operator | carrier | customer
+    Column("note", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Index("complaints_number", "number", "at"),
+)
+
+#: Who looked at what may only be looked at for a reason.
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Serial, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("key_id", Text),  # key_…
+    Column("customer_id", Text),  # whose key; null: the operator's
+    Column("action", Text, nullable=False),
+    Column("subject", Text),  # masked
+    Column("subject_key", LargeBinary),
+    Column("details", Text),  # JSON
+    Index("audit_customer", "customer_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
 bindings = Table(
     "bindings",
     metadata,
     Column("seq", Serial, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),  # bnd_…
     Column("customer_id", Text, nullable=False),
-    Column("mode", Text, nullable=False),  # AXYB
+    Column("mode", Text, nullable=False),  # axyb | axb | ax | axe | x
     Column("state", Text, nullable=False),  # live | released | expired
-    Column("a_key", LargeBinary, nullable=False),
-    Column("a_sealed", LargeBinary, nullable=False),
-    Column("b_key", LargeBinary, nullable=False),
-    Column("b_sealed", LargeBinary, nullable=False),
+    Column("parent_id", Text, index=True),  # the binding of A and X by which this pair came about on the spot
+    Column("a_key", LargeBinary),  # null: mode x
+    Column("a_sealed", LargeBinary),
+    Column("b_key", LargeBinary),  # null: anyone
+    Column("b_sealed", LargeBinary),
     Column("x", Text, nullable=False),
-    Column("y", Text, nullable=False),
+    Column("y", Text),  # null: modes with one number, or not given out yet
+    Column("extension", Text),  # mode axe
+    Column("direction", Text, nullable=False, server_default="both"),  # both | a_to_b | b_to_a
+    Column("y_on_demand", Boolean, nullable=False, server_default=false()),
+    Column("y_pool", Text),
+    Column("y_life_s", Integer),  # of the pairs that come about on the spot; null: as long as this binding
     Column("expires_at", BigInteger),
     Column("ended_at", BigInteger),
     Column("recycle_until", BigInteger),
     Column("record", Boolean, nullable=False),
     Column("max_duration_s", Integer),
+    Column("prompts", Text),  # JSON
     Column("order_ref", Text),
     Column("user_data", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Index("bindings_customer", "customer_id", "seq"),
     Index("bindings_pair", "customer_id", "a_key", "b_key"),
+    # who was behind this number at this second?
+    Index("bindings_x", "x", "created_at"),
+    Index("bindings_y", "y", "created_at"),
     # two requests for one pair at the same moment: the second one finds the pair taken
     Index(
         "bindings_live_pair",
@@ -131,7 +233,30 @@ bindings = Table(
     sqlite_autoincrement=True,
 )
 
-#: The heart: who may be connected to whom. A leg in quarantine keeps its key until `until`.
+#: What a binding said before it was changed; what it says now stands in `bindings`.
+binding_versions = Table(
+    "binding_versions",
+    metadata,
+    Column("seq", Serial, primary_key=True, autoincrement=True),
+    Column("binding_id", Text, nullable=False, index=True),
+    Column("customer_id", Text, nullable=False),
+    Column("valid_from", BigInteger, nullable=False),
+    Column("valid_until", BigInteger, nullable=False),
+    Column("a_key", LargeBinary),
+    Column("a_sealed", LargeBinary),
+    Column("b_key", LargeBinary),
+    Column("b_sealed", LargeBinary),
+    Column("x", Text, nullable=False),
+    Column("y", Text),
+    Column("extension", Text),
+    Column("changed_by", Text),  # key_…
+    Index("binding_versions_x", "x", "valid_from"),
+    Index("binding_versions_y", "y", "valid_from"),
+    sqlite_autoincrement=True,
+)
+
+#: The heart: who may be connected to whom. A leg in quarantine keeps its key until `quarantine_until`.
+#: `caller_key` is a person's blind index (16 bytes), or one of `bindings.model`'s keys for anyone.
 legs = Table(
     "legs",
     metadata,
@@ -140,13 +265,17 @@ legs = Table(
     Column("binding_id", Text, nullable=False, index=True),
     Column("customer_id", Text, nullable=False),
     Column("role", Text, nullable=False),  # who dials this leg: a | b
+    Column("mode", Text, nullable=False),  # of the binding
     Column("state", Text, nullable=False),  # live | quarantined
-    Column("callee_sealed", LargeBinary, nullable=False),
-    Column("display", Text, nullable=False),
+    Column("barred", Boolean, nullable=False, server_default=false()),  # against the binding's direction
+    Column("callee_sealed", LargeBinary),  # null: nobody yet, or the customer is asked
+    Column("display", Text),
     Column("valid_until", BigInteger),  # a live leg past this moment counts as expired
     Column("quarantine_until", BigInteger),
+    Column("grace_until", BigInteger),  # until then a leg in quarantine still connects
     Column("record", Boolean, nullable=False),
     Column("max_duration_s", Integer),
+    Column("prompts", Text),
     Column("order_ref", Text),
     Column("user_data", Text),
     Index("legs_dialled", "dialled"),

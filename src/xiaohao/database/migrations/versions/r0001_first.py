@@ -15,37 +15,47 @@ def upgrade() -> None:
     """Create every table."""
     _customers()
     _api_keys()
-    _idempotency()
     _trunks()
-    _marks()
-    _leases()
     _pools()
     _numbers()
+    _number_history()
+    _verifications()
+    _complaints()
+    _audit()
     _bindings()
+    _binding_versions()
     _legs()
     _calls()
     _call_commands()
     _cdrs()
     _events()
     _recordings()
+    _idempotency()
+    _marks()
+    _leases()
 
 
 def downgrade() -> None:
     """Drop every table."""
     for table in (
+        "leases",
+        "marks",
+        "idempotency",
         "recordings",
         "events",
         "cdrs",
         "call_commands",
         "calls",
         "legs",
+        "binding_versions",
         "bindings",
+        "audit",
+        "complaints",
+        "verifications",
+        "number_history",
         "numbers",
         "pools",
-        "leases",
-        "marks",
         "trunks",
-        "idempotency",
         "api_keys",
         "customers",
     ):
@@ -60,6 +70,7 @@ def _customers() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("webhook_url", sa.Text()),
         sa.Column("webhook_secret_sealed", sa.LargeBinary()),
+        sa.Column("real_names", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -81,20 +92,6 @@ def _api_keys() -> None:
     op.create_index("ix_api_keys_customer_id", "api_keys", ["customer_id"])
 
 
-def _idempotency() -> None:
-    op.create_table(
-        "idempotency",
-        sa.Column("customer_id", sa.Text(), nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("request_digest", sa.LargeBinary(), nullable=False),
-        sa.Column("status", sa.Integer()),
-        sa.Column("body_sealed", sa.LargeBinary()),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("customer_id", "key"),
-    )
-    op.create_index("ix_idempotency_created_at", "idempotency", ["created_at"])
-
-
 def _trunks() -> None:
     op.create_table(
         "trunks",
@@ -110,25 +107,6 @@ def _trunks() -> None:
     op.create_index("ix_trunks_updated_at", "trunks", ["updated_at"])
 
 
-def _marks() -> None:
-    op.create_table(
-        "marks",
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name"),
-    )
-
-
-def _leases() -> None:
-    op.create_table(
-        "leases",
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("until", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name"),
-    )
-
-
 def _pools() -> None:
     op.create_table(
         "pools",
@@ -136,6 +114,15 @@ def _pools() -> None:
         sa.Column("customer_id", sa.Text()),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("recycle_s", sa.Integer(), nullable=False),
+        sa.Column("grace_s", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("kind", sa.Text()),
+        sa.Column("cities", sa.Text()),
+        sa.Column("city_rule", sa.Text(), server_default="strict", nullable=False),
+        sa.Column("fallback_cities", sa.Text()),
+        sa.Column("choice", sa.Text(), server_default="least_recently_used", nullable=False),
+        sa.Column("max_relations", sa.Integer()),
+        sa.Column("complaints_limit", sa.Integer()),
+        sa.Column("complaint_rest_s", sa.Integer()),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -149,7 +136,17 @@ def _numbers() -> None:
         sa.Column("number", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("city", sa.Text()),
+        sa.Column("carrier", sa.Text()),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("state_reason", sa.Text()),
+        sa.Column("state_at", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("suspended_until", sa.BigInteger()),
+        sa.Column("displayable", sa.Boolean(), server_default=sa.true(), nullable=False),
+        sa.Column("displayed_as", sa.Text()),
+        sa.Column("dialled_by", sa.Text(), server_default="anyone", nullable=False),
+        sa.Column("verification", sa.Text(), server_default="none", nullable=False),
+        sa.Column("verified_until", sa.BigInteger()),
+        sa.Column("relations", sa.Integer(), server_default="0", nullable=False),
         sa.Column("customer_id", sa.Text()),
         sa.Column("pool_id", sa.Text()),
         sa.Column("trunk_id", sa.Text()),
@@ -167,6 +164,79 @@ def _numbers() -> None:
     op.create_index("numbers_customer", "numbers", ["customer_id", "number"])
 
 
+def _number_history() -> None:
+    op.create_table(
+        "number_history",
+        sa.Column("seq", _SERIAL, autoincrement=True, nullable=False),
+        sa.Column("number", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("from_state", sa.Text()),
+        sa.Column("to_state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("changed_by", sa.Text()),
+        sa.Column("note", sa.Text()),
+        sa.Column("customer_id", sa.Text()),
+        sa.Column("person_key", sa.LargeBinary()),
+        sa.Column("person_sealed", sa.LargeBinary()),
+        sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("number_history_number", "number_history", ["number", "at"])
+
+
+def _verifications() -> None:
+    op.create_table(
+        "verifications",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text()),
+        sa.Column("number", sa.Text()),
+        sa.Column("person_key", sa.LargeBinary()),
+        sa.Column("person_sealed", sa.LargeBinary()),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("documents", sa.Text(), nullable=False),
+        sa.Column("valid_until", sa.BigInteger()),
+        sa.Column("reason", sa.Text()),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("number"),
+    )
+    op.create_index("verifications_due", "verifications", ["state", "valid_until"])
+    op.create_index("verifications_person", "verifications", ["customer_id", "person_key"], unique=True)
+
+
+def _complaints() -> None:
+    op.create_table(
+        "complaints",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("number", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text()),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text()),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("complaints_number", "complaints", ["number", "at"])
+
+
+def _audit() -> None:
+    op.create_table(
+        "audit",
+        sa.Column("seq", _SERIAL, autoincrement=True, nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("key_id", sa.Text()),
+        sa.Column("customer_id", sa.Text()),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text()),
+        sa.Column("subject_key", sa.LargeBinary()),
+        sa.Column("details", sa.Text()),
+        sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("audit_customer", "audit", ["customer_id", "seq"])
+
+
 def _bindings() -> None:
     op.create_table(
         "bindings",
@@ -175,17 +245,24 @@ def _bindings() -> None:
         sa.Column("customer_id", sa.Text(), nullable=False),
         sa.Column("mode", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("a_key", sa.LargeBinary(), nullable=False),
-        sa.Column("a_sealed", sa.LargeBinary(), nullable=False),
-        sa.Column("b_key", sa.LargeBinary(), nullable=False),
-        sa.Column("b_sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("parent_id", sa.Text()),
+        sa.Column("a_key", sa.LargeBinary()),
+        sa.Column("a_sealed", sa.LargeBinary()),
+        sa.Column("b_key", sa.LargeBinary()),
+        sa.Column("b_sealed", sa.LargeBinary()),
         sa.Column("x", sa.Text(), nullable=False),
-        sa.Column("y", sa.Text(), nullable=False),
+        sa.Column("y", sa.Text()),
+        sa.Column("extension", sa.Text()),
+        sa.Column("direction", sa.Text(), server_default="both", nullable=False),
+        sa.Column("y_on_demand", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("y_pool", sa.Text()),
+        sa.Column("y_life_s", sa.Integer()),
         sa.Column("expires_at", sa.BigInteger()),
         sa.Column("ended_at", sa.BigInteger()),
         sa.Column("recycle_until", sa.BigInteger()),
         sa.Column("record", sa.Boolean(), nullable=False),
         sa.Column("max_duration_s", sa.Integer()),
+        sa.Column("prompts", sa.Text()),
         sa.Column("order_ref", sa.Text()),
         sa.Column("user_data", sa.Text()),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -205,6 +282,33 @@ def _bindings() -> None:
         postgresql_where=sa.text("state = 'live'"),
     )
     op.create_index("bindings_pair", "bindings", ["customer_id", "a_key", "b_key"])
+    op.create_index("bindings_x", "bindings", ["x", "created_at"])
+    op.create_index("bindings_y", "bindings", ["y", "created_at"])
+    op.create_index("ix_bindings_parent_id", "bindings", ["parent_id"])
+
+
+def _binding_versions() -> None:
+    op.create_table(
+        "binding_versions",
+        sa.Column("seq", _SERIAL, autoincrement=True, nullable=False),
+        sa.Column("binding_id", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text(), nullable=False),
+        sa.Column("valid_from", sa.BigInteger(), nullable=False),
+        sa.Column("valid_until", sa.BigInteger(), nullable=False),
+        sa.Column("a_key", sa.LargeBinary()),
+        sa.Column("a_sealed", sa.LargeBinary()),
+        sa.Column("b_key", sa.LargeBinary()),
+        sa.Column("b_sealed", sa.LargeBinary()),
+        sa.Column("x", sa.Text(), nullable=False),
+        sa.Column("y", sa.Text()),
+        sa.Column("extension", sa.Text()),
+        sa.Column("changed_by", sa.Text()),
+        sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("binding_versions_x", "binding_versions", ["x", "valid_from"])
+    op.create_index("binding_versions_y", "binding_versions", ["y", "valid_from"])
+    op.create_index("ix_binding_versions_binding_id", "binding_versions", ["binding_id"])
 
 
 def _legs() -> None:
@@ -215,13 +319,17 @@ def _legs() -> None:
         sa.Column("binding_id", sa.Text(), nullable=False),
         sa.Column("customer_id", sa.Text(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("mode", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("callee_sealed", sa.LargeBinary(), nullable=False),
-        sa.Column("display", sa.Text(), nullable=False),
+        sa.Column("barred", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("callee_sealed", sa.LargeBinary()),
+        sa.Column("display", sa.Text()),
         sa.Column("valid_until", sa.BigInteger()),
         sa.Column("quarantine_until", sa.BigInteger()),
+        sa.Column("grace_until", sa.BigInteger()),
         sa.Column("record", sa.Boolean(), nullable=False),
         sa.Column("max_duration_s", sa.Integer()),
+        sa.Column("prompts", sa.Text()),
         sa.Column("order_ref", sa.Text()),
         sa.Column("user_data", sa.Text()),
         sa.PrimaryKeyConstraint("caller_key", "dialled"),
@@ -353,4 +461,37 @@ def _recordings() -> None:
         ["edge_id", "due_at"],
         sqlite_where=sa.text("state = 'pending'"),
         postgresql_where=sa.text("state = 'pending'"),
+    )
+
+
+def _idempotency() -> None:
+    op.create_table(
+        "idempotency",
+        sa.Column("customer_id", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("request_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("status", sa.Integer()),
+        sa.Column("body_sealed", sa.LargeBinary()),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("customer_id", "key"),
+    )
+    op.create_index("ix_idempotency_created_at", "idempotency", ["created_at"])
+
+
+def _marks() -> None:
+    op.create_table(
+        "marks",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+
+
+def _leases() -> None:
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
     )
