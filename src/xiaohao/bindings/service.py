@@ -1,7 +1,7 @@
 """What can be done with bindings: reserve, read, release; and what time does to them."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Final
 
 from sqlalchemy import RowMapping
@@ -34,6 +34,8 @@ _ATTEMPTS: Final = 20
 _BATCH: Final = 500
 #: Batches of one sweep; what is left is the next one's.
 _BATCHES: Final = 200
+#: what a binding shows as its row has it
+_SHOWN: Final = tuple(field.name for field in fields(Binding) if field.name not in ("a", "b"))
 _LONGEST_LIFE_S: Final = 10 * 366 * 86_400
 _LONGEST_CALL_S: Final = 86_400
 _LONGEST_REFERENCE: Final = 200
@@ -212,7 +214,7 @@ class Bindings:
         keys = [(leg["caller_key"], leg["dialled"]) for leg in leg_rows]
         await store.free_keys(connection, keys, wish.now, allocation.predecessor_ids)
         seq = await store.add(connection, row, leg_rows)
-        shown = {name: value for name, value in row.items() if not name.endswith(("_key", "_sealed"))}
+        shown = {name: row[name] for name in _SHOWN}
         shown |= {"mode": Mode.AXYB, "state": BindingState.LIVE}
         return Binding(**{**shown, "seq": seq, "a": wish.a, "b": wish.b})
 
@@ -298,7 +300,7 @@ class Bindings:
         ]
 
     def _binding(self, row: RowMapping) -> Binding:
-        shown = {name: value for name, value in row.items() if not name.endswith(("_key", "_sealed"))}
+        shown = {name: row[name] for name in _SHOWN}
         state, ended_at = BindingState(row["state"]), row["ended_at"]
         if (
             state is BindingState.LIVE

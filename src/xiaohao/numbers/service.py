@@ -5,6 +5,7 @@ does not exist for that customer.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any, Final
 
 from sqlalchemy import RowMapping
@@ -202,7 +203,7 @@ class Numbers:
         """At most `limit` pools whose ids come after `after`: the customer's own and the shared ones."""
         async with self._database.read() as connection:
             rows = await store.page_pools(connection, customer_id, after, limit)
-        return [Pool(**row) for row in rows]
+        return [_pool(row, None) for row in rows]
 
     async def _check_references(self, specs: Sequence[NumberSpec]) -> None:
         for customer_id in {spec.customer_id for spec in specs if spec.customer_id is not None}:
@@ -280,7 +281,7 @@ def _visible(row: RowMapping | None, customer_id: str | None) -> RowMapping:
 def _pool(row: RowMapping | None, customer_id: str | None) -> Pool:
     if row is None or (customer_id is not None and row["customer_id"] not in (None, customer_id)):
         raise not_found("pool")
-    return Pool(**row)
+    return Pool(**{field.name: row[field.name] for field in fields(Pool)})
 
 
 def _check_recycle(recycle_s: int) -> None:
