@@ -214,7 +214,7 @@ class Bindings:
         keys = [(leg["caller_key"], leg["dialled"]) for leg in leg_rows]
         await store.free_keys(connection, keys, wish.now, allocation.predecessor_ids)
         seq = await store.add(connection, row, leg_rows)
-        shown = {name: row[name] for name in _SHOWN}
+        shown = {name: row[name] for name in _SHOWN if name != "seq"}
         shown |= {"mode": Mode.AXYB, "state": BindingState.LIVE}
         return Binding(**{**shown, "seq": seq, "a": wish.a, "b": wish.b})
 
