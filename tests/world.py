@@ -6,8 +6,10 @@ from xiaohao.bindings.model import Binding, Reservation
 from xiaohao.bindings.service import Bindings
 from xiaohao.clock import SECOND
 from xiaohao.database.engine import Database
-from xiaohao.numbers.model import NumberSpec, Pool
+from xiaohao.numbers.model import NumberSpec
 from xiaohao.numbers.service import Numbers
+from xiaohao.pools.model import Policy, Pool
+from xiaohao.pools.service import Pools
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import Customer
 from xiaohao.tenants.service import Tenants
@@ -54,13 +56,18 @@ class World:
     def __post_init__(self) -> None:
         self.tenants = Tenants(self.database, self.vault, self.clock)
         self.numbers = Numbers(self.database, self.vault, self.clock)
+        self.pools = Pools(self.database, self.vault, self.clock)
         self.bindings = Bindings(self.database, self.vault, self.clock)
 
     async def customer(self, name: str = "Ride") -> Customer:
         return await self.tenants.create_customer(name)
 
-    async def pool(self, customer: Customer | None, recycle_s: int, numbers: list[str]) -> Pool:
-        pool = await self.numbers.create_pool("pool", recycle_s, customer.id if customer else None)
+    async def pool(
+        self, customer: Customer | None, recycle_s: int, numbers: list[str], **wanted: object
+    ) -> Pool:
+        """A pool with numbers in it; `wanted`: further fields of its policy."""
+        policy = Policy(recycle_s=recycle_s, **wanted)  # type: ignore[arg-type]
+        pool = await self.pools.create("pool", policy, customer.id if customer else None)
         await self.numbers.add_numbers([NumberSpec(number, pool.id) for number in numbers])
         return pool
 

@@ -90,5 +90,12 @@ async def test_pools(operator: httpx.AsyncClient, inventory: Inventory) -> None:
     assert (await operator.patch(path, json={"name": "taxis"})).json()["name"] == "taxis"
     pool = (await operator.get(path)).json()
     assert (pool["name"], pool["recycle_s"]) == ("taxis", 0)
+    policy = {"kind": "mobile", "choice": "sticky", "city_rule": "nearest", "fallback_cities": ["755"]}
+    changed = (await operator.patch(path, json=policy)).json()
+    assert {name: changed[name] for name in policy} == policy
+    for field, value in (("kind", None), ("fallback_cities", None), ("choice", "sticky")):
+        assert (await operator.patch(path, json={field: None})).json()[field] == value
+    problem(await operator.patch(path, json={"kind": "landline"}), 409, "pool_has_other_numbers")
+    problem(await operator.patch(path, json={"cities": ["11"]}), 422, "validation_failed")
     wrong = {"name": "x", "recycle_s": 0, "customer_id": "cus_0"}
     problem(await operator.post("/v1/pools", json=wrong), 404, "not_found")

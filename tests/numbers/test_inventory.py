@@ -134,30 +134,16 @@ async def test_what_is_not_one_s_own_does_not_exist(world: World) -> None:
         world.numbers.get_number("rubbish", mine.id),
         world.numbers.assign(x_number(1), person(1), mine.id),
         world.numbers.unassign(x_number(1), mine.id),
-        world.numbers.get_pool(pool.id, mine.id),
-        world.numbers.get_pool("pool_no", mine.id),
+        world.pools.get(pool.id, mine.id),
+        world.pools.get("pool_no", mine.id),
     ):
         with pytest.raises(Refusal) as refused:
             await ask
         assert refused.value.code == "not_found"
     assert await world.numbers.page_numbers("", 10, customer_id=mine.id) == []
-    assert await world.numbers.page_pools("", 10, mine.id) == [shared]
-    assert await world.numbers.get_pool(shared.id, mine.id) == shared
-    assert {found.id for found in await world.numbers.page_pools("", 10)} == {pool.id, shared.id}
-
-
-async def test_pools_can_be_changed(world: World) -> None:
-    pool = await world.pool(None, 60, [])
-    changed = await world.numbers.change_pool(pool.id, "nights", 120)
-    assert (changed.name, changed.recycle_s) == ("nights", 120)
-    assert await world.numbers.get_pool(pool.id) == changed
-    with pytest.raises(Refusal, match="no such pool"):
-        await world.numbers.change_pool("pool_no", "nights", 120)
-    for recycle_s in (-1, 367 * 86_400):
-        with pytest.raises(Refusal, match="must be between 0"):
-            await world.numbers.create_pool("pool", recycle_s)
-    with pytest.raises(Refusal, match="no such customer"):
-        await world.numbers.create_pool("pool", 60, "cus_no")
+    assert await world.pools.page("", 10, mine.id) == [shared]
+    assert await world.pools.get(shared.id, mine.id) == shared
+    assert {found.id for found in await world.pools.page("", 10)} == {pool.id, shared.id}
 
 
 async def test_a_fixed_x_belongs_to_one_person(world: World) -> None:

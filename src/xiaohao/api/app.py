@@ -24,6 +24,8 @@ from xiaohao.calls.records import CallRecords
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.numbers import http as number_routes
 from xiaohao.numbers.service import Numbers
+from xiaohao.pools import http as pool_routes
+from xiaohao.pools.service import Pools
 from xiaohao.recordings import http as recording_routes
 from xiaohao.recordings.service import Recordings
 from xiaohao.secrecy import Vault
@@ -90,8 +92,8 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         call_routes.router(records, vault),
         call_routes.cdr_router(records, vault),
         recording_routes.router(Recordings(database, settings)),
-        number_routes.number_router(numbers, vault),
-        number_routes.pool_router(numbers, vault),
+        number_routes.router(numbers, vault),
+        pool_routes.router(Pools(database, vault), vault),
         tenant_routes.operator_router(tenants, keys, vault),
         tenant_routes.webhook_router(tenants),
         trunk_routes.router(Trunks(database, vault), vault),

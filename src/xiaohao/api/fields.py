@@ -73,6 +73,8 @@ Timestamp = Annotated[
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=_ONE_LINE)]
 #: an identifier made by the platform, such as `bnd_…`
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]*$")]
+#: the area code of a Chinese city without its 0
+CityCode = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{1,2}$"), Field(examples=["10", "755"])]
 #: the customer's own short reference
 Reference = Annotated[str, StringConstraints(max_length=200, pattern=_ONE_LINE)]
 #: anything the customer wants to see again in events and records

@@ -1,4 +1,4 @@
-"""Routes: the platform's numbers and their pools."""
+"""Routes: the platform's numbers."""
 
 from typing import Annotated
 
@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from xiaohao.api.auth import AnyKey, CustomerKey, OperatorKey
-from xiaohao.api.fields import Id, Name, Request, Timestamp
+from xiaohao.api.fields import Id, Request, Timestamp
 from xiaohao.api.fields import Number as NumberText
 from xiaohao.api.paging import Cursors, Page, PageQuery
 from xiaohao.api.route import api_router
 from xiaohao.clock import rfc3339
-from xiaohao.numbers.model import Kind, Number, NumberSpec, NumberState, Pool
+from xiaohao.numbers.model import Kind, Number, NumberSpec, NumberState
 from xiaohao.numbers.service import BATCH_MAX, Numbers
 from xiaohao.secrecy import Vault, masked
 
@@ -81,33 +81,7 @@ class NumberQuery(PageQuery):
     trunk_id: Id | None = None
 
 
-class NewPool(Request):
-    """A pool to make."""
-
-    name: Name
-    recycle_s: int = Field(ge=0, le=366 * 86_400, description="Seconds for which keys rest after use")
-    customer_id: Id | None = Field(None, description="null: all customers share it")
-
-
-class PoolChange(Request):
-    """What to change; a field that is not sent stays as it is."""
-
-    name: Name | None = Field(None, description="null changes nothing")
-    recycle_s: int | None = Field(None, ge=0, le=366 * 86_400, description="null changes nothing")
-
-
-class PoolView(BaseModel):
-    """Numbers for one purpose."""
-
-    id: str
-    customer_id: str | None = Field(description="null: shared")
-    name: str
-    recycle_s: int
-    created_at: Timestamp
-    updated_at: Timestamp
-
-
-def number_router(numbers: Numbers, vault: Vault) -> APIRouter:
+def router(numbers: Numbers, vault: Vault) -> APIRouter:
     """The routes of numbers."""
     router = api_router("numbers")
 
@@ -176,40 +150,6 @@ def _add_state_routes(router: APIRouter, numbers: Numbers) -> None:
         return _number(await numbers.retire(number), None)
 
 
-def pool_router(numbers: Numbers, vault: Vault) -> APIRouter:
-    """The routes of pools."""
-    router = api_router("numbers")
-
-    @router.post("/v1/pools", status_code=201)
-    async def create_pool(_: OperatorKey, body: NewPool) -> PoolView:
-        """Make a pool."""
-        return _pool(await numbers.create_pool(body.name, body.recycle_s, body.customer_id))
-
-    @router.get("/v1/pools")
-    async def list_pools(key: AnyKey, query: Annotated[PageQuery, Query()]) -> Page[PoolView]:
-        """The pools: all of them for the operator, its own and the shared ones for a customer."""
-        cursors = Cursors(vault, f"pools {key.customer_id}")
-        found = await numbers.page_pools(
-            cursors.position(query.after) or "", query.limit + 1, key.customer_id
-        )
-        return cursors.page(found, query.limit, _pool, lambda pool: pool.id)
-
-    @router.get("/v1/pools/{pool_id}")
-    async def get_pool(key: AnyKey, pool_id: str) -> PoolView:
-        """One pool."""
-        return _pool(await numbers.get_pool(pool_id, key.customer_id))
-
-    @router.patch("/v1/pools/{pool_id}")
-    async def change_pool(_: OperatorKey, pool_id: str, body: PoolChange) -> PoolView:
-        """Rename a pool, or set its recycle time for bindings that end from now on."""
-        pool = await numbers.get_pool(pool_id)
-        name = pool.name if body.name is None else body.name
-        recycle_s = pool.recycle_s if body.recycle_s is None else body.recycle_s
-        return _pool(await numbers.change_pool(pool_id, name, recycle_s))
-
-    return router
-
-
 def _number(number: Number, customer_id: str | None) -> NumberView:
     return NumberView(
         number=number.number,
@@ -232,14 +172,3 @@ def _person(number: Number, customer_id: str | None) -> str | None:
     if number.assigned_to is None:
         return None
     return number.assigned_to if number.assigned_by == customer_id else masked(number.assigned_to)
-
-
-def _pool(pool: Pool) -> PoolView:
-    return PoolView(
-        id=pool.id,
-        customer_id=pool.customer_id,
-        name=pool.name,
-        recycle_s=pool.recycle_s,
-        created_at=rfc3339(pool.created_at),
-        updated_at=rfc3339(pool.updated_at),
-    )

@@ -93,18 +93,6 @@ class NumberSpec:
     customer_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """Numbers for one purpose; `recycle_s` seconds pass before a released relation's key is used again."""
-
-    id: str
-    customer_id: str | None
-    name: str
-    recycle_s: int
-    created_at: int
-    updated_at: int
-
-
 _CHINA: Final = "CN"
 _CHINA_CODE: Final = "86"
 
@@ -190,6 +178,12 @@ def city_of(number: str) -> str | None:
         return None
     match = _CHINESE.fullmatch(number[3:])
     return (match["capital"] or match["area"]) if match else None
+
+
+def is_area_code(code: str) -> bool:
+    """Whether it is the area code of a Chinese city, without its 0."""
+    typical = [_chinese(code + "8" * digits) for digits in (7, 8)] if code.isascii() else []
+    return any(number is not None and city_of(number) == code for number in typical)
 
 
 _KIND_OF_GROUP: Final = {

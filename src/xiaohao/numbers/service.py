@@ -1,11 +1,10 @@
-"""What can be done with the inventory: numbers, pools, and whose X a number is.
+"""What can be done with the inventory: numbers, their states, and whose X a number is.
 
 Where a `customer_id` says who asks, None is the operator, who sees everything; what is not a customer's own
 does not exist for that customer.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import Any, Final
 
 from sqlalchemy import RowMapping
@@ -15,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from xiaohao.clock import now_us
 from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal, conflict, not_found, validation_failed
-from xiaohao.ids import new_id
 from xiaohao.numbers import store
 from xiaohao.numbers.intake import rows_of
 from xiaohao.numbers.model import (
@@ -24,16 +22,15 @@ from xiaohao.numbers.model import (
     Number,
     NumberSpec,
     NumberState,
-    Pool,
     canonical,
 )
+from xiaohao.pools.service import Pools
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.service import Tenants
 from xiaohao.trunks.service import Trunks
 
 #: Numbers that one call of `add_numbers` takes.
 BATCH_MAX: Final = 1000
-_LONGEST_RECYCLE_S: Final = 366 * 86_400
 
 
 class Numbers:
@@ -58,8 +55,9 @@ class Numbers:
         now = self._clock()
         try:
             async with self._database.begin() as connection:
-                pools = await store.find_pools(connection, [spec.pool_id for spec in specs if spec.pool_id])
-                rows = rows_of(specs, {pool_id: pool["customer_id"] for pool_id, pool in pools.items()}, now)
+                wanted = [spec.pool_id for spec in specs if spec.pool_id]
+                pools = await Pools.held(connection, wanted)
+                rows = rows_of(specs, pools, now)
                 await self._add(connection, rows)
                 found = await store.find_all(connection, list(rows))
         except IntegrityError:
@@ -160,51 +158,6 @@ class Numbers:
             row = await self._locked(connection, number, None)
             return await self._changed(connection, row["number"], {"trunk_id": trunk_id})
 
-    async def create_pool(self, name: str, recycle_s: int, customer_id: str | None = None) -> Pool:
-        """A new pool of a customer, or (None) one that all customers share.
-
-        `recycle_s`: seconds for which the keys of its numbers rest after use. Raises Refusal: `not_found`,
-        `validation_failed`.
-        """
-        _check_recycle(recycle_s)
-        if customer_id is not None:
-            await self._tenants.get_customer(customer_id)
-        now = self._clock()
-        pool = Pool(new_id("pool"), customer_id, name, recycle_s, now, now)
-        row = {
-            "id": pool.id,
-            "customer_id": customer_id,
-            "name": name,
-            "recycle_s": recycle_s,
-            "created_at": now,
-            "updated_at": now,
-        }
-        async with self._database.begin() as connection:
-            await store.add_pool(connection, row)
-        return pool
-
-    async def change_pool(self, pool_id: str, name: str, recycle_s: int) -> Pool:
-        """Rename a pool, or set its recycle time for bindings that end from now on.
-
-        Raises Refusal: `not_found`, `validation_failed`.
-        """
-        _check_recycle(recycle_s)
-        values = {"name": name, "recycle_s": recycle_s, "updated_at": self._clock()}
-        async with self._database.begin() as connection:
-            await store.change_pool(connection, pool_id, values)
-            return _pool((await store.find_pools(connection, [pool_id])).get(pool_id), None)
-
-    async def get_pool(self, pool_id: str, customer_id: str | None = None) -> Pool:
-        """One pool: the customer's own or a shared one. Raises Refusal: `not_found`."""
-        async with self._database.read() as connection:
-            return _pool((await store.find_pools(connection, [pool_id])).get(pool_id), customer_id)
-
-    async def page_pools(self, after: str, limit: int, customer_id: str | None = None) -> list[Pool]:
-        """At most `limit` pools whose ids come after `after`: the customer's own and the shared ones."""
-        async with self._database.read() as connection:
-            rows = await store.page_pools(connection, customer_id, after, limit)
-        return [_pool(row, None) for row in rows]
-
     async def _check_references(self, specs: Sequence[NumberSpec]) -> None:
         for customer_id in {spec.customer_id for spec in specs if spec.customer_id is not None}:
             try:
@@ -276,17 +229,6 @@ def _visible(row: RowMapping | None, customer_id: str | None) -> RowMapping:
     if row is None or (customer_id is not None and row["customer_id"] != customer_id):
         raise not_found("number")
     return row
-
-
-def _pool(row: RowMapping | None, customer_id: str | None) -> Pool:
-    if row is None or (customer_id is not None and row["customer_id"] not in (None, customer_id)):
-        raise not_found("pool")
-    return Pool(**{field.name: row[field.name] for field in fields(Pool)})
-
-
-def _check_recycle(recycle_s: int) -> None:
-    if not 0 <= recycle_s <= _LONGEST_RECYCLE_S:
-        raise validation_failed("recycle_s", f"must be between 0 and {_LONGEST_RECYCLE_S}")
 
 
 def _check_not_retired(row: RowMapping) -> None:

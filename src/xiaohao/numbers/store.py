@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, case, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, case, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.database.schema import legs, numbers, pools
+from xiaohao.database.schema import legs, numbers
 from xiaohao.numbers.model import NumberState
 
 
@@ -66,29 +66,3 @@ async def people_among(connection: AsyncConnection, keys: Sequence[bytes]) -> bo
     """Whether one of these blind indexes is that of a person who is in a binding."""
     found = await connection.execute(select(legs.c.caller_key).where(legs.c.caller_key.in_(keys)).limit(1))
     return found.first() is not None
-
-
-async def add_pool(connection: AsyncConnection, row: dict[str, Any]) -> None:
-    """Insert a pool."""
-    await connection.execute(insert(pools).values(**row))
-
-
-async def change_pool(connection: AsyncConnection, pool_id: str, values: dict[str, Any]) -> None:
-    """Overwrite columns of a pool."""
-    await connection.execute(update(pools).where(pools.c.id == pool_id).values(**values))
-
-
-async def find_pools(connection: AsyncConnection, wanted: Sequence[str]) -> dict[str, RowMapping]:
-    """Those of the wanted pools that are there."""
-    found = await connection.execute(select(pools).where(pools.c.id.in_(wanted)))
-    return {row["id"]: row for row in found.mappings()}
-
-
-async def page_pools(
-    connection: AsyncConnection, customer_id: str | None, after: str, limit: int
-) -> list[RowMapping]:
-    """Pools in the order of their ids: a customer's own and the shared ones, or (None) all."""
-    query = select(pools).where(pools.c.id > after).order_by(pools.c.id).limit(limit)
-    if customer_id is not None:
-        query = query.where(or_(pools.c.customer_id == customer_id, pools.c.customer_id.is_(None)))
-    return list((await connection.execute(query)).mappings())
