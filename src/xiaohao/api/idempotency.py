@@ -73,7 +73,7 @@ class Idempotency:
                 "A request with this Idempotency-Key has not been answered yet.",
                 retry_after_s=1,
             )
-        digest = hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in request)).digest()
+        digest = hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in request)).hexdigest()
         self._at_work.add(slot)
         try:
             return await self._once(owner, key, digest, run)
@@ -81,17 +81,18 @@ class Idempotency:
             self._at_work.discard(slot)
 
     async def _once(
-        self, owner: str, key: str, digest: bytes, run: Callable[[], Awaitable[Response]]
+        self, owner: str, key: str, digest: str, run: Callable[[], Awaitable[Response]]
     ) -> Response:
         # Another process with the same key waits here for our commit, and then finds the answer.
         async with self._database.shared() as connection:
-            now = now_us()
-            if not await store.claim(connection, owner, key, digest, now):
+            now, sealed_digest = now_us(), self._vault.seal(digest)
+            if not await store.claim(connection, owner, key, sealed_digest, now):
                 row = await store.find(connection, owner, key)
                 if row is not None and row["created_at"] >= now - KEPT_US:
-                    return self._again(row["request_digest"] == digest, row["status"], row["body_sealed"])
+                    same = self._vault.open(row["request_sealed"]) == digest
+                    return self._again(same, row["status"], row["body_sealed"])
                 await store.forget(connection, owner, key)
-                await store.claim(connection, owner, key, digest, now)
+                await store.claim(connection, owner, key, sealed_digest, now)
             response = await run()
             answer = _Answer(
                 {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS},

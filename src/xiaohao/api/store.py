@@ -8,17 +8,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from xiaohao.database.schema import idempotency
 
 _CLAIM: Final = text(
-    "INSERT INTO idempotency (customer_id, key, request_digest, created_at)"
-    " VALUES (:customer_id, :key, :request_digest, :created_at)"
+    "INSERT INTO idempotency (customer_id, key, request_sealed, created_at)"
+    " VALUES (:customer_id, :key, :request_sealed, :created_at)"
     " ON CONFLICT (customer_id, key) DO NOTHING"
 )
 
 
 async def claim(
-    connection: AsyncConnection, owner: str, key: str, request_digest: bytes, created_at: int
+    connection: AsyncConnection, owner: str, key: str, request_sealed: bytes, created_at: int
 ) -> bool:
     """Take a key for a new request; False where it is taken. Waits for one that is just being taken."""
-    row = {"customer_id": owner, "key": key, "request_digest": request_digest, "created_at": created_at}
+    row = {"customer_id": owner, "key": key, "request_sealed": request_sealed, "created_at": created_at}
     return (await connection.execute(_CLAIM, row)).rowcount == 1
 
 

@@ -179,7 +179,8 @@ audit = Table(
     Column("action", Text, nullable=False),
     Column("subject", Text),  # masked
     Column("subject_key", LargeBinary),
-    Column("details", Text),  # JSON
+    Column("subject_sealed", LargeBinary),
+    Column("details_sealed", LargeBinary),  # JSON: a reason is a person's text and may name a number
     Index("audit_customer", "customer_id", "seq"),
     sqlite_autoincrement=True,
 )
@@ -403,7 +404,8 @@ idempotency = Table(
     metadata,
     Column("customer_id", Text, primary_key=True),  # "" for the operator
     Column("key", Text, primary_key=True),
-    Column("request_digest", LargeBinary, nullable=False),
+    # The digest of the request. In the clear, whoever knows all of it but a number could try every number.
+    Column("request_sealed", LargeBinary, nullable=False),
     Column("status", Integer),  # null inside the transaction only that carries the request out
     Column("body_sealed", LargeBinary),
     Column("created_at", BigInteger, nullable=False, index=True),

@@ -230,7 +230,8 @@ def _audit() -> None:
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text()),
         sa.Column("subject_key", sa.LargeBinary()),
-        sa.Column("details", sa.Text()),
+        sa.Column("subject_sealed", sa.LargeBinary()),
+        sa.Column("details_sealed", sa.LargeBinary()),
         sa.PrimaryKeyConstraint("seq"),
         sqlite_autoincrement=True,
     )
@@ -469,7 +470,7 @@ def _idempotency() -> None:
         "idempotency",
         sa.Column("customer_id", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("request_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("request_sealed", sa.LargeBinary(), nullable=False),
         sa.Column("status", sa.Integer()),
         sa.Column("body_sealed", sa.LargeBinary()),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
