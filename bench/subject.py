@@ -158,7 +158,7 @@ class Ours:
 class Floor:
     """The same Kamailio and rtpengine with a static look-up (bench/floor.cfg)."""
 
-    def __init__(self, folder: Path, *, workers: int = 2, pairs: int = PAIRS) -> None:
+    def __init__(self, folder: Path, *, workers: int = 4, pairs: int = PAIRS) -> None:
         self.name = "floor"
         self._folder, self._workers = folder, workers
         self.pairs = [Pair(a, b, "+861062000001") for a, b in _people(1000, pairs)]

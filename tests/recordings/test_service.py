@@ -26,6 +26,7 @@ from xiaohao.recordings.converter import ConversionFailed, Converter, Job
 from xiaohao.recordings.locks import CallLock
 from xiaohao.recordings.model import AudioFile, RecordingState
 from xiaohao.recordings.service import Conversions, Recordings
+from xiaohao.runtime.peak import Peak
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 
@@ -157,6 +158,25 @@ async def test_a_call_of_nobodys_number_is_recorded_and_nobody_told(studio: Stud
     assert await studio.conversions.convert_due() == 1
     assert (await Rows.of(studio.database, call_id)).events == []
     assert (await studio.recordings.get(None, call_id)).state is RecordingState.READY
+
+
+async def test_recordings_wait_while_calls_are_turned_away(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(await studio.ended())
+    (Path(studio.settings.runtime_folder) / "edge").mkdir(parents=True)
+    peak = Peak(studio.settings)
+    assert not peak.is_now()
+    peak.goes_on()
+    assert await studio.conversions.convert_due() == 0
+    os.utime(Path(studio.settings.runtime_folder) / "edge" / "overload", (1, 1))
+    assert await studio.conversions.convert_due() == 1
+
+    written(await studio.ended())
+    peak.goes_on()
+    assert await studio.conversions.convert_due() == 0
+    monkeypatch.setattr("xiaohao.recordings.service._PUT_OFF_S", 0.0)  # a peak that does not end
+    assert await studio.conversions.convert_due() == 1
 
 
 async def test_customers_see_their_own_recordings_only(studio: Studio) -> None:

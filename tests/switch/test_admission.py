@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from xiaohao.switch.admission import Governor
+from xiaohao.switch.admission import Delay, Governor
 
-PROBE_S = 0.2
+PROBE_S = 0.05
 
 
 @dataclass
@@ -47,7 +47,7 @@ def test_nine_tenths_are_carried_under_overload(capacity: float) -> None:
     machine.offer(capacity * 2, 5)
     carried = machine.offer(capacity * 2, 60)
     assert sum(carried) / len(carried) >= 0.9 * capacity
-    assert machine.waiting / capacity < 0.5
+    assert machine.waiting / capacity < 0.3
 
 
 def test_nothing_is_limited_that_can_be_carried() -> None:
@@ -66,8 +66,46 @@ def test_a_single_pause_is_no_overload() -> None:
     governor = Governor()
     for tick in range(100):
         governor.admitted()
-        governor.waited(0.4 if tick % 10 == 5 else 0.003, tick * PROBE_S)
+        governor.waited(0.4 if tick % 10 in (5, 6) else 0.003, tick * PROBE_S)
     assert governor.limit is None
+
+
+def test_a_queue_is_let_run_dry() -> None:
+    """While requests wait, hardly a call is let in; then nearly as many as came through."""
+    governor = Governor()
+    now = 0.0
+    for _ in range(40):
+        for _ in range(10):
+            governor.admitted()
+        now += PROBE_S
+        governor.waited(0.002, now)
+    for _ in range(3):
+        now += PROBE_S
+        governor.waited(0.15, now)
+    assert governor.limit == 10
+    limit = governor.waited(0.03, now + PROBE_S)
+    assert limit is not None
+    assert 170 <= limit <= 200
+
+
+def test_the_delay_of_unanswered_probes_grows() -> None:
+    """The oldest probe that can still be answered says how long requests wait; a lost one is forgotten."""
+    delay = Delay()
+    assert delay.now(0.0) == 0.0
+    delay.sent("1", 0.0)
+    delay.sent("2", 0.1)
+    assert delay.now(0.2) == pytest.approx(0.2)
+    delay.answered("2", 0.25)  # the first is lost
+    delay.answered("1", 0.26)
+    delay.answered("never sent", 0.26)
+    assert delay.now(0.3) == pytest.approx(0.15)
+    delay.sent("3", 0.3)
+    assert delay.now(0.9) == pytest.approx(0.6)
+    delay.sent("4", 0.95)
+    delay.answered("4", 0.951)
+    assert delay.now(1.0) == pytest.approx(0.001)
+    delay.forget()
+    assert delay.now(2.0) == 0.0
 
 
 def test_some_calls_are_always_let_in() -> None:

@@ -12,8 +12,11 @@ import msgspec
 
 from xiaohao.calls.model import Party, Reason, Try
 
-#: the edge counts the calls that it lets in over so long at a time
-QUOTA_S: Final = 0.2
+#: The edge counts the calls that it lets in over so small a part of a second: as small as rounding allows,
+#: since what is let in at the beginning of each part comes all at once.
+_PARTS_OF_SECOND: Final = 20
+_FEW_CALLS: Final = 200.0
+_PARTS_FOR_FEW: Final = 5
 
 
 class WireError(Exception):
@@ -301,8 +304,10 @@ def tell_all(number: int) -> str:
 
 def ready(digest_trunks: int, calls_per_second: float | None = None) -> str:
     """The switch decides from now on, and takes so many calls a second (None: all that come)."""
-    quota = 0 if calls_per_second is None else max(round(calls_per_second * QUOTA_S), 1)
-    return f"H|{digest_trunks}|{quota}"
+    if calls_per_second is None:
+        return f"H|{digest_trunks}|0|1"
+    parts = _PARTS_FOR_FEW if calls_per_second < _FEW_CALLS else _PARTS_OF_SECOND
+    return f"H|{digest_trunks}|{max(round(calls_per_second / parts), 1)}|{parts}"
 
 
 def end_call(call_id: str, reason: Reason, q850_cause: int) -> str:

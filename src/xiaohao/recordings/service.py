@@ -33,6 +33,7 @@ from xiaohao.recordings.model import (
     RecordingState,
 )
 from xiaohao.recordings.wire import recording_document
+from xiaohao.runtime.peak import Peak
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 
@@ -51,6 +52,8 @@ _LONGEST_PART: Final = 0.1
 _SWEEP_S: Final = 600.0
 _SWEEP_AT_ONCE: Final = 500
 _AT_MOST: Final = 4
+#: how long a peak of calls may put recordings off
+_PUT_OFF_S: Final = 300.0
 #: recordings that are written down together, where so many wait; the first of them waits for the last
 _TOGETHER: Final = 8
 
@@ -148,6 +151,8 @@ class Conversions:
         #: what the last look found and nobody has taken yet
         self._found: deque[tuple[PendingRecording, list[Capture]]] = deque()
         self._next_sweep = 0.0
+        self._peak = Peak(settings)
+        self._put_off_since: float | None = None
 
     async def convert_due(self) -> int:
         """Convert everything that is due, what becomes due meanwhile too; gives back how many got ready.
@@ -160,7 +165,7 @@ class Conversions:
         ready = 0
         try:
             while True:
-                while self._idle and (tasks := await self._claim()):
+                while self._idle and not self._is_put_off() and (tasks := await self._claim()):
                     running.add(asyncio.create_task(self._convert(tasks, self._idle.pop())))
                 if not running:
                     return ready
@@ -177,6 +182,15 @@ class Conversions:
         """End the converting processes; what they were at becomes due again by itself."""
         for converter in self._all:
             await converter.close()
+
+    def _is_put_off(self) -> bool:
+        """Whether calls are being turned away: what recordings cost would turn away more."""
+        if not self._peak.is_now():
+            self._put_off_since = None
+            return False
+        if self._put_off_since is None:
+            self._put_off_since = time.monotonic()
+        return time.monotonic() - self._put_off_since < _PUT_OFF_S
 
     async def _claim(self) -> list[_Task]:
         """Tasks for one converter: due, the capture complete or past waiting for, and ours."""

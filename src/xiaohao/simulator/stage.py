@@ -69,7 +69,7 @@ def configuration(host: str, changes: dict[str, Any]) -> dict[str, Any]:
             "listen": [f"udp:{host}:{sip}", f"tcp:{host}:{sip}"],
             "evapi": f"{host}:{evapi}",
             "rpc": f"{host}:{rpc}",
-            "workers": 2,
+            "workers": 4,
             "shared_memory_mb": 512,
             "probe_s": 2,
         },

@@ -21,6 +21,7 @@ from xiaohao.edge import kamailio, rtpengine, wire
 from xiaohao.edge.evapi import EdgeConnection
 from xiaohao.edge.ng import Ng, NgError
 from xiaohao.edge.rpc import Rpc, RpcError
+from xiaohao.runtime.peak import Peak
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings, host_port
 from xiaohao.switch import http, metrics
@@ -97,7 +98,7 @@ class Switch:
                 self._limit_calls,
             )
         self._custody = Custody(self.switchboard, self._edge.send, self._release_media)
-        self._pulse, self._ready = Pulse(folder / "alive"), False
+        self._pulse, self._peak, self._ready = Pulse(folder / "alive"), Peak(settings), False
         self._short_of_memory = False
         #: until when the edge lived that had those calls of which we do not know yet whether they still live
         self._died_at = self._pulse.last()
@@ -222,6 +223,8 @@ class Switch:
     async def _live_on(self) -> None:
         if self._ready:
             self._show_ready()
+        if self._governor.limit is not None:
+            self._peak.goes_on()
         if self._ready and self._died_at is None:
             self._pulse.beat()
 
