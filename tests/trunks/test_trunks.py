@@ -159,3 +159,37 @@ def test_the_description_over_http_is_the_whole_one() -> None:
     assert TrunkSpecBody.model_validate(sent).model_dump(mode="json") == msgspec.to_builtins(
         msgspec.convert(sent, TrunkSpec)
     )
+
+
+async def test_callers_come_in_by_one_trunk_only(trunks: Trunks, operator: httpx.AsyncClient) -> None:
+    """The same address, a network that overlaps, the same user name: refused, as long as the other is active."""
+    made = await trunks.create(
+        "east", spec(sources=["192.0.2.1", "198.51.100.0/24"], digest_in=Digest("e", "p"))
+    )
+    clashes = (
+        {"sources": ["192.0.2.1/32"]},
+        {"sources": ["203.0.113.1", "198.51.100.128/25"]},
+        {"sources": ["2001:db8::1"], "digest_in": Digest("e", "another")},
+    )
+    for clash in clashes:
+        with pytest.raises(Refusal) as refusal:
+            await trunks.create("west", spec(**clash))
+        assert refusal.value.code == "trunk_entrance_taken"
+        assert refusal.value.extra == {"trunk_id": made.id}
+    # an address within another's network is the more exact of the two
+    near = await trunks.create("near", spec(sources=["198.51.100.7"]))
+    asleep = await trunks.create("asleep", spec(sources=["192.0.2.1"]), TrunkState.DISABLED)
+    with pytest.raises(Refusal):
+        await trunks.replace(asleep.id, "asleep", asleep.spec, TrunkState.ACTIVE)
+    await trunks.replace(made.id, "east", made.spec, TrunkState.DISABLED)
+    await trunks.replace(asleep.id, "asleep", asleep.spec, TrunkState.ACTIVE)
+    await trunks.replace(near.id, "nearer", near.spec, TrunkState.ACTIVE)  # itself is no clash
+    body = {"name": "again", "spec": {"carrier": "c", "targets": [], "sources": ["192.0.2.1"]}}
+    problem(await operator.post("/v1/trunks", json=body), 409, "trunk_entrance_taken")
+
+
+async def test_two_at_once_do_not_share_an_entrance(trunks: Trunks) -> None:
+    tries = [trunks.create(f"t{place}", spec(sources=["192.0.2.9"])) for place in range(6)]
+    made = await asyncio.gather(*tries, return_exceptions=True)
+    assert sum(not isinstance(one, BaseException) for one in made) == 1
+    assert {one.code for one in made if isinstance(one, Refusal)} == {"trunk_entrance_taken"}

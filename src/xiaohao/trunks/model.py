@@ -100,6 +100,24 @@ def faults(spec: TrunkSpec) -> list[str]:
     return found
 
 
+def shared_entrance(spec: TrunkSpec, other: TrunkSpec) -> str | None:
+    """What lets callers in by both trunks, so that nobody could say whose they are; None where nothing does.
+
+    An address within another trunk's network is no clash: the address counts.
+    """
+    if spec.digest_in and other.digest_in and spec.digest_in.username == other.digest_in.username:
+        return f"the user name {spec.digest_in.username!r}"
+    theirs = [ip_network(source, strict=False) for source in other.sources]
+    for network in (ip_network(source, strict=False) for source in spec.sources):
+        for their in theirs:
+            if network.version != their.version or not network.overlaps(their):
+                continue
+            single = network.max_prefixlen
+            if network == their or (network.prefixlen < single and their.prefixlen < single):
+                return f"the address {network}" if network.prefixlen == single else f"the network {network}"
+    return None
+
+
 class Trunk(msgspec.Struct, frozen=True):
     """A trunk of the platform."""
 

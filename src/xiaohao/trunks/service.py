@@ -5,6 +5,7 @@ from enum import StrEnum
 import msgspec
 from sqlalchemy import RowMapping
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.clock import now_us
 from xiaohao.database.engine import Database
@@ -12,7 +13,7 @@ from xiaohao.errors import Refusal, conflict, not_found
 from xiaohao.ids import new_id
 from xiaohao.secrecy import Vault
 from xiaohao.trunks import store
-from xiaohao.trunks.model import Digest, Trunk, TrunkSpec, faults
+from xiaohao.trunks.model import Digest, Trunk, TrunkSpec, faults, shared_entrance
 
 
 class TrunkState(StrEnum):
@@ -30,13 +31,15 @@ class Trunks:
         self._vault = vault
 
     async def create(self, name: str, spec: TrunkSpec, state: TrunkState = TrunkState.ACTIVE) -> Trunk:
-        """Add a trunk. Raises Refusal: `validation_failed`, `trunk_name_taken`."""
+        """Add a trunk. Raises Refusal: `validation_failed`, `trunk_name_taken`, `trunk_entrance_taken`."""
         _check(spec)
         now = now_us()
         trunk = Trunk(id=new_id("trk"), name=name, state=state.value, spec=spec)
         row = {"id": trunk.id, "created_at": now, **self._columns(trunk, now)}
         try:
             async with self._database.begin() as connection:
+                await store.begin_change(connection)
+                await self._check_entrances(connection, trunk)
                 await store.add(connection, row)
         except IntegrityError:
             raise _name_taken(name) from None
@@ -70,16 +73,19 @@ class Trunks:
         """Put a new description in the place of the old one.
 
         A digest whose password is empty keeps the password of the same user name, because passwords are
-        never shown. Raises Refusal: `not_found`, `validation_failed`, `trunk_name_taken`.
+        never shown. Raises Refusal: `not_found`, `validation_failed`, `trunk_name_taken`,
+        `trunk_entrance_taken`.
         """
         try:
             async with self._database.begin() as connection:
+                await store.begin_change(connection)
                 row = await store.find(connection, trunk_id)
                 if row is None:
                     raise not_found("trunk")
                 spec = _with_passwords_of(self._trunk(row).spec, spec)
                 _check(spec)
                 trunk = Trunk(id=trunk_id, name=name, state=state.value, spec=spec)
+                await self._check_entrances(connection, trunk)
                 await store.change(connection, trunk_id, self._columns(trunk, now_us()))
         except IntegrityError:
             raise _name_taken(name) from None
@@ -88,6 +94,7 @@ class Trunks:
     async def delete(self, trunk_id: str) -> None:
         """Remove a trunk that no number belongs to. Raises Refusal: `not_found`, `trunk_in_use`."""
         async with self._database.begin() as connection:
+            await store.begin_change(connection)
             if await store.remove(connection, trunk_id):
                 return
             known = await store.find(connection, trunk_id)
@@ -98,6 +105,22 @@ class Trunks:
             "The trunk is in use",
             "Numbers belong to this trunk: give them to another one first, or disable the trunk.",
         )
+
+    async def _check_entrances(self, connection: AsyncConnection, trunk: Trunk) -> None:
+        """A caller must come in by one trunk only, among those that take part in calls."""
+        if trunk.state != TrunkState.ACTIVE:
+            return
+        for row in await store.everything(connection):
+            other = self._trunk(row)
+            if other.id == trunk.id or other.state != TrunkState.ACTIVE:
+                continue
+            if shared := shared_entrance(trunk.spec, other.spec):
+                raise conflict(
+                    "trunk_entrance_taken",
+                    "Another trunk lets the same callers in",
+                    f"Callers come in by {shared} over the trunk {other.name!r} already.",
+                    trunk_id=other.id,
+                )
 
     def _columns(self, trunk: Trunk, now: int) -> dict[str, object]:
         sealed = self._vault.seal(msgspec.json.encode(trunk.spec).decode())

@@ -16,23 +16,25 @@ _MOVE_MARK: Final = text(
 )
 
 
+async def begin_change(connection: AsyncConnection) -> None:
+    """Move the mark on; nobody else changes any trunk until the transaction's end."""
+    await connection.execute(_MOVE_MARK, {"name": MARK})
+
+
 async def add(connection: AsyncConnection, row: dict[str, Any]) -> None:
     """Insert a trunk. Raises IntegrityError where the name is taken."""
     await connection.execute(insert(trunks).values(**row))
-    await _move_mark(connection)
 
 
 async def change(connection: AsyncConnection, trunk_id: str, values: dict[str, Any]) -> None:
     """Overwrite columns of a trunk. Raises IntegrityError where the name is taken."""
     await connection.execute(update(trunks).where(trunks.c.id == trunk_id).values(**values))
-    await _move_mark(connection)
 
 
 async def remove(connection: AsyncConnection, trunk_id: str) -> bool:
     """Delete a trunk unless a number belongs to it; says whether a row went."""
     in_use = exists().where(numbers.c.trunk_id == trunk_id)
     result = await connection.execute(delete(trunks).where(trunks.c.id == trunk_id, ~in_use))
-    await _move_mark(connection)
     return result.rowcount > 0
 
 
@@ -57,7 +59,3 @@ async def mark(connection: AsyncConnection) -> int:
     """The version of the whole table; 0 before the first trunk."""
     found = await connection.execute(select(marks.c.value).where(marks.c.name == MARK))
     return found.scalar_one_or_none() or 0
-
-
-async def _move_mark(connection: AsyncConnection) -> None:
-    await connection.execute(_MOVE_MARK, {"name": MARK})
