@@ -162,7 +162,7 @@ def test_the_description_over_http_is_the_whole_one() -> None:
 
 
 async def test_callers_come_in_by_one_trunk_only(trunks: Trunks, operator: httpx.AsyncClient) -> None:
-    """The same address, a network that overlaps, the same user name: refused, as long as the other is active."""
+    """The same address, a network that overlaps, the same user name: refused while the other is active."""
     made = await trunks.create(
         "east", spec(sources=["192.0.2.1", "198.51.100.0/24"], digest_in=Digest("e", "p"))
     )
