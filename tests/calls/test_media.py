@@ -174,6 +174,21 @@ async def test_descriptions_that_cannot_be_used(bare: Exchange, damaged: str) ->
     assert (cdr["reason"], cdr["sip_code"], cdr["answered_at"]) == ("media_unavailable", 488, None)
 
 
+@pytest.mark.parametrize("content", [sdp("127.0.0.25").replace("m=audio", "m=video"), f"nonsense {MARK}\r\n"])
+async def test_answers_that_cannot_be_used(bare: Exchange, content: str) -> None:
+    """A callee takes the call with a description that nobody can use: both are released at once, one CDR."""
+    line = await bare.line()
+    line.invite()
+    _, ok = await line.answered(content=content)
+    assert body(ok) == ""
+    for end in (line.near, line.far):
+        bye = await end.socket.next("BYE", holding=end.call_id)
+        assert header(bye, "Reason") == "Q.850;cause=65"
+        end.reply(bye, "200 OK")
+    cdr = await line.cdr()
+    assert (cdr["reason"], cdr["ended_by"], cdr["q850_cause"]) == ("media_unavailable", "platform", 65)
+
+
 async def test_description_among_other_parts(bare: Exchange) -> None:
     """Of a multipart body (SIP-I, ISUP inside) the session description passes and nothing else."""
     line = await bare.line()

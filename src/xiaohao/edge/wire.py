@@ -106,9 +106,10 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class MediaFailed(msgspec.Struct, frozen=True):
-    """rtpengine could not take the callee's SDP into this call: nobody would hear anything."""
+    """rtpengine could not take an SDP answer into this call; `at_first`: that of the callee who took it."""
 
     call_id: str
+    at_first: bool
 
 
 class Banned(msgspec.Struct, frozen=True):
@@ -232,7 +233,7 @@ _READERS: dict[str, Callable[[list[str]], Signal]] = {
     "E": _ended,
     "L": lambda f: Live(f[1], _rang(f[1], f[2]), _was_answered(f[1], f[3]), _plain(f[4])),
     "D": lambda f: Dialogs(f[1], f[2] == "1", f[3].split("^"), f[4].split("^")),
-    "M": lambda f: MediaFailed(f[1]),
+    "M": lambda f: MediaFailed(f[1], f[2] == "1"),
     "T": lambda f: Told(int(f[1])),
     "B": lambda f: Banned(f[1]),
     "O": lambda f: TurnedAway(int(f[1])),

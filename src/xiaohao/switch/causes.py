@@ -38,6 +38,7 @@ PLATFORM_ENDS: Final[dict[Reason, int]] = {
     Reason.MAX_DURATION: 102,
     Reason.DEAD_MEDIA: 31,
     Reason.MEDIA_LOST: 31,
+    Reason.MEDIA_UNAVAILABLE: 65,
 }
 
 _BY_CAUSE: Final[dict[int, Reason]] = {

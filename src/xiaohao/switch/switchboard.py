@@ -173,7 +173,11 @@ class Switchboard:
         self.on_dialogs(dialogs, reason)
 
     def _media_failed(self, signal: wire.MediaFailed) -> None:
-        self.on_media_failed(signal.call_id)
+        if signal.at_first:
+            # nobody hears anything, nor will
+            self.end_call(signal.call_id, Reason.MEDIA_UNAVAILABLE)
+        else:
+            self.on_media_failed(signal.call_id)
 
     # Its end
 
