@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from xiaohao.bindings.model import Binding, Outcome
+from xiaohao.bindings.model import Binding
+from xiaohao.bindings.recognition import Outcome
 from xiaohao.clock import SECOND
 
 

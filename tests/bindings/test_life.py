@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import select
 from tests.world import NOON, World, person, x_number, y_number
 
-from xiaohao.bindings.model import Binding, BindingState, Outcome, Role, judge
-from xiaohao.bindings.store import HOT_LOOKUP_PSYCOPG, HOT_LOOKUP_SQL
+from xiaohao.bindings.lookup_store import HOT_LOOKUP_PSYCOPG, HOT_LOOKUP_SQL, parameters
+from xiaohao.bindings.model import Binding, BindingState, Role
+from xiaohao.bindings.recognition import Outcome, judge
 from xiaohao.calls.model import Reason
 from xiaohao.clock import SECOND
 from xiaohao.database.schema import bindings, legs
@@ -214,9 +215,8 @@ async def test_the_database_shows_no_real_number(world: World) -> None:
 async def test_the_hot_query_runs_on_the_plain_drivers(world: World, database_url: str, vault: Vault) -> None:
     ride = await world.ride()
     binding = await ride.reserve(1, 2, max_duration_s=60)
-    find = {"caller_key": vault.index(person(1)), "dialled": binding.y}
-    miss = {"caller_key": b"", "dialled": binding.y}
-    nobody = {"caller_key": b"", "dialled": "+861"}
+    find = parameters(vault.index(person(1)), binding.y, NOON)
+    miss, nobody = parameters(b"", binding.y, NOON), parameters(b"", "+861", NOON)
     if world.database.is_sqlite:
         lite = sqlite3.connect(database_url.removeprefix("sqlite:///"))
         rows = [lite.execute(HOT_LOOKUP_SQL, wanted).fetchone() for wanted in (find, miss, nobody)]

@@ -11,7 +11,8 @@ from sqlalchemy import delete
 from tests.bindings.obvious import Number, Obvious, Relation
 from tests.world import World, person, x_number, y_number
 
-from xiaohao.bindings.model import BindingState, Outcome, Reservation
+from xiaohao.bindings.model import BindingState, Reservation
+from xiaohao.bindings.recognition import Outcome
 from xiaohao.database.engine import Database
 from xiaohao.database.schema import bindings, customers, legs, numbers, pools
 from xiaohao.errors import Refusal

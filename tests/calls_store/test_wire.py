@@ -30,6 +30,7 @@ async def test_a_cdr_reads_as_documented(database: Database, vault: Vault) -> No
     assert cdr_document(row, vault) == {
         "call_id": row["call_id"],
         "binding_id": "bnd_1",
+        "in_grace": False,
         "order_ref": "order 17",
         "user_data": "{}",
         "caller": CALLER,

@@ -11,6 +11,7 @@ DATA_FIELDS = {
     "call_id",
     "state",
     "binding_id",
+    "in_grace",
     "order_ref",
     "user_data",
     "caller",

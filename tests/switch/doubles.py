@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tests.ids import new_call_id
-from xiaohao.bindings.model import LegRow
+from xiaohao.bindings.recognition import LegRow
 from xiaohao.calls.journal import CallBegan, CallEnded, CallMoved, Change
 from xiaohao.calls.model import Call, Party, Reason, Try
 from xiaohao.clock import SECOND, now_us
@@ -44,16 +44,35 @@ class LookupDouble:
     async def open(self) -> None:
         """Nothing to open."""
 
-    async def find(self, caller_key: bytes, dialled: str) -> Sequence[Any] | None:
+    async def find(self, caller_key: bytes, dialled: str, now: int) -> Sequence[Any] | None:
         await self.answering.wait()
         if self.away:
             raise DatabaseUnavailable("away")
         if dialled != OURS:
             return None
         bound = caller_key == VAULT.index(CALLER)
-        leg = ("live", "a", "bnd_1", VAULT.seal(CALLEE), DISPLAYED, "in_service", MOBILE.id)
-        rest = (None, None, 1, None, "order 1", "data") if bound else (None,) * 6
-        return LegRow("in_service", CUSTOMER, "active", *(leg if bound else (None,) * 7), *rest)
+        ours = LegRow(*("in_service", "anyone", None, CUSTOMER, "active"), *(None,) * 22)
+        if not bound:
+            return ours
+        return ours._replace(
+            leg_state="live",
+            role="a",
+            mode="axyb",
+            barred=0,
+            binding_id="bnd_1",
+            callee_sealed=VAULT.seal(CALLEE),
+            display=DISPLAYED,
+            record=1,
+            order_ref="order 1",
+            user_data="data",
+            display_state="in_service",
+            shown=DISPLAYED,
+            shown_state="in_service",
+            shown_displayable=1,
+            shown_kind="mobile",
+            shown_verification="verified",
+            shown_trunk_id=MOBILE.id,
+        )
 
     async def close(self) -> None:
         """Nothing to close."""

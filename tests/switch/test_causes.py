@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from xiaohao.bindings.model import Outcome
+from xiaohao.bindings.recognition import Outcome
 from xiaohao.calls.model import Reason
 from xiaohao.switch.causes import REFUSALS, not_answered
 

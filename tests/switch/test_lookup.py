@@ -15,6 +15,8 @@ from tests.postgresql import Cluster
 from xiaohao.database.engine import DatabaseUnavailable
 from xiaohao.switch.lookup import PostgresqlLookup
 
+NOW = 1_795_492_800_000_000
+
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
@@ -37,14 +39,14 @@ async def lookup(cluster: Cluster) -> AsyncIterator[PostgresqlLookup]:
 
 async def fails_soon(lookup: PostgresqlLookup, count: int) -> None:
     began = time.monotonic()
-    asked = [lookup.find(b"", "+8610") for _ in range(count)]
+    asked = [lookup.find(b"", "+8610", NOW) for _ in range(count)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(answer) for answer in answers} == {DatabaseUnavailable}
     assert time.monotonic() - began < 2
 
 
 async def test_crash_and_hang(cluster: Cluster, lookup: PostgresqlLookup) -> None:
-    assert await asyncio.gather(*(lookup.find(b"", "+8610") for _ in range(20))) == [None] * 20
+    assert await asyncio.gather(*(lookup.find(b"", "+8610", NOW) for _ in range(20))) == [None] * 20
     os.kill(cluster.pid, signal.SIGQUIT)
     await asyncio.sleep(0.5)
     await fails_soon(lookup, 5)
@@ -52,7 +54,7 @@ async def test_crash_and_hang(cluster: Cluster, lookup: PostgresqlLookup) -> Non
 
     cluster.serve()
     # every connection that was kept is dead, and no call must pay for that
-    assert await asyncio.gather(*(lookup.find(b"", "+8610") for _ in range(20))) == [None] * 20
+    assert await asyncio.gather(*(lookup.find(b"", "+8610", NOW) for _ in range(20))) == [None] * 20
     family = [cluster.pid, *children(cluster.pid)]
     for each in family:
         os.kill(each, signal.SIGSTOP)
@@ -64,7 +66,7 @@ async def test_crash_and_hang(cluster: Cluster, lookup: PostgresqlLookup) -> Non
     deadline = time.monotonic() + 15
     while True:
         try:
-            assert await lookup.find(b"", "+8610") is None
+            assert await lookup.find(b"", "+8610", NOW) is None
             break
         except DatabaseUnavailable:
             assert time.monotonic() < deadline

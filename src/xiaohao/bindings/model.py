@@ -1,12 +1,7 @@
-"""The terms of bindings, and the rule by which a call is recognised: by (caller, dialled), nothing else."""
+"""The terms of bindings. What a mode means is in `modes.py`, how a call is recognised in `recognition.py`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
-
-from xiaohao.numbers.model import USABLE_STATES
-from xiaohao.tenants.model import CustomerState
 
 
 class Mode(StrEnum):
@@ -14,6 +9,44 @@ class Mode(StrEnum):
 
     #: A dials Y and reaches B, who sees X; B dials X and reaches A, who sees Y
     AXYB = "axyb"
+    #: A and B dial the same X and see it
+    AXB = "axb"
+    #: anyone dials X and reaches A; A dials X and reaches who called last, or a B that was named
+    AX = "ax"
+    #: anyone dials X and then A's extension, and reaches A
+    AXE = "axe"
+    #: the customer is asked about each call to X
+    X = "x"
+
+
+class Direction(StrEnum):
+    """Who may call whom."""
+
+    BOTH = "both"
+    A_TO_B = "a_to_b"
+    B_TO_A = "b_to_a"
+
+
+class Role(StrEnum):
+    """Who dials a leg. Where anyone may, they are B."""
+
+    A = "a"
+    B = "b"
+
+
+class PromptMoment(StrEnum):
+    """When a prompt is played."""
+
+    #: to the caller, before the callee is called
+    TO_CALLER = "to_caller"
+    #: to the caller, in place of the ringing tone
+    RINGING = "ringing"
+    #: to the callee, after they have answered and before they are connected
+    TO_CALLEE = "to_callee"
+    #: to the caller, before a call that is refused ends
+    REFUSED = "refused"
+    #: to both, before the longest duration is reached
+    NEAR_END = "near_end"
 
 
 class BindingState(StrEnum):
@@ -29,13 +62,6 @@ class LegState(StrEnum):
 
     LIVE = "live"
     QUARANTINED = "quarantined"
-
-
-class Role(StrEnum):
-    """Who dials a leg."""
-
-    A = "a"
-    B = "b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,99 +112,3 @@ class Binding:
     user_data: str | None = field(repr=False)
     created_at: int
     updated_at: int
-
-
-class Outcome(StrEnum):
-    """What a look-up says. All but CONNECT are also values of `calls.model.Reason`."""
-
-    CONNECT = "connect"
-    UNKNOWN_NUMBER = "unknown_number"
-    UNKNOWN_CALLER = "unknown_caller"
-    BINDING_EXPIRED = "binding_expired"
-    NUMBER_NOT_IN_SERVICE = "number_not_in_service"
-    CUSTOMER_SUSPENDED = "customer_suspended"
-
-
-class LegRow(NamedTuple):
-    """One row of `store.HOT_LOOKUP_SQL`, in the order of its columns: `LegRow(*row)`."""
-
-    number_state: str
-    customer_id: str | None
-    customer_state: str | None
-    leg_state: str | None
-    role: str | None
-    binding_id: str | None
-    callee_sealed: bytes | None
-    display: str | None
-    display_state: str | None
-    display_trunk_id: str | None
-    valid_until: int | None
-    quarantine_until: int | None
-    record: int | None
-    max_duration_s: int | None
-    order_ref: str | None
-    user_data: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class LegMatch:
-    """The answer to "who is to be connected?". `callee` and `callee_sealed` only where a leg was found.
-
-    `customer_id` is who answers for the dialled number, also where the call is refused; None: nobody does.
-    """
-
-    outcome: Outcome
-    customer_id: str | None = None
-    binding_id: str | None = None
-    role: Role | None = None
-    callee_sealed: bytes | None = field(default=None, repr=False)
-    callee: str | None = field(default=None, repr=False)
-    display: str | None = None
-    display_trunk_id: str | None = None
-    record: bool = False
-    max_duration_s: int | None = None
-    order_ref: str | None = None
-    user_data: str | None = field(default=None, repr=False)
-
-
-def judge(row: Sequence[Any] | None, now_us: int) -> LegMatch:
-    """What the row that the look-up found (None: nothing) means at this moment; `callee` stays sealed."""
-    if row is None:
-        return LegMatch(Outcome.UNKNOWN_NUMBER)
-    found = LegRow(*row)
-    outcome = _outcome(found, now_us)
-    if outcome is Outcome.UNKNOWN_CALLER or found.role is None:
-        return LegMatch(outcome, found.customer_id)
-    return LegMatch(
-        outcome,
-        found.customer_id,
-        found.binding_id,
-        Role(found.role),
-        found.callee_sealed,
-        None,
-        found.display,
-        found.display_trunk_id,
-        bool(found.record),
-        found.max_duration_s,
-        found.order_ref,
-        found.user_data,
-    )
-
-
-def _outcome(row: LegRow, now_us: int) -> Outcome:
-    if row.number_state not in USABLE_STATES:
-        return Outcome.NUMBER_NOT_IN_SERVICE
-    if row.leg_state is None or _is_free_again(row, now_us):
-        return Outcome.UNKNOWN_CALLER
-    if row.customer_state != CustomerState.ACTIVE:
-        return Outcome.CUSTOMER_SUSPENDED
-    if row.leg_state != LegState.LIVE or (row.valid_until is not None and row.valid_until <= now_us):
-        return Outcome.BINDING_EXPIRED
-    if row.display_state not in USABLE_STATES:
-        return Outcome.NUMBER_NOT_IN_SERVICE
-    return Outcome.CONNECT
-
-
-def _is_free_again(row: LegRow, now_us: int) -> bool:
-    # Its quarantine is over and nobody has swept it away yet.
-    return row.leg_state == LegState.QUARANTINED and (row.quarantine_until or 0) <= now_us

@@ -8,23 +8,22 @@ from sqlalchemy import RowMapping
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.bindings import store
+from xiaohao.bindings import lookup_store, store
 from xiaohao.bindings.allocation import Allocation, Exhausted, LostRace, Wish, explain
 from xiaohao.bindings.model import (
     Binding,
     BindingState,
-    LegMatch,
     LegState,
     Mode,
     Reservation,
     Role,
-    judge,
 )
+from xiaohao.bindings.recognition import LegMatch, judge
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database, DatabaseUnavailable, TransactionLost
 from xiaohao.errors import Refusal, conflict, not_found, validation_failed
 from xiaohao.ids import new_id
-from xiaohao.numbers.model import canonical
+from xiaohao.numbers.model import canonical, is_foreign
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import CustomerState
 
@@ -132,10 +131,10 @@ class Bindings:
 
     async def look_up(self, caller: str | None, dialled: str) -> LegMatch:
         """Who is connected if `caller` (None: withheld) dials `dialled` now; both in canonical form."""
-        key = b"" if caller is None else self._vault.index(caller)
+        key, now = b"" if caller is None else self._vault.index(caller), self._clock()
         async with self._database.read() as connection:
-            row = await store.look_up(connection, key, dialled)
-        match = judge(row, self._clock())
+            row = await lookup_store.look_up(connection, key, dialled, now)
+        match = judge(row, now, from_abroad=caller is not None and is_foreign(caller))
         if match.callee_sealed is None:
             return match
         return replace(match, callee=self._vault.open(match.callee_sealed))

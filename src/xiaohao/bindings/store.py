@@ -31,24 +31,7 @@ from xiaohao.clock import SECOND
 from xiaohao.database.schema import bindings, legs, numbers, pools
 from xiaohao.numbers.model import DEFAULT_RECYCLE_S
 
-#: The one query of the hot path. Parameters: `caller_key` (the caller's blind index, b"" where there is none)
-#: and `dialled` (canonical). No row: nobody's number. Columns in the order of `model.LegRow`.
-HOT_LOOKUP_SQL: Final = """
-SELECT n.state, c.id, c.state, l.state, l.role, l.binding_id, l.callee_sealed, l.display, d.state, d.trunk_id,
-       l.valid_until, l.quarantine_until, l.record, l.max_duration_s, l.order_ref, l.user_data
-FROM numbers n
-LEFT JOIN legs l ON l.caller_key = :caller_key AND l.dialled = n.number
-LEFT JOIN customers c ON c.id = COALESCE(l.customer_id, n.customer_id, n.assigned_by)
-LEFT JOIN numbers d ON d.number = l.display
-WHERE n.number = :dialled
-"""
-#: The same for psycopg.
-HOT_LOOKUP_PSYCOPG: Final = HOT_LOOKUP_SQL.replace(":caller_key", "%(caller_key)s").replace(
-    ":dialled", "%(dialled)s"
-)
-
 _SECOND: Final = literal(SECOND, BigInteger)  # the product of two 4-byte integers would not fit
-_LOOK_UP: Final = text(HOT_LOOKUP_SQL)
 _LOCK_PEOPLE: Final = text("SELECT pg_advisory_xact_lock(:first), pg_advisory_xact_lock(:second)")
 # The statements of a reservation are put together once, as in `allocation_store`.
 _CUSTOMER_AND_POOLS: Final = text("""
@@ -80,12 +63,6 @@ _FREE_KEYS: Final = delete(legs).where(
         legs.c.binding_id.in_(bindparam("predecessors", expanding=True)),
     ),
 )
-
-
-async def look_up(connection: AsyncConnection, caller_key: bytes, dialled: str) -> Sequence[Any] | None:
-    """The row for `model.judge`."""
-    found = await connection.execute(_LOOK_UP, {"caller_key": caller_key, "dialled": dialled})
-    return found.one_or_none()
 
 
 async def lock_people(connection: AsyncConnection, *keys: bytes) -> None:

@@ -22,6 +22,7 @@ class _CallFacts(BaseModel):
 
     call_id: str
     binding_id: str | None
+    in_grace: bool = Field(description="The binding has ended; the call came in its time of grace")
     order_ref: str | None
     user_data: str | None
     caller: str | None = Field(description="Real number; null where it was withheld")

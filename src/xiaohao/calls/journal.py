@@ -16,6 +16,8 @@ from typing import Final
 import msgspec
 import structlog
 
+from xiaohao.bindings.lookup_store import remember_last_caller
+from xiaohao.bindings.model import Mode, Role
 from xiaohao.calls import store
 from xiaohao.calls.model import Call, State
 from xiaohao.calls.wire import cdr_of_call
@@ -71,6 +73,7 @@ class CallJournal:
         self._direct = Direct(db.url, checkpoint_pages=8000)
         self._statements = store.JournalStatements(self._direct.dialect)
         self._put_events = event_insert(self._direct.dialect)
+        self._remember_last_caller = remember_last_caller(self._direct.dialect)
         self._lock = threading.Lock()
 
     async def write(self, batch: Sequence[Change]) -> None:
@@ -91,6 +94,8 @@ class CallJournal:
             statements.put_cdrs.run(cursor, rows.cdrs)
             statements.put_recordings.run(cursor, rows.recordings)
             statements.delete_calls.run(cursor, rows.ended)
+            for last_caller in rows.last_callers():
+                self._remember_last_caller.run(cursor, **last_caller)
         return bool(rows.events)
 
     async def live(self) -> list[Call]:
@@ -121,6 +126,8 @@ class _Rows:
         self.recordings: list[Row] = []
         self._vault = vault
         self._now = now_us()
+        #: by A and X: the newest call to each
+        self._to_ax: dict[tuple[str, str], Call] = {}
         latest: dict[str, Call | None] = {}
         for change in batch:
             call = change.call
@@ -143,10 +150,26 @@ class _Rows:
         self.recordings = [row for row in self.recordings if row[0] not in call_ids]
         self.events = [row for row in self.events if row[2] not in call_ids]
         self.ended = list({*self.ended, *call_ids})
+        self._to_ax = {key: call for key, call in self._to_ax.items() if call.id not in call_ids}
+
+    def last_callers(self) -> list[dict[str, object]]:
+        """Who is called back by whom, in the order in which every writer locks them."""
+        found: list[dict[str, object]] = [
+            {
+                "a_key": self._vault.index(a),
+                "x": x,
+                "binding": call.binding_id,
+                "caller_sealed": None if call.caller is None else self._vault.seal(call.caller),
+            }
+            for (a, x), call in self._to_ax.items()
+        ]
+        return sorted(found, key=lambda row: (row["a_key"], row["x"]))
 
     def _go_on(self, call: Call, began: bool) -> None:
         if began:
             self._tell(Kind.RECEIVED, call, call.received_at)
+            if call.mode == Mode.AX and call.role == Role.B and call.callee and call.trunk_out:
+                self._to_ax[call.callee, call.dialled] = call  # it was let through: A will see it
         elif call.state is State.RINGING:
             self._tell(Kind.RINGING, call, call.ringing_at)
         elif call.state is State.ANSWERED:

@@ -49,6 +49,15 @@ class Reason(StrEnum):
     BINDING_EXPIRED = "binding_expired"
     NUMBER_NOT_IN_SERVICE = "number_not_in_service"
     CUSTOMER_SUSPENDED = "customer_suspended"
+    DIRECTION_NOT_ALLOWED = "direction_not_allowed"
+    CALLER_FROM_ABROAD = "caller_from_abroad"
+    DISPLAY_NOT_ALLOWED = "display_not_allowed"
+    NUMBER_NOT_VERIFIED = "number_not_verified"
+    NO_LAST_CALLER = "no_last_caller"
+    NO_Y_FREE = "no_y_free"
+    EXTENSION_NEEDED = "extension_needed"
+    EXTENSION_UNKNOWN = "extension_unknown"
+    ROUTING_MISSING = "routing_missing"
     NO_TRUNK = "no_trunk"
     CHANNELS_FULL = "channels_full"
     OVERLOAD = "overload"
@@ -85,6 +94,11 @@ class Call(msgspec.Struct):
     displayed: str | None = None
     customer_id: str | None = None
     binding_id: str | None = None
+    #: of the binding: how its people reach one another, and which of them called
+    mode: str | None = None
+    role: str | None = None
+    #: the binding has ended, and its time of grace has not
+    in_grace: bool = False
     order_ref: str | None = None
     user_data: str | None = None
     trunk_in: str | None = None

@@ -107,6 +107,7 @@ def cdr_row(call: Call, recorded: bool, vault: Vault) -> Row:
         call.user_data,
         _encode(call.tries).decode(),
         recorded,
+        call.in_grace,
     )
 
 

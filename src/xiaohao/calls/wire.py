@@ -29,6 +29,7 @@ def cdr_of_call(call: Call, recorded: bool, for_operator: bool = False) -> dict[
     document: dict[str, Any] = {
         "call_id": call.id,
         "binding_id": call.binding_id,
+        "in_grace": call.in_grace,
         "order_ref": call.order_ref,
         "user_data": call.user_data,
         "caller": call.caller,
@@ -64,6 +65,7 @@ def live_document(call: Call, for_operator: bool = False) -> dict[str, Any]:
         "call_id": call.id,
         "state": call.state.value,
         "binding_id": call.binding_id,
+        "in_grace": call.in_grace,
         "order_ref": call.order_ref,
         "user_data": call.user_data,
         "caller": call.caller,
@@ -99,6 +101,7 @@ def call_of(row: Mapping[str, Any], vault: Vault) -> Call:
         displayed=row["displayed"],
         customer_id=row["customer_id"],
         binding_id=row["binding_id"],
+        in_grace=bool(row["in_grace"]),
         order_ref=row["order_ref"],
         user_data=row["user_data"],
         trunk_in=row["trunk_in"],

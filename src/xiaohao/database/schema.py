@@ -338,6 +338,7 @@ cdrs = Table(
     Column("user_data", Text),
     Column("tries", Text, nullable=False),  # JSON list of calls.model.Try
     Column("recorded", Boolean, nullable=False),
+    Column("in_grace", Boolean, nullable=False, server_default=false()),  # after the end of the binding
     Index("cdrs_customer", "customer_id", "seq"),
     Index("cdrs_received", "received_at"),
     sqlite_autoincrement=True,

@@ -17,6 +17,8 @@ class EventData(msgspec.Struct, frozen=True):
     call_id: str
     state: State
     binding_id: str | None
+    #: the binding has ended, and this call came in the time of grace after it
+    in_grace: bool
     order_ref: str | None
     user_data: str | None
     caller: str | None
@@ -60,6 +62,7 @@ def event_document(
         call_id=call.id,
         state=call.state,
         binding_id=call.binding_id,
+        in_grace=call.in_grace,
         order_ref=call.order_ref,
         user_data=call.user_data,
         caller=call.caller,

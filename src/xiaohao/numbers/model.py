@@ -172,6 +172,11 @@ def kind_of(number: str) -> Kind:
     return _KIND_OF_GROUP[str(match.lastgroup)]
 
 
+def is_foreign(number: str) -> bool:
+    """Whether a canonical number is another country's."""
+    return not number.startswith(f"+{_CHINA_CODE}")
+
+
 def city_of(number: str) -> str | None:
     """The area code of a Chinese landline without its 0 (`10`, `755`); None for every other number."""
     if not number.startswith(f"+{_CHINA_CODE}"):

@@ -5,6 +5,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable
 
+from xiaohao.bindings.modes import LONGEST_EXTENSION, is_extension
 from xiaohao.calls.model import Reason
 from xiaohao.edge.wire import Leg, RawCaller
 from xiaohao.numbers.model import canonical, spell
@@ -137,11 +138,22 @@ def number_of_caller(raw: RawCaller, trunk: Trunk, region: str) -> str | None:
 
 def number_dialled(user: str, trunk: Trunk, region: str) -> str | None:
     """The canonical dialled number; None where it is none."""
-    user = _user(user)
-    prefix = trunk.spec.prefix_in
-    if prefix and user.startswith(prefix):
-        user = user[len(prefix) :]
-    return canonical(user, region)
+    return canonical(_without_prefix(user, trunk), region)
+
+
+def numbers_with_extension(user: str, trunk: Trunk, region: str) -> list[tuple[str, str]]:
+    """What was dialled, read as a number and an extension behind it in every possible way."""
+    digits = _without_prefix(user, trunk)
+    found = []
+    for length in range(1, min(LONGEST_EXTENSION, len(digits) - 1) + 1):
+        number, extension = canonical(digits[:-length], region), digits[-length:]
+        if number is not None and is_extension(extension):
+            found.append((number, extension))
+    return found
+
+
+def _without_prefix(user: str, trunk: Trunk) -> str:
+    return _user(user).removeprefix(trunk.spec.prefix_in)
 
 
 def _user(part: str) -> str:

@@ -9,19 +9,19 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sqlalchemy import URL
 
-from xiaohao.bindings.store import HOT_LOOKUP_PSYCOPG, HOT_LOOKUP_SQL
+from xiaohao.bindings.lookup_store import HOT_LOOKUP_PSYCOPG, HOT_LOOKUP_SQL, parameters
 from xiaohao.database.engine import DatabaseUnavailable
 
 _PATIENCE_S = 1.0
 
 
 class Lookup(Protocol):
-    """Answers with the row for `bindings.model.judge`."""
+    """Answers with the row for `bindings.recognition.judge`."""
 
     async def open(self) -> None:
         """Connect as far as that can be done now."""
 
-    async def find(self, caller_key: bytes, dialled: str) -> Sequence[Any] | None:
+    async def find(self, caller_key: bytes, dialled: str, now: int) -> Sequence[Any] | None:
         """The row, or None where the number is nobody's. Raises DatabaseUnavailable."""
 
     async def close(self) -> None:
@@ -38,13 +38,13 @@ class SqliteLookup:
     async def open(self) -> None:
         """Nothing to do: the file is opened at the first look-up."""
 
-    async def find(self, caller_key: bytes, dialled: str) -> Sequence[Any] | None:
+    async def find(self, caller_key: bytes, dialled: str, now: int) -> Sequence[Any] | None:
         """See Lookup.find."""
         try:
             if self._connection is None:
                 self._connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=0.05)
-            parameters = {"caller_key": caller_key, "dialled": dialled}
-            row: Sequence[Any] | None = self._connection.execute(HOT_LOOKUP_SQL, parameters).fetchone()
+            wanted = parameters(caller_key, dialled, now)
+            row: Sequence[Any] | None = self._connection.execute(HOT_LOOKUP_SQL, wanted).fetchone()
         except sqlite3.Error as error:
             await self.close()
             # `from None`: the original may quote the statement's parameters
@@ -75,10 +75,10 @@ class PostgresqlLookup:
         """Start connecting in the background."""
         await self._pool.open(wait=False)
 
-    async def find(self, caller_key: bytes, dialled: str) -> Sequence[Any] | None:
+    async def find(self, caller_key: bytes, dialled: str, now: int) -> Sequence[Any] | None:
         """See Lookup.find."""
         # A query that is cancelled is waited for by the driver for many seconds: leave it behind instead.
-        question = asyncio.ensure_future(self._ask({"caller_key": caller_key, "dialled": dialled}))
+        question = asyncio.ensure_future(self._ask(parameters(caller_key, dialled, now)))
         try:
             await asyncio.wait({question}, timeout=_PATIENCE_S)
         finally:
@@ -90,13 +90,13 @@ class PostgresqlLookup:
             return question.result()
         raise DatabaseUnavailable("the look-up got no answer in time")
 
-    async def _ask(self, parameters: dict[str, Any]) -> Sequence[Any] | None:
+    async def _ask(self, wanted: dict[str, Any]) -> Sequence[Any] | None:
         tries = 1 + self._pool.max_size
         while True:
             tries -= 1
             try:
                 async with self._pool.connection() as connection:
-                    return await (await connection.execute(HOT_LOOKUP_PSYCOPG, parameters)).fetchone()
+                    return await (await connection.execute(HOT_LOOKUP_PSYCOPG, wanted)).fetchone()
             except psycopg.OperationalError as error:
                 # a server that was restarted has left us dead connections: take the next one
                 if not tries or isinstance(error, PoolTimeout):

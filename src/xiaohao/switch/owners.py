@@ -10,11 +10,11 @@ from typing import Final
 
 import structlog
 
-from xiaohao.bindings.model import judge
 from xiaohao.calls.model import Call
 from xiaohao.database.engine import DatabaseUnavailable
 from xiaohao.edge.wire import Ended
 from xiaohao.switch import carriers as trunking
+from xiaohao.switch.recognise import recognise
 from xiaohao.switch.steps import Tools
 
 _log = structlog.get_logger()
@@ -61,9 +61,5 @@ class Owners:
             return
         region = tools.settings.calls.region
         call.trunk_in = trunk.id
-        call.dialled = trunking.number_dialled(signal.dialled, trunk, region) or call.dialled
         call.caller = trunking.number_of_caller(signal.caller, trunk, region)
-        key = tools.vault.index(call.caller) if call.caller else b""
-        match = judge(await tools.lookup.find(key, call.dialled), call.received_at)
-        call.customer_id, call.binding_id = match.customer_id, match.binding_id
-        call.order_ref, call.user_data = match.order_ref, match.user_data
+        await recognise(call, signal.dialled, trunk, region, tools.vault, tools.lookup)

@@ -6,7 +6,7 @@ Read `STEPS` from top to bottom and you know what happens to a call before it is
 from dataclasses import dataclass, field
 from typing import Final
 
-from xiaohao.bindings.model import LegMatch, Outcome, judge
+from xiaohao.bindings.recognition import LegMatch, Outcome
 from xiaohao.calls.model import Call, Reason
 from xiaohao.edge.wire import Invite, Leg
 from xiaohao.secrecy import Vault
@@ -14,7 +14,11 @@ from xiaohao.settings import Settings
 from xiaohao.switch import carriers as trunking
 from xiaohao.switch.carriers import Carriers
 from xiaohao.switch.lookup import Lookup
+from xiaohao.switch.recognise import recognise
 from xiaohao.trunks.model import Trunk
+
+#: a caller whose number is withheld is told that, and not that nobody knows them
+_NEED_THE_CALLER: Final = (Outcome.UNKNOWN_CALLER, Outcome.NO_Y_FREE)
 
 
 class Refused(Exception):
@@ -55,15 +59,6 @@ async def know_the_trunk(passage: Passage, tools: Tools) -> None:
     passage.call.trunk_in = passage.trunk.id
 
 
-async def read_the_dialled_number(passage: Passage, tools: Tools) -> None:
-    """What was dialled, in our spelling?"""
-    assert passage.trunk is not None  # noqa: S101 – the step before
-    dialled = trunking.number_dialled(passage.invite.dialled, passage.trunk, tools.settings.calls.region)
-    passage.call.dialled = dialled or passage.invite.dialled[:32]
-    if dialled is None:
-        raise Refused(Reason.UNKNOWN_NUMBER)
-
-
 async def recognise_the_caller(passage: Passage, tools: Tools) -> None:
     """Who calls? A withheld number is found out later, when it is known whose number was dialled."""
     assert passage.trunk is not None  # noqa: S101 – the first step
@@ -73,12 +68,11 @@ async def recognise_the_caller(passage: Passage, tools: Tools) -> None:
 
 async def find_the_binding(passage: Passage, tools: Tools) -> None:
     """Who is bound to (caller, dialled)? The one question that decides who is connected to whom."""
-    call = passage.call
-    key = tools.vault.index(call.caller) if call.caller else b""
-    match = passage.match = judge(await tools.lookup.find(key, call.dialled), call.received_at)
-    call.customer_id, call.binding_id = match.customer_id, match.binding_id
-    call.order_ref, call.user_data = match.order_ref, match.user_data
-    if match.outcome is Outcome.UNKNOWN_CALLER and call.caller is None:
+    call, trunk, region = passage.call, passage.trunk, tools.settings.calls.region
+    assert trunk is not None  # noqa: S101 – the first step
+    dialled = passage.invite.dialled
+    match = passage.match = await recognise(call, dialled, trunk, region, tools.vault, tools.lookup)
+    if match.outcome in _NEED_THE_CALLER and call.caller is None:
         raise Refused(Reason.CALLER_WITHHELD)
     if match.outcome is not Outcome.CONNECT:
         raise Refused(Reason(match.outcome.value))
@@ -94,7 +88,7 @@ async def take_the_terms(passage: Passage, tools: Tools) -> None:
     call.record = match.record
     longest = tools.settings.calls.max_duration_s
     call.max_duration_s = min(match.max_duration_s or longest, longest)
-    if call.callee == call.caller:
+    if call.caller in (call.callee, call.displayed, call.dialled):
         raise Refused(Reason.LOOP)
 
 
@@ -113,7 +107,6 @@ async def choose_the_ways(passage: Passage, tools: Tools) -> None:
 
 STEPS: Final = (
     know_the_trunk,
-    read_the_dialled_number,
     recognise_the_caller,
     find_the_binding,
     take_the_terms,

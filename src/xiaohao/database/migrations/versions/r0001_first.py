@@ -397,6 +397,7 @@ def _cdrs() -> None:
         sa.Column("user_data", sa.Text()),
         sa.Column("tries", sa.Text(), nullable=False),
         sa.Column("recorded", sa.Boolean(), nullable=False),
+        sa.Column("in_grace", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("call_id"),
         sqlite_autoincrement=True,

@@ -1,0 +1,45 @@
+"""Who is bound to (caller, dialled)? The one question that decides who is connected to whom."""
+
+from xiaohao.bindings.modes import EXTENSIONS, extension_key
+from xiaohao.bindings.recognition import LegMatch, LegRow, Outcome, judge
+from xiaohao.calls.model import Call
+from xiaohao.numbers.model import is_foreign
+from xiaohao.secrecy import Vault
+from xiaohao.switch import carriers as trunking
+from xiaohao.switch.lookup import Lookup
+from xiaohao.trunks.model import Trunk
+
+
+async def recognise(
+    call: Call, user: str, trunk: Trunk, region: str, vault: Vault, lookup: Lookup
+) -> LegMatch:
+    """Find the leg of this call and write into the call what it says; `call.caller` is known.
+
+    `user` is what was dialled as the carrier wrote it. A number that is not the platform's may be one of mode
+    AXE with an extension behind it, dialled in one go. Raises DatabaseUnavailable.
+    """
+    dialled = trunking.number_dialled(user, trunk, region)
+    call.dialled = dialled or user[:32]
+    match = LegMatch(Outcome.UNKNOWN_NUMBER)
+    from_abroad = call.caller is not None and is_foreign(call.caller)
+    if dialled is not None:
+        key = vault.index(call.caller) if call.caller else b""
+        row = await lookup.find(key, dialled, call.received_at)
+        match = judge(row, call.received_at, from_abroad=from_abroad)
+    if match.outcome is Outcome.UNKNOWN_NUMBER:
+        for number, extension in trunking.numbers_with_extension(user, trunk, region):
+            row = await lookup.find(extension_key(extension), number, call.received_at)
+            if row is not None and LegRow(*row).claim == EXTENSIONS:
+                call.dialled = number
+                match = judge(row, call.received_at, from_abroad=from_abroad, extension=True)
+                if match.binding_id is not None:
+                    break
+    note(call, match)
+    return match
+
+
+def note(call: Call, match: LegMatch) -> None:
+    """Write into the call whose it is."""
+    call.customer_id, call.binding_id = match.customer_id, match.binding_id
+    call.mode, call.role, call.in_grace = match.mode, match.role, match.in_grace
+    call.order_ref, call.user_data = match.order_ref, match.user_data
