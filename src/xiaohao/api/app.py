@@ -17,11 +17,15 @@ from xiaohao.api import docs, errors, health, metrics
 from xiaohao.api.auth import Keys
 from xiaohao.api.guard import Guard
 from xiaohao.api.idempotency import Idempotency
+from xiaohao.audit import http as audit_routes
+from xiaohao.audit.service import Audit
 from xiaohao.bindings import http as binding_routes
 from xiaohao.bindings.service import Bindings
 from xiaohao.calls import http as call_routes
 from xiaohao.calls.records import CallRecords
 from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.lookups import http as lookup_routes
+from xiaohao.lookups.service import Lookups
 from xiaohao.numbers import http as number_routes
 from xiaohao.numbers.service import Numbers
 from xiaohao.pools import http as pool_routes
@@ -87,11 +91,14 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
     keys = app.state.keys = Keys(tenants)
     bindings, numbers = Bindings(database, vault), Numbers(database, vault)
     records = CallRecords(database, vault)
+    audit = Audit(database, vault)
     for router in (
+        audit_routes.router(audit, vault),
         binding_routes.router(bindings, vault),
         call_routes.router(records, vault),
         call_routes.cdr_router(records, vault),
         recording_routes.router(Recordings(database, settings)),
+        lookup_routes.router(Lookups(database, vault, audit), vault),
         number_routes.router(numbers, vault),
         pool_routes.router(Pools(database, vault), vault),
         tenant_routes.operator_router(tenants, keys, vault),

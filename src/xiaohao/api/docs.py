@@ -36,6 +36,8 @@ _TAGS: Final = [
     {"name": "recordings", "description": "What was said"},
     {"name": "webhook", "description": "Where the platform reports what happens"},
     {"name": "numbers", "description": "The platform's own numbers and their pools"},
+    {"name": "lookups", "description": "Who is behind a number, now and at any moment of the past"},
+    {"name": "audit", "description": "Who asked what that is only answered for a reason"},
     {"name": "customers", "description": "For the operator: customers and their keys"},
     {"name": "trunks", "description": "For the operator: the ways to the carriers"},
 ]

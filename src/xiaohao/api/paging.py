@@ -56,12 +56,14 @@ class Cursors:
             raise validation_failed("after", "not a cursor of this list")
         return position
 
+    def at(self, position: str | int) -> str:
+        """The cursor that stands for a position."""
+        sealed = self._vault.seal(f"{self._scope}\n{position}")
+        return urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
     def page(
         self, found: Sequence[T], limit: int, view: Callable[[T], V], position: Callable[[T], str | int]
     ) -> Page[V]:
         """The page of `found`, which holds one item more than `limit` unless it is the last page."""
-        cursor = None
-        if len(found) > limit:
-            sealed = self._vault.seal(f"{self._scope}\n{position(found[limit - 1])}")
-            cursor = urlsafe_b64encode(sealed).rstrip(b"=").decode()
+        cursor = self.at(position(found[limit - 1])) if len(found) > limit else None
         return Page(items=[view(item) for item in found[:limit]], next=cursor)

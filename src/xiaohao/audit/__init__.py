@@ -1,0 +1,1 @@
+"""Who looked at, or changed, what may only be touched for a reason."""

@@ -1,0 +1,44 @@
+"""The terms of the audit log: what is worth an entry, and what an entry says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Action(StrEnum):
+    """What was done."""
+
+    LOOKUP_NUMBER = "lookup_number"
+    LOOKUP_PERSON = "lookup_person"
+    LOOKUP_PAIR = "lookup_pair"
+    #: who was behind a number at a moment, with real numbers in full
+    EVIDENCE = "evidence"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that somebody did. `seq` grows in the order of writing; `at` is in µs since the epoch.
+
+    `customer_id` is whose key it was, None the operator's; `subject` is masked where it is a person.
+    """
+
+    seq: int
+    at: int
+    key_id: str | None
+    customer_id: str | None
+    action: str
+    subject: str | None
+    details: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries; each field that is not None must hold. Moments in µs; `until` is just outside."""
+
+    action: Action | None = None
+    since: int | None = None
+    until: int | None = None
+    key_id: str | None = None
+    #: for the operator: of one customer's keys
+    customer_id: str | None = None

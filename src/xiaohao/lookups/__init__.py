@@ -1,0 +1,1 @@
+"""Who is behind a number, now and at any moment of the past."""

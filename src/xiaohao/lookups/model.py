@@ -1,0 +1,143 @@
+"""The terms of look-ups, and the rules that say what was true at a moment. Times in µs since the epoch."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from xiaohao.calls.model import Call
+
+
+class Standing(StrEnum):
+    """What a relation was at the moment asked for."""
+
+    LIVE = "live"
+    #: it had ended, and its people were still connected (lost property)
+    GRACE = "grace"
+    #: it had ended; who dialled was recognised and not connected
+    QUARANTINED = "quarantined"
+
+
+class Side(StrEnum):
+    """For whom a number stands in a relation: A behind an X, B behind a Y."""
+
+    A = "a"
+    B = "b"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A binding as it was at the moment asked for.
+
+    `since` and `until` bound the time in which it had this content (`until` None: it still has). The real
+    numbers are in the clear, and None where the mode has no such person.
+    """
+
+    binding_id: str
+    customer_id: str
+    mode: str
+    standing: Standing
+    a: str | None = field(repr=False)
+    b: str | None = field(repr=False)
+    x: str
+    y: str | None
+    extension: str | None
+    stands_for: Side | None
+    since: int
+    until: int | None
+    ended_at: int | None
+    recycle_until: int | None
+    grace_until: int | None
+    order_ref: str | None
+
+    @property
+    def person(self) -> str | None:
+        """The real number of whom the number asked for stood for."""
+        return {Side.A: self.a, Side.B: self.b}.get(self.stands_for) if self.stands_for else None
+
+
+@dataclass(frozen=True, slots=True)
+class NumberThen:
+    """A platform number at a moment. `person`: whose X it was; `known_since`: since when it was all this."""
+
+    number: str
+    state: str | None
+    reason: str | None
+    customer_id: str | None
+    person: str | None = field(repr=False)
+    known_since: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """A number that a person can dial, or could a short while ago."""
+
+    number: str
+    binding_id: str
+    customer_id: str
+    standing: Standing
+    barred: bool
+    reaches: str | None = field(repr=False)
+    shows: str | None
+    valid_until: int | None
+    quarantine_until: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AboutNumber:
+    """What a look-up by number finds. `more`: the `seq` behind which further relations begin."""
+
+    number: NumberThen
+    relations: list[Relation]
+    more: int | None
+    live_calls: list[Call]
+    ended_calls: list[Call] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class AboutPerson:
+    """What a look-up by person, or by pair, finds. `more`: there are further ones that are not shown."""
+
+    own_numbers: list[str]
+    dials: list[Dial]
+    relations: list[Relation]
+    live_calls: list[Call]
+    more: bool
+
+
+def content_at(
+    row: Mapping[str, Any], versions: Iterable[Mapping[str, Any]], at: int
+) -> tuple[Mapping[str, Any], int, int | None]:
+    """What a binding said at a moment: the content, since when and until when. `versions`: those of it."""
+    since: int = row["created_at"]
+    for version in sorted(versions, key=lambda version: int(version["valid_from"])):
+        if version["valid_from"] <= at < version["valid_until"]:
+            return version, version["valid_from"], version["valid_until"]
+        since = max(since, version["valid_until"])
+    return row, since, None
+
+
+def standing_at(row: Mapping[str, Any], grace_until: int | None, at: int) -> Standing | None:
+    """What a binding was at a moment; None: not yet, or no more."""
+    if at < row["created_at"]:
+        return None
+    end = row["ended_at"] if row["state"] != "live" else row["expires_at"]
+    if end is None or at < end:
+        return Standing.LIVE
+    if grace_until is not None and at < grace_until:
+        return Standing.GRACE
+    # Nobody has swept it yet where `recycle_until` is missing: its keys are kept.
+    if row["recycle_until"] is None or at < row["recycle_until"]:
+        return Standing.QUARANTINED
+    return None
+
+
+def leg_standing(leg: Mapping[str, Any], at: int) -> Standing | None:
+    """What a leg is at the present moment `at`; None: its time is over."""
+    if leg["state"] == "live" and (leg["valid_until"] is None or at < leg["valid_until"]):
+        return Standing.LIVE
+    if leg["grace_until"] is not None and at < leg["grace_until"]:
+        return Standing.GRACE
+    if leg["state"] == "live" or at < (leg["quarantine_until"] or 0):
+        return Standing.QUARANTINED
+    return None

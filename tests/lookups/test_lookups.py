@@ -1,0 +1,284 @@
+"""Who is, and was, behind a number: what the history says of every moment, on both databases."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, insert, select, update
+from tests.api.facts import ended, journal_of, talking
+from tests.world import NOON, Ride, World, person, x_number
+
+from xiaohao.audit.model import Action, Filter
+from xiaohao.audit.service import Audit
+from xiaohao.bindings.model import Binding
+from xiaohao.clock import SECOND
+from xiaohao.database.schema import binding_versions, bindings, cdrs, legs, number_history
+from xiaohao.errors import Refusal
+from xiaohao.lookups.model import AboutNumber, Side, Standing
+from xiaohao.lookups.service import Lookups
+from xiaohao.tenants.model import CustomerState, Principal
+
+OPERATOR = Principal("key_operator", None, None)
+HOUR = 3600 * SECOND
+
+
+def key_of(ride: Ride) -> Principal:
+    return Principal("key_ride", ride.customer.id, CustomerState.ACTIVE)
+
+
+@pytest.fixture
+def audit(world: World) -> Audit:
+    return Audit(world.database, world.vault, world.clock)
+
+
+@pytest.fixture
+def lookups(world: World, audit: Audit) -> Lookups:
+    return Lookups(world.database, world.vault, audit, world.clock)
+
+
+async def evidence(
+    lookups: Lookups, number: str, at: int, who: Principal = OPERATOR, **asked: Any
+) -> AboutNumber:
+    question = {"window_s": 60, "reason": "complaint 7", "person": None, "before": None, "limit": 100}
+    return await lookups.evidence(who, number, at, **{**question, **asked})
+
+
+def behind(found: AboutNumber) -> list[tuple[str | None, Standing]]:
+    return [(relation.person, relation.standing) for relation in found.relations]
+
+
+async def test_one_number_serves_one_after_the_other(world: World, lookups: Lookups) -> None:
+    ride = await world.ride(xs=1, ys=1, x_recycle_s=600, y_recycle_s=600)
+    first = await ride.reserve(1, 2, expires_in_s=3600)
+    world.clock.forward(1800)
+    await ride.release(first)
+    world.clock.forward(1200)
+    second = await ride.reserve(3, 4)
+    world.clock.forward(60)
+    for number, before, after in (
+        (first.x, person(1), person(3)),
+        (first.y, person(2), person(4)),
+    ):
+        assert second.x == first.x
+        expected = [
+            (NOON - 1, []),
+            (NOON, [(before, Standing.LIVE)]),
+            (NOON + 1800 * SECOND - 1, [(before, Standing.LIVE)]),
+            (NOON + 1800 * SECOND, [(before, Standing.QUARANTINED)]),
+            (NOON + 2400 * SECOND, []),
+            (NOON + 3000 * SECOND, [(after, Standing.LIVE)]),
+        ]
+        for moment, answer in expected:
+            assert behind(await evidence(lookups, number, moment)) == answer, (number, moment)
+
+
+async def test_an_expiry_that_nobody_has_swept_counts(world: World, lookups: Lookups) -> None:
+    ride = await world.ride()
+    binding = await ride.reserve(1, 2, expires_in_s=60)
+    world.clock.forward(61)
+    assert behind(await evidence(lookups, binding.x, NOON + 59 * SECOND)) == [(person(1), Standing.LIVE)]
+    assert behind(await evidence(lookups, binding.x, NOON + 60 * SECOND)) == [
+        (person(1), Standing.QUARANTINED)
+    ]
+
+
+async def changed(world: World, binding: Binding, at: int, **new: Any) -> None:
+    """What a change of a binding leaves behind: the content before it as a version, the new one in place."""
+    async with world.database.begin() as connection:
+        row = (await connection.execute(select(bindings).where(bindings.c.id == binding.id))).mappings().one()
+        kept = ("customer_id", "a_key", "a_sealed", "b_key", "b_sealed", "x", "y", "extension")
+        version = {name: row[name] for name in kept}
+        version |= {"binding_id": binding.id, "valid_from": binding.created_at, "valid_until": at}
+        await connection.execute(insert(binding_versions).values(**version))
+        await connection.execute(update(bindings).where(bindings.c.id == binding.id).values(**new))
+
+
+async def test_a_change_of_the_person_does_not_rewrite_the_past(world: World, lookups: Lookups) -> None:
+    ride = await world.ride()
+    binding = await ride.reserve(1, 2)
+    at = NOON + HOUR
+    new = {"b_key": world.vault.index(person(5)), "b_sealed": world.vault.seal(person(5))}
+    await changed(world, binding, at, **new)
+    world.clock.forward(2 * 3600)
+    earlier = await evidence(lookups, binding.y, at - 1)
+    later = await evidence(lookups, binding.y, at)
+    assert behind(earlier) == [(person(2), Standing.LIVE)]
+    assert (earlier.relations[0].since, earlier.relations[0].until) == (NOON, at)
+    assert behind(later) == [(person(5), Standing.LIVE)]
+    assert (later.relations[0].since, later.relations[0].until) == (at, None)
+
+
+async def test_a_change_of_the_number_shows_where_it_was_then(world: World, lookups: Lookups) -> None:
+    ride = await world.ride()
+    binding = await ride.reserve(1, 2)
+    at = NOON + HOUR
+    await changed(world, binding, at, x=x_number(3))
+    world.clock.forward(2 * 3600)
+    assert behind(await evidence(lookups, binding.x, at - 1)) == [(person(1), Standing.LIVE)]
+    assert behind(await evidence(lookups, binding.x, at)) == []
+    assert behind(await evidence(lookups, x_number(3), at - 1)) == []
+    assert behind(await evidence(lookups, x_number(3), at)) == [(person(1), Standing.LIVE)]
+
+
+async def test_a_grace_time_shows_as_long_as_the_legs_are_there(world: World, lookups: Lookups) -> None:
+    ride = await world.ride(x_recycle_s=600, y_recycle_s=600)
+    binding = await ride.release(await ride.reserve(1, 2))
+    async with world.database.begin() as connection:
+        await connection.execute(
+            update(legs).where(legs.c.binding_id == binding.id).values(grace_until=NOON + 100 * SECOND)
+        )
+    world.clock.forward(200)
+    assert behind(await evidence(lookups, binding.x, NOON + 99 * SECOND)) == [(person(1), Standing.GRACE)]
+    assert behind(await evidence(lookups, binding.x, NOON + 100 * SECOND)) == [
+        (person(1), Standing.QUARANTINED)
+    ]
+
+
+async def test_whose_a_fixed_number_was_comes_from_the_number_s_history(
+    world: World, lookups: Lookups
+) -> None:
+    ride = await world.ride()
+    number = x_number(1)
+    sealed, key = world.vault.seal(person(9)), world.vault.index(person(9))
+    given = {"to_state": "in_service", "person_sealed": sealed, "person_key": key}
+    async with world.database.begin() as connection:
+        await connection.execute(delete(number_history))
+        for at, said in ((NOON, given), (NOON + HOUR, {"to_state": "available"})):
+            row = {"number": number, "at": at, "reason": "x", "customer_id": ride.customer.id}
+            await connection.execute(insert(number_history).values(**row, **said))
+    world.clock.forward(2 * 3600)
+    for who in (OPERATOR, key_of(ride)):
+        then = (await evidence(lookups, number, NOON + HOUR - 1, who)).number
+        assert (then.person, then.state, then.known_since) == (person(9), "in_service", NOON)
+        later = (await evidence(lookups, number, NOON + HOUR, who)).number
+        assert (later.person, later.state, later.known_since) == (None, "available", NOON + HOUR)
+
+
+async def test_the_calls_around_the_moment(world: World, lookups: Lookups) -> None:
+    ride = await world.ride()
+    binding = await ride.reserve(1, 2)
+    world.clock.forward(3 * 3600)
+    at = NOON + HOUR
+    seen = {"caller": person(1), "callee": person(2), "dialled": binding.y, "displayed": binding.x}
+    async with journal_of(world.database, world.vault) as journal:
+
+        async def call(received_at: int, **facts: Any) -> str:
+            known = {**seen, "binding_id": binding.id, "received_at": received_at, **facts}
+            return (await ended(journal, ride.customer.id, **known)).id
+
+        inside = await call(at - 59 * SECOND)
+        long = await call(at - 600 * SECOND)  # the journal ends it after five seconds: made longer below
+        stranger = await call(at + 60 * SECOND, binding_id=None, caller=person(8), callee=None)
+        await call(at - 70 * SECOND)
+        await call(at + 61 * SECOND)
+        await call(at, dialled=x_number(3), displayed=None)
+        talk = await talking(journal, ride.customer.id, **seen, binding_id=binding.id, received_at=at)
+    async with world.database.begin() as connection:
+        await connection.execute(update(cdrs).where(cdrs.c.call_id == long).values(ended_at=at - 60 * SECOND))
+    found = await evidence(lookups, binding.y, at)
+    assert [call.id for call in found.ended_calls] == [long, inside, stranger]
+    assert [call.id for call in found.live_calls] == [talk.id]
+    assert found.ended_calls[1].caller == person(1)
+    assert [call.id for call in (await evidence(lookups, binding.y, at, window_s=0)).ended_calls] == []
+    of_the_stranger = await evidence(lookups, binding.y, at, person=person(8))
+    assert [call.id for call in of_the_stranger.ended_calls] == [stranger]
+    assert (of_the_stranger.relations, of_the_stranger.live_calls) == ([], [])
+
+
+async def test_a_shared_number_says_to_each_customer_its_own(world: World, lookups: Lookups) -> None:
+    first, second = await world.ride(), await world.customer("other")
+    pool = await world.pool(None, 60, [f"+86106888{n:04}" for n in range(1)])
+    mine = await first.reserve(1, 2, y_pool=pool.id)
+    stranger = Principal("key_other", second.id, CustomerState.ACTIVE)
+    assert behind(await lookups.number(key_of(first), mine.y, None, 10)) == [(person(2), Standing.LIVE)]
+    for question in (
+        lookups.number(stranger, mine.y, None, 10),
+        evidence(lookups, mine.y, NOON, stranger),
+        evidence(lookups, mine.x, NOON, stranger),
+    ):
+        with pytest.raises(Refusal, match="not_found"):
+            await question
+    assert (await lookups.person(stranger, person(1))).relations == []
+    assert (await lookups.pair(stranger, person(1), person(2))).dials == []
+
+
+async def test_many_relations_come_in_pages(world: World, lookups: Lookups) -> None:
+    ride = await world.ride(xs=8, ys=1)
+    for place in range(5):
+        await ride.reserve(10 + place, 30 + place)
+    found, before = [], None
+    for _ in range(3):
+        page = await evidence(lookups, "+861060000001", NOON, before=before, limit=2)
+        found += [relation.person for relation in page.relations]
+        before = page.more
+    assert before is None
+    assert found == [person(30 + place) for place in reversed(range(5))]
+    one = await evidence(lookups, "+861060000001", NOON, person=person(12))
+    assert behind(one) == [(person(32), Standing.LIVE)]
+    assert one.relations[0].stands_for is Side.B
+
+
+async def test_a_person_and_a_pair(world: World, lookups: Lookups) -> None:
+    ride = await world.ride(x_recycle_s=600, y_recycle_s=600)
+    first = await ride.reserve(1, 2)
+    second = await ride.release(await ride.reserve(1, 3))
+    third = await ride.reserve(4, 1)
+    async with journal_of(world.database, world.vault) as journal:
+        seen = {"caller": person(1), "callee": person(2), "binding_id": first.id}
+        call = await talking(journal, ride.customer.id, **seen)
+    for who in (OPERATOR, key_of(ride)):
+        found = await lookups.person(who, person(1))
+        assert [relation.binding_id for relation in found.relations] == [third.id, second.id, first.id]
+        assert {(dial.number, dial.reaches, dial.standing) for dial in found.dials} == {
+            (first.y, person(2), Standing.LIVE),
+            (second.y, person(3), Standing.QUARANTINED),
+            (third.x, person(4), Standing.LIVE),
+        }
+        assert found.own_numbers == [first.x]
+        assert [live.id for live in found.live_calls] == [call.id]
+        pair = await lookups.pair(who, person(1), person(4))
+        assert [relation.binding_id for relation in pair.relations] == [third.id]
+        assert [dial.number for dial in pair.dials] == [third.x]
+        assert pair.live_calls == []
+    world.clock.forward(601)
+    assert len((await lookups.person(OPERATOR, person(1))).relations) == 2
+    assert len((await lookups.person(OPERATOR, person(1))).dials) == 2
+
+
+async def test_every_question_is_written_down_also_one_without_an_answer(
+    world: World, lookups: Lookups, audit: Audit
+) -> None:
+    ride = await world.ride()
+    binding = await ride.reserve(1, 2)
+    who = key_of(ride)
+    await lookups.number(OPERATOR, binding.x, None, 10)
+    await lookups.person(who, person(1))
+    await lookups.pair(who, person(1), person(2))
+    await evidence(lookups, binding.y, NOON, who, person=person(1))
+    with pytest.raises(Refusal):
+        await evidence(lookups, "+8613500000000", NOON, who)
+    written = await audit.page(None, None, 10, Filter())
+    assert [(entry.action, entry.subject, entry.customer_id) for entry in written] == [
+        (Action.EVIDENCE, "135****0000", ride.customer.id),
+        (Action.EVIDENCE, binding.y, ride.customer.id),
+        (Action.LOOKUP_PAIR, "138****0001", ride.customer.id),
+        (Action.LOOKUP_PERSON, "138****0001", ride.customer.id),
+        (Action.LOOKUP_NUMBER, binding.x, None),
+    ]
+    assert written[1].details == {
+        "found": 1,
+        "reason": "complaint 7",
+        "at": "2026-11-24T04:00:00.000Z",
+        "window_s": 60,
+        "with": "138****0001",
+    }
+    assert (written[0].key_id, written[0].details["found"]) == ("key_ride", 0)
+    assert [entry.seq for entry in await audit.page(ride.customer.id, None, 10, Filter())] == [
+        entry.seq for entry in written[:4]
+    ]
+
+
+async def test_nobody_asks_about_the_future(world: World, lookups: Lookups) -> None:
+    ride = await world.ride()
+    binding = await ride.reserve(1, 2)
+    with pytest.raises(Refusal, match="validation_failed"):
+        await evidence(lookups, binding.x, NOON + 1)
