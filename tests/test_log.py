@@ -1,5 +1,8 @@
 """The log: no telephone number leaves the process, and identifiers survive."""
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -37,3 +40,26 @@ def test_the_place_of_an_error_is_told_without_its_words() -> None:
     except ValueError as error:
         assert where(error).startswith("test_log.py:")
     assert where(ValueError("never raised")) == ""
+
+
+_LIBRARY_LOGS = """
+import logging
+from xiaohao import log
+log.configure("info")
+logging.getLogger("uvicorn.error").info("started")
+logging.getLogger("uvicorn.error").warning("Invalid HTTP request for %s", "13812345678")
+try:
+    int("13812345678x")
+except ValueError:
+    logging.getLogger("aiohttp.server").exception("it failed")
+"""
+
+
+def test_what_libraries_log_comes_in_our_form() -> None:
+    ran = subprocess.run([sys.executable, "-c", _LIBRARY_LOGS], capture_output=True, text=True, check=True)
+    warning, failure = (json.loads(line) for line in ran.stderr.splitlines())
+    assert (warning["level"], warning["library"]) == ("warning", "uvicorn.error")
+    assert warning["said"] == "Invalid HTTP request for 138****78"
+    assert (failure["level"], failure["error"]) == ("error", "ValueError")
+    assert failure["where"].startswith("<string>:")
+    assert "12345678" not in ran.stderr

@@ -36,8 +36,21 @@ def where(error: BaseException) -> str:
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
+class _FromLibraries(logging.Handler):
+    """Writes what libraries log in our form. An exception's own words stay out: they may quote a secret."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """logging: one record."""
+        facts: dict[str, Any] = {"library": record.name, "said": record.getMessage()}
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            facts |= {"error": type(error).__name__, "where": where(error)}
+        structlog.get_logger(record.name).log(record.levelno, "library", **facts)
+
+
 def configure(level: str) -> None:
-    """Set structlog up for this process."""
+    """Set structlog up for this process, and have the libraries' own warnings pass through it."""
+    logging.basicConfig(handlers=[_FromLibraries()], level=max(logging.WARNING, _level(level)), force=True)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -46,7 +59,12 @@ def configure(level: str) -> None:
             hide_numbers,
             structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        wrapper_class=structlog.make_filtering_bound_logger(_level(level)),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _level(name: str) -> int:
+    level: int = getattr(logging, name.upper())
+    return level
