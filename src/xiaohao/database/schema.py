@@ -168,6 +168,21 @@ complaints = Table(
     Index("complaints_number", "number", "at"),
 )
 
+#: How a pool stood at an hour: what days-until-exhausted is reckoned from.
+pool_samples = Table(
+    "pool_samples",
+    metadata,
+    Column("pool_id", Text, primary_key=True),
+    Column("at", BigInteger, primary_key=True),  # the beginning of the hour
+    Column("usable", Integer, nullable=False),
+    Column("assigned", Integer, nullable=False),
+    Column("used", Integer, nullable=False),
+    Column("resting", Integer, nullable=False),
+    Column("free", Integer, nullable=False),
+    Column("peak", Integer, nullable=False),  # the most numbers that one person holds, living and resting
+    Index("pool_samples_at", "at"),
+)
+
 #: Who looked at what may only be looked at for a reason.
 audit = Table(
     "audit",

@@ -21,6 +21,7 @@ def upgrade() -> None:
     _number_history()
     _verifications()
     _complaints()
+    _pool_samples()
     _audit()
     _bindings()
     _binding_versions()
@@ -50,6 +51,7 @@ def downgrade() -> None:
         "binding_versions",
         "bindings",
         "audit",
+        "pool_samples",
         "complaints",
         "verifications",
         "number_history",
@@ -218,6 +220,22 @@ def _complaints() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("complaints_number", "complaints", ["number", "at"])
+
+
+def _pool_samples() -> None:
+    op.create_table(
+        "pool_samples",
+        sa.Column("pool_id", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("usable", sa.Integer(), nullable=False),
+        sa.Column("assigned", sa.Integer(), nullable=False),
+        sa.Column("used", sa.Integer(), nullable=False),
+        sa.Column("resting", sa.Integer(), nullable=False),
+        sa.Column("free", sa.Integer(), nullable=False),
+        sa.Column("peak", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("pool_id", "at"),
+    )
+    op.create_index("pool_samples_at", "pool_samples", ["at"])
 
 
 def _audit() -> None:
