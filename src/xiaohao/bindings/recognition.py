@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from xiaohao.bindings.model import LegState, Mode, Role
 from xiaohao.bindings.modes import EXTENSIONS, PAIRS
-from xiaohao.numbers.model import USABLE_STATES
+from xiaohao.numbers.model import USABLE_STATES, Kind
 from xiaohao.tenants.model import CustomerState
 
 #: The states in which a number still leads somewhere: one that rests knows whom it led to.
@@ -171,7 +171,14 @@ def _of_display(row: LegRow, now_us: int) -> Outcome:
             return Outcome.NUMBER_NOT_IN_SERVICE
     if row.shown is None or not row.shown_displayable:
         return Outcome.DISPLAY_NOT_ALLOWED
+    if row.shown_kind == Kind.MOBILE and not _is_verified(row, now_us):
+        return Outcome.NUMBER_NOT_VERIFIED
     return Outcome.CONNECT
+
+
+def _is_verified(row: LegRow, now_us: int) -> bool:
+    until = row.shown_verified_until
+    return row.shown_verification in ("none", "verified") and (until is None or until > now_us)
 
 
 def _is_in_grace(row: LegRow, now_us: int) -> bool:
