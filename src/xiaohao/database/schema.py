@@ -33,6 +33,11 @@ customers = Table(
     Column("state", Text, nullable=False),  # active | suspended
     Column("webhook_url", Text),
     Column("webhook_secret_sealed", LargeBinary),
+    # the secret before, which signs as well for a while
+    Column("webhook_old_secret_sealed", LargeBinary),
+    Column("webhook_old_secret_until", BigInteger),
+    Column("webhook_kinds", Text),  # JSON list of the kinds that are POSTed; null: all
+    Column("webhook_cdr_batch", Integer),  # at most so many CDRs in one POST; null: each by itself
     # whether the real name of every A must have been verified before A is bound
     Column("real_names", Boolean, nullable=False, server_default=false()),
     Column("created_at", BigInteger, nullable=False),
@@ -376,8 +381,17 @@ events = Table(
     Column("last_error", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("delivered_at", BigInteger),
+    Column("replayed_at", BigInteger),  # since when it is tried anew
     # Few indexes: each costs every call some written pages.
     Index("events_call", "call_id", "sequence", unique=True),
+    Index("events_customer", "customer_id", "seq"),
+    Index(
+        "events_dead",
+        "customer_id",
+        "seq",
+        sqlite_where=text("state = 'dead'"),
+        postgresql_where=text("state = 'dead'"),
+    ),
     Index(
         "events_due",
         "customer_id",
@@ -386,6 +400,30 @@ events = Table(
         postgresql_where=text("state = 'due'"),
     ),
     sqlite_autoincrement=True,
+)
+
+#: What both sides compare: a customer's CDRs of an hour, by the end of the call.
+digests = Table(
+    "digests",
+    metadata,
+    Column("customer_id", Text, primary_key=True),
+    Column("hour", BigInteger, primary_key=True),  # its first moment
+    # the CDRs of the hour stand between these two, among others
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("due_at", BigInteger),  # when it is to be made, or made again; null: it is made
+    Column("revision", Integer, nullable=False),  # 0: not made yet
+    Column("count", Integer),
+    Column("billable_s", BigInteger),
+    Column("sha256", Text),
+    Column("created_at", BigInteger),
+    Index(
+        "digests_due",
+        "due_at",
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
+    ),
+    sqlite_with_rowid=False,
 )
 
 recordings = Table(

@@ -30,6 +30,7 @@ def upgrade() -> None:
     _call_commands()
     _cdrs()
     _events()
+    _digests()
     _recordings()
     _idempotency()
     _marks()
@@ -43,6 +44,7 @@ def downgrade() -> None:
         "marks",
         "idempotency",
         "recordings",
+        "digests",
         "events",
         "cdrs",
         "call_commands",
@@ -72,6 +74,10 @@ def _customers() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("webhook_url", sa.Text()),
         sa.Column("webhook_secret_sealed", sa.LargeBinary()),
+        sa.Column("webhook_old_secret_sealed", sa.LargeBinary()),
+        sa.Column("webhook_old_secret_until", sa.BigInteger()),
+        sa.Column("webhook_kinds", sa.Text()),
+        sa.Column("webhook_cdr_batch", sa.Integer()),
         sa.Column("real_names", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
@@ -442,16 +448,50 @@ def _events() -> None:
         sa.Column("last_error", sa.Text()),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("delivered_at", sa.BigInteger()),
+        sa.Column("replayed_at", sa.BigInteger()),
         sa.PrimaryKeyConstraint("seq"),
         sqlite_autoincrement=True,
     )
     op.create_index("events_call", "events", ["call_id", "sequence"], unique=True)
+    op.create_index("events_customer", "events", ["customer_id", "seq"])
+    op.create_index(
+        "events_dead",
+        "events",
+        ["customer_id", "seq"],
+        sqlite_where=sa.text("state = 'dead'"),
+        postgresql_where=sa.text("state = 'dead'"),
+    )
     op.create_index(
         "events_due",
         "events",
         ["customer_id", "due_at"],
         sqlite_where=sa.text("state = 'due'"),
         postgresql_where=sa.text("state = 'due'"),
+    )
+
+
+def _digests() -> None:
+    op.create_table(
+        "digests",
+        sa.Column("customer_id", sa.Text(), nullable=False),
+        sa.Column("hour", sa.BigInteger(), nullable=False),
+        sa.Column("first_seq", sa.BigInteger(), nullable=False),
+        sa.Column("last_seq", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger()),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("count", sa.Integer()),
+        sa.Column("billable_s", sa.BigInteger()),
+        sa.Column("sha256", sa.Text()),
+        sa.Column("created_at", sa.BigInteger()),
+        sa.PrimaryKeyConstraint("customer_id", "hour"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "digests_due",
+        "digests",
+        ["due_at"],
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
     )
 
 
