@@ -1,14 +1,13 @@
-"""Which X and which Y a new binding gets, and what is said where there is none."""
+"""Which X and which Y a new binding gets, decided on a desk and written by nobody yet."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from sqlalchemy import RowMapping
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from xiaohao.bindings import allocation_store as store
+from xiaohao.bindings.allocation_store import NumberFacts
+from xiaohao.bindings.desk import Desk, PoolFacts
 from xiaohao.bindings.model import Role
-from xiaohao.clock import rfc3339
+from xiaohao.bindings.writing_store import BindingRow
 from xiaohao.errors import Refusal, conflict, validation_failed
 from xiaohao.numbers.model import USABLE_STATES, NumberState
 
@@ -22,16 +21,15 @@ class Wish:
     b: str = field(repr=False)
     a_key: bytes = field(repr=False)
     b_key: bytes = field(repr=False)
-    a_sealed: bytes = field(repr=False)
     x: str | None
     y: str | None
     x_pool: str | None
     y_pool: str | None
-    now: int
 
-
-class LostRace(Exception):
-    """A number that was free a moment ago is not any more: choose again."""
+    @property
+    def pair(self) -> tuple[str, bytes, bytes]:
+        """What there is one live binding of."""
+        return self.customer_id, self.a_key, self.b_key
 
 
 class Exhausted(Exception):
@@ -44,155 +42,142 @@ class Exhausted(Exception):
 
 
 class Allocation:
-    """Chooses the numbers of one binding, inside its transaction.
+    """Chooses the numbers of one binding.
 
     `predecessors` are the ended bindings of the same pair that are still in quarantine, newest first: their
     keys may be used again, because a late call on them would reach the right person.
     """
 
-    def __init__(self, connection: AsyncConnection, wish: Wish, predecessors: list[RowMapping]) -> None:
-        self._connection = connection
+    def __init__(self, desk: Desk, wish: Wish, predecessors: list[BindingRow]) -> None:
+        self._desk = desk
         self._wish = wish
         self._predecessors = predecessors
-        self.predecessor_ids: list[str] = [row["id"] for row in predecessors]
-        self._known: dict[str, RowMapping] = {}
+        self._past: list[str] = [row["id"] for row in predecessors]
 
-    async def choose(self) -> tuple[str, str]:
-        """X and Y, marked as used. Raises Refusal, Exhausted, LostRace."""
-        wish = self._wish
-        named = {wish.a, wish.b, wish.x, wish.y, *(row["y"] for row in self._predecessors)}
-        self._known = await store.find_numbers(self._connection, [number for number in named if number])
+    def choose(self) -> tuple[NumberFacts, NumberFacts]:
+        """X and Y. Raises Refusal, Exhausted."""
         for person in ("a", "b"):
-            if getattr(wish, person) in self._known:
+            if self._desk.number(getattr(self._wish, person)) is not None:
                 raise validation_failed(person, "is a number of the platform, not of a person")
-        x = await self._x()
-        if not await store.lend(self._connection, x, wish.customer_id, wish.a_key, wish.a_sealed, wish.now):
-            raise LostRace
-        y = await self._y(x)
-        if not await store.use(self._connection, y, wish.now):
-            raise LostRace
-        return x, y
+        x = self._x()
+        return x, self._y(x)
 
-    async def _x(self) -> str:
-        wish = self._wish
+    def _x(self) -> NumberFacts:
+        wish, desk = self._wish, self._desk
         if wish.x is not None:
-            row = self._named("x", wish.x)
-            if row["assigned_to_key"] not in (None, wish.a_key):
+            facts = self._named("x", wish.x)
+            if facts.assigned_to_key not in (None, wish.a_key):
                 _taken("x", "This number is another person's.")
-            if await self._is_held(wish.b_key, wish.x):
+            if self._holds(wish.b_key, wish.x):
                 _taken("x", "B dials this number already, or did a short while ago, to reach somebody else.")
-            return wish.x
-        own = await store.own_x(
-            self._connection, wish.customer_id, wish.a_key, wish.x_pool, self._free_of(wish.b_key)
-        )
+            return facts
+        own = self._own_x()
         if own is not None:
             return own
         if wish.x_pool is None:
             raise validation_failed("x_pool", "A has no number yet: name one in x, or a pool to take it from")
-        free_of = self._free_of(wish.a_key, wish.b_key)
-        found = await store.least_recently_used(self._connection, wish.x_pool, free_of, wish.y)
+        pool = self._pool(wish.x_pool)
+
+        def fits(facts: NumberFacts) -> bool:
+            return (
+                facts.state == NumberState.AVAILABLE
+                and facts.number != wish.y
+                and not self._holds(wish.b_key, facts.number)
+                and not self._holds(wish.a_key, facts.number)
+            )
+
+        found = desk.first_free(pool.id, None, fits)
         if found is None:
-            raise Exhausted(Role.A, wish.x_pool)
+            raise Exhausted(Role.A, pool.id)
         return found
 
-    async def _y(self, x: str) -> str:
+    def _own_x(self) -> NumberFacts | None:
+        """An X that is A's already and that B can dial: a fixed one, else one lent from the pool wanted."""
+        wish = self._wish
+        own = [
+            facts
+            for facts in self._desk.own(wish.a_key)
+            if facts.assigned_by == wish.customer_id
+            and facts.state == NumberState.IN_SERVICE
+            and (facts.fixed or wish.x_pool in (None, facts.pool_id))
+            and facts.may_be_bound(self._desk.now)
+            and not self._holds(wish.b_key, facts.number)
+        ]
+        # Those that the group has used were used last.
+        return min(own, key=lambda f: (not f.fixed, f.used, f.last_used_at, f.number), default=None)
+
+    def _y(self, x: NumberFacts) -> NumberFacts:
         wish = self._wish
         if wish.y is not None:
-            row = self._named("y", wish.y)
-            if row["assigned_to_key"] is not None or wish.y == x:
+            facts = self._named("y", wish.y)
+            if facts.assigned_to_key is not None or facts is x:
                 _taken("y", "This number is the X of a person.")
-            if await self._is_held(wish.a_key, wish.y):
+            if self._holds(wish.a_key, wish.y):
                 _taken("y", "A dials this number already, or did a short while ago, to reach somebody else.")
-            return wish.y
-        if (again := await self._y_of_last_time(x)) is not None:
+            return facts
+        fits = self._fits_as_y(x)
+        if (again := self._y_of_last_time(fits)) is not None:
             return again
         if wish.y_pool is None:
             raise validation_failed(
                 "y_pool", "name the number that A is to dial in y, or a pool to take it from"
             )
-        found = await store.least_recently_used(self._connection, wish.y_pool, self._free_of(wish.a_key))
+        pool = self._pool(wish.y_pool)
+        found = self._desk.first_free(pool.id, None, fits)
         if found is None:
-            raise Exhausted(Role.B, wish.y_pool)
+            raise Exhausted(Role.B, pool.id)
         return found
 
-    async def _y_of_last_time(self, x: str) -> str | None:
+    def _fits_as_y(self, x: NumberFacts) -> Callable[[NumberFacts], bool]:
+        def fits(facts: NumberFacts) -> bool:
+            return (
+                facts is not x
+                and facts.state == NumberState.AVAILABLE
+                and not self._holds(self._wish.a_key, facts.number)
+            )
+
+        return fits
+
+    def _y_of_last_time(self, fits: Callable[[NumberFacts], bool]) -> NumberFacts | None:
         # So the numbers in both call logs stay good when a trip is booked again.
         for predecessor in self._predecessors:
-            row = self._known.get(predecessor["y"])
+            facts = self._desk.number(predecessor["y"])
             if (
-                row is not None
-                and row["number"] != x
-                and row["state"] == NumberState.AVAILABLE
-                and self._wish.y_pool in (None, row["pool_id"])
-                and not await self._is_held(self._wish.a_key, predecessor["y"])
+                facts is not None
+                and fits(facts)
+                and facts.may_be_bound(self._desk.now)
+                and self._wish.y_pool in (None, facts.pool_id)
             ):
-                return str(predecessor["y"])
+                return facts
         return None
 
-    def _named(self, name: str, number: str) -> RowMapping:
-        row = self._known.get(number)
-        if row is None or not self._is_visible(row):
+    def _named(self, name: str, number: str) -> NumberFacts:
+        facts = self._desk.number(number)
+        if facts is None or not self._is_visible(facts):
             raise Refusal(
                 "number_not_found", "No such number", "There is no such number.", 404, {"field": name}
             )
-        if row["state"] not in USABLE_STATES:
+        if facts.state not in USABLE_STATES:
             raise conflict(
-                "number_not_in_service", "Number not in service", f"The number is {row['state']}.", field=name
+                "number_not_in_service", "Number not in service", f"The number is {facts.state}.", field=name
             )
-        return row
+        return facts
 
-    def _is_visible(self, row: RowMapping) -> bool:
+    def _is_visible(self, facts: NumberFacts) -> bool:
         customer_id = self._wish.customer_id
-        if row["assigned_by"] not in (None, customer_id):
+        if facts.assigned_by not in (None, customer_id):
             return False
         # A number without a customer is shared if it is in a pool, which is a shared one then.
-        return row["customer_id"] == customer_id or (
-            row["customer_id"] is None and row["pool_id"] is not None
-        )
+        return facts.customer_id == customer_id or (facts.customer_id is None and facts.pool_id is not None)
 
-    async def _is_held(self, key: bytes, number: str) -> bool:
-        return await store.holds(self._connection, key, number, self._wish.now, self.predecessor_ids)
+    def _pool(self, pool_id: str) -> PoolFacts:
+        pool = self._desk.pool(pool_id)
+        assert pool is not None  # noqa: S101 - it was checked that the pools asked for are there
+        return pool
 
-    def _free_of(self, *keys: bytes) -> tuple[tuple[bytes, ...], int, list[str]]:
-        return keys, self._wish.now, self.predecessor_ids
+    def _holds(self, key: bytes, number: str) -> bool:
+        return self._desk.holds(key, number, self._past)
 
 
 def _taken(name: str, detail: str) -> NoReturn:
     raise conflict("number_taken", "Number taken", detail, field=name)
-
-
-async def explain(connection: AsyncConnection, wish: Wish, exhausted: Exhausted) -> Refusal:
-    """The refusal that says how the pool stands. Legs of other customers are never told of."""
-    of_x = exhausted.role is Role.A
-    pool = await store.pool_figures(connection, exhausted.pool_id)
-    a = await store.leg_figures(connection, exhausted.pool_id, wish.customer_id, wish.a_key)
-    b = await store.leg_figures(connection, exhausted.pool_id, wish.customer_id, wish.b_key)
-    resting = a
-    if of_x:
-        resting = await store.leg_figures(connection, exhausted.pool_id, wish.customer_id, None)
-    earliest = None if resting["earliest"] is None else rfc3339(resting["earliest"])
-    if pool["usable"] == 0:
-        detail = "The pool has no number that can be used."
-    elif of_x:
-        detail = "Every number of the pool is somebody's X, or collides with what A or B dial."
-    else:
-        detail = (
-            "Every number of the pool is dialled by A already, or was a short while ago, or is somebody's X:"
-            " X and Y need pools of their own."
-        )
-    if earliest is not None:
-        detail += f" {resting['quarantined']} in quarantine, the first until {earliest}."
-    return conflict(
-        "number_pool_exhausted",
-        "No number is free",
-        detail,
-        field="x_pool" if of_x else "y_pool",
-        pool_id=exhausted.pool_id,
-        total=pool["total"],
-        usable=pool["usable"],
-        assigned=pool["assigned"],
-        in_use_by_a=a["live"],
-        in_use_by_b=b["live"],
-        in_quarantine=resting["quarantined"],
-        earliest_quarantine_end=earliest,
-    )

@@ -1,156 +1,236 @@
-"""All SQL by which a binding gets its numbers."""
+"""All SQL by which bindings get their numbers, and give them back."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Dialect,
     RowMapping,
     Select,
-    Text,
     and_,
     bindparam,
     case,
     distinct,
     exists,
     func,
+    null,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.bindings.model import LegState, Role
+from xiaohao.database.direct import Cursor, ForKeys, ForRows, Row, Statement
 from xiaohao.database.schema import legs, numbers
-from xiaohao.numbers.model import USABLE_STATES, NumberState
+from xiaohao.numbers.model import USABLE_STATES, Kind, NumberState
 
-#: (people's keys, now, ids of ended bindings of the same pair): what a number must be free of
-_Taken = tuple[Sequence[bytes], int, list[str]]
-_Values = dict[str, Any]
+#: rows that one statement of a big batch reads or writes
+AT_ONCE: Final = 256
+_BOUND_STATES: Final = ("none", "verified")
 
 
-# The statements of a reservation are put together once: doing so again for each one costs more than SQLite's
-# own work.
-def _held_by(key: str) -> Select[tuple[str]]:
-    """What a person dials, live or in quarantine, except on legs of their pair's own past."""
-    past = bindparam("predecessors", type_=Text, expanding=True)
-    resting = and_(legs.c.quarantine_until > bindparam("now"), legs.c.binding_id.not_in(past))
-    return select(legs.c.dialled).where(
-        legs.c.caller_key == bindparam(key), or_(legs.c.state == LegState.LIVE, resting)
+@dataclass(slots=True)
+class NumberFacts:
+    """A platform number as a group of reservations knows it; altered as the group goes on."""
+
+    number: str
+    kind: str
+    city: str | None
+    state: str
+    displayable: bool
+    displayed_as: str | None
+    verification: str
+    verified_until: int | None
+    relations: int
+    customer_id: str | None
+    pool_id: str | None
+    assigned_to_key: bytes | None = field(repr=False)
+    assigned_by: str | None
+    fixed: bool
+    last_used_at: int
+    #: nobody else changes the row before the end of this transaction
+    locked: bool = False
+    #: legs that the group adds
+    added: int = 0
+    #: place in the order of use within the group; 0: not used by it
+    used: int = 0
+    #: the group makes it somebody's X
+    lent: bool = False
+    assigned_to_sealed: bytes | None = field(default=None, repr=False)
+
+    def may_be_bound(self, now: int) -> bool:
+        """Whether it is verified where it must be. The rule of `_IS_VERIFIED`."""
+        return self.kind != Kind.MOBILE or (
+            self.verification in _BOUND_STATES and (self.verified_until is None or self.verified_until > now)
+        )
+
+    @property
+    def shown_as(self) -> str | None:
+        """What the other side sees where this number stands for a person; None: it cannot be shown."""
+        return self.number if self.displayable else self.displayed_as
+
+
+FACTS: Final = tuple(
+    numbers.c[name]
+    for name in (
+        *("number", "kind", "city", "state", "displayable", "displayed_as", "verification", "verified_until"),
+        *("relations", "customer_id", "pool_id", "assigned_to_key", "assigned_by", "fixed", "last_used_at"),
+    )
+)
+_IS_VERIFIED: Final = or_(
+    numbers.c.kind != Kind.MOBILE.value,
+    and_(
+        or_(*(numbers.c.verification == state for state in _BOUND_STATES)),
+        or_(
+            numbers.c.verified_until.is_(None), numbers.c.verified_until > bindparam("now", type_=BigInteger)
+        ),
+    ),
+)
+_CAN_BE_SHOWN: Final = or_(numbers.c.displayable, numbers.c.displayed_as.is_not(None))
+
+
+_LEND: Final = """
+WITH given(number, a_key, a_sealed, borrower) AS (VALUES {rows})
+UPDATE numbers SET state = 'in_service', assigned_to_key = given.a_key,
+    assigned_to_sealed = given.a_sealed, assigned_by = given.borrower
+FROM given WHERE numbers.number = given.number
+"""
+
+
+class NumberStatements:
+    """What reservations ask of and write to `numbers`, compiled for one of the two databases."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.is_sqlite = dialect.name == "sqlite"
+        self._find = ForKeys(dialect, lambda keys: _facts(numbers.c.number.in_(keys)), AT_ONCE)
+        self._own = ForKeys(dialect, lambda keys: _facts(numbers.c.assigned_to_key.in_(keys)), AT_ONCE)
+        self._lock = ForKeys(
+            dialect,
+            lambda keys: (
+                _facts(numbers.c.number.in_(keys)).order_by(numbers.c.number).with_for_update(key_share=True)
+            ),
+            AT_ONCE,
+        )
+        self._windows = {
+            (of_city, locking): Statement(dialect, _window(of_city, locking))
+            for of_city in (False, True)
+            for locking in (False, True)
+        }
+        self._lend = ForRows(
+            dialect,
+            4,
+            lambda rows: _LEND.format(rows=rows),
+            AT_ONCE,
+        )
+        self._use = ForKeys(dialect, _use, AT_ONCE)
+        self._give_back = ForKeys(dialect, _give_back, AT_ONCE)
+
+    def find(self, cursor: Cursor, wanted: Sequence[str]) -> list[NumberFacts]:
+        """Those of the wanted numbers that are the platform's, whoever's they are."""
+        return _numbers(self._find.fetch(cursor, wanted))
+
+    def own(self, cursor: Cursor, keys: Sequence[bytes]) -> list[NumberFacts]:
+        """The numbers that are these people's X."""
+        return _numbers(self._own.fetch(cursor, keys))
+
+    def lock(self, cursor: Cursor, wanted: Sequence[str]) -> list[NumberFacts]:
+        """The same as `find`; nobody else changes them before the end of the transaction."""
+        return _numbers(self._lock.fetch(cursor, sorted(wanted)))
+
+    def window(
+        self,
+        cursor: Cursor,
+        pool_id: str,
+        city: str | None,
+        after: tuple[int, str],
+        now: int,
+        limit: int,
+        *,
+        locking: bool,
+    ) -> list[NumberFacts]:
+        """Numbers of a pool (of a city) that may be given out, those after `after` in the order of last use.
+
+        `locking`: only those that no other reservation is just taking, and nobody takes them from now on.
+        """
+        statement = self._windows[city is not None, locking]
+        statement.run(
+            cursor, pool_id=pool_id, city=city, used_after=after[0], after=after[1], now=now, limit=limit
+        )
+        return _numbers(cursor.fetchall())
+
+    def lend(self, cursor: Cursor, rows: Sequence[Row]) -> None:
+        """Make numbers people's X: (number, key of the person, sealed number of the person, customer)."""
+        self._lend.run(cursor, rows)
+
+    def use(self, cursor: Cursor, used: Sequence[str], added: int, now: int) -> None:
+        """Note that numbers are used now, each by so many new legs."""
+        self._use.run(cursor, sorted(used), now=now, added=added)
+
+    def give_back(self, cursor: Cursor, lent: Sequence[str], now: int) -> None:
+        """Make those of the numbers free that were lent and that no leg leads through any more."""
+        self._give_back.run(cursor, sorted(lent), now=now)
+
+
+def _numbers(rows: Sequence[Row]) -> list[NumberFacts]:
+    return [NumberFacts(*row) for row in rows]
+
+
+def _facts(where: ColumnElement[bool]) -> Select[Any]:
+    return select(*FACTS).where(where)
+
+
+def _window(of_city: bool, locking: bool) -> Select[Any]:
+    after = tuple_(bindparam("used_after", type_=BigInteger), bindparam("after"))
+    order = (numbers.c.last_used_at, numbers.c.number)
+    query = (
+        select(*FACTS)
+        .where(
+            numbers.c.pool_id == bindparam("pool_id"),
+            numbers.c.state == NumberState.AVAILABLE.value,
+            numbers.c.assigned_to_key.is_(None),
+            tuple_(*order) > after,
+            _IS_VERIFIED,
+            _CAN_BE_SHOWN,
+        )
+        .order_by(*order)
+        .limit(bindparam("limit", type_=BigInteger))
+    )
+    if of_city:
+        query = query.where(numbers.c.city == bindparam("city"))
+    return query.with_for_update(skip_locked=True, key_share=True) if locking else query
+
+
+def _use(keys: list[Any]) -> Any:
+    return (
+        update(numbers)
+        .where(numbers.c.number.in_(keys))
+        .values(
+            last_used_at=bindparam("now", type_=BigInteger),
+            relations=numbers.c.relations + bindparam("added", type_=BigInteger),
+        )
     )
 
 
-_ALL: Final = bindparam("wanted", type_=Text, expanding=True)
-_NUMBER: Final = numbers.c.number == bindparam("wanted_number")
-_FIND_NUMBERS: Final = select(numbers).where(numbers.c.number.in_(_ALL))
-_HOLDS: Final = _held_by("key").where(legs.c.dialled == bindparam("dialled"))
-_OWN_X: Final = (
-    select(numbers.c.number)
-    .where(
-        numbers.c.assigned_to_key == bindparam("a_key"),
-        numbers.c.assigned_by == bindparam("customer_id"),
-        numbers.c.state == NumberState.IN_SERVICE.value,
-        numbers.c.number.not_in(_held_by("key")),
+def _give_back(keys: list[Any]) -> Any:
+    in_use = exists().where(legs.c.dialled == numbers.c.number, legs.c.role == Role.B.value)
+    is_lent = and_(~numbers.c.fixed, numbers.c.assigned_to_key.is_not(None))
+    available = (numbers.c.state == NumberState.IN_SERVICE.value, NumberState.AVAILABLE.value)
+    return (
+        update(numbers)
+        .where(numbers.c.number.in_(keys), is_lent, ~in_use)
+        .values(
+            assigned_to_key=null(),
+            assigned_to_sealed=null(),
+            assigned_by=null(),
+            state=case(available, else_=numbers.c.state),
+            updated_at=bindparam("now", type_=BigInteger),
+        )
     )
-    .order_by(numbers.c.fixed.desc(), numbers.c.last_used_at, numbers.c.number)
-    .limit(1)
-)
-_OWN_X_OF_POOL: Final = _OWN_X.where(or_(numbers.c.fixed, numbers.c.pool_id == bindparam("pool_id")))
-_LEAST_RECENTLY_USED: Final = (
-    select(numbers.c.number)
-    .where(
-        numbers.c.pool_id == bindparam("pool_id"),
-        numbers.c.state == NumberState.AVAILABLE.value,
-        numbers.c.number != bindparam("but"),
-        numbers.c.number.not_in(_held_by("first_key")),
-        numbers.c.number.not_in(_held_by("second_key")),
-    )
-    .order_by(numbers.c.last_used_at, numbers.c.number)
-    .limit(1)
-)
-_LOCK_WHAT_NOBODY_LOCKS: Final = _LEAST_RECENTLY_USED.with_for_update(skip_locked=True)
-_LOCK_WHAT_OTHERS_LOCK: Final = _LEAST_RECENTLY_USED.with_for_update()
-_IS_FREE: Final = and_(numbers.c.state == NumberState.AVAILABLE.value, numbers.c.assigned_to_key.is_(None))
-_IS_THEIRS: Final = and_(
-    numbers.c.state == NumberState.IN_SERVICE.value,
-    numbers.c.assigned_to_key == bindparam("a_key"),
-    numbers.c.assigned_by == bindparam("borrower"),
-)
-_LEND: Final = (
-    update(numbers)
-    .where(_NUMBER, or_(_IS_FREE, _IS_THEIRS))
-    .values(
-        state=NumberState.IN_SERVICE.value,
-        assigned_to_key=bindparam("a_key"),
-        assigned_to_sealed=func.coalesce(numbers.c.assigned_to_sealed, bindparam("a_sealed")),
-        assigned_by=bindparam("borrower"),
-        last_used_at=bindparam("now"),
-        updated_at=bindparam("now"),
-    )
-)
-_USE: Final = (
-    update(numbers)
-    .where(_NUMBER, numbers.c.state == NumberState.AVAILABLE.value)
-    .values(last_used_at=bindparam("now"))
-)
-
-
-async def find_numbers(connection: AsyncConnection, wanted: Sequence[str]) -> dict[str, RowMapping]:
-    """Those of the wanted numbers that are the platform's, whoever's they are."""
-    found = await connection.execute(_FIND_NUMBERS, {"wanted": wanted})
-    return {row["number"]: row for row in found.mappings()}
-
-
-async def holds(
-    connection: AsyncConnection, key: bytes, number: str, now: int, predecessors: list[str]
-) -> bool:
-    """Whether this person dialling this number is taken, by a leg that lives or rests."""
-    values = {"key": key, "dialled": number, "now": now, "predecessors": predecessors}
-    return (await connection.execute(_HOLDS, values)).first() is not None
-
-
-async def own_x(
-    connection: AsyncConnection, customer_id: str, a_key: bytes, pool_id: str | None, free_of: _Taken
-) -> str | None:
-    """An X that is A's already and that B can dial: a fixed one, else one lent from `pool_id` (None: any)."""
-    (b_key,), now, predecessors = free_of
-    values: _Values = {"a_key": a_key, "customer_id": customer_id, "key": b_key}
-    values |= {"now": now, "predecessors": predecessors, "pool_id": pool_id}
-    found = await connection.execute(_OWN_X if pool_id is None else _OWN_X_OF_POOL, values)
-    number: str | None = found.scalar_one_or_none()
-    return number
-
-
-async def least_recently_used(
-    connection: AsyncConnection, pool_id: str, free_of: _Taken, but: str | None = None
-) -> str | None:
-    """The free number of a pool that has rested longest, except `but`; locked.
-
-    Numbers that another reservation is just taking are passed over as long as there are others, so that
-    writers spread over the pool instead of queueing for its first number.
-    """
-    keys, now, predecessors = free_of
-    values: _Values = {"pool_id": pool_id, "but": but or "", "first_key": keys[0], "second_key": keys[-1]}
-    values |= {"now": now, "predecessors": predecessors}
-    for query in (_LOCK_WHAT_NOBODY_LOCKS, _LOCK_WHAT_OTHERS_LOCK):
-        number: str | None = (await connection.execute(query, values)).scalar_one_or_none()
-        if number is not None:
-            return number
-    return None
-
-
-async def lend(
-    connection: AsyncConnection, number: str, customer_id: str, a_key: bytes, a_sealed: bytes, now: int
-) -> bool:
-    """Make an X one person's, or use it again for the person whose it is; False where it is neither's."""
-    values: _Values = {"wanted_number": number, "borrower": customer_id, "a_key": a_key}
-    result = await connection.execute(_LEND, {**values, "a_sealed": a_sealed, "now": now})
-    return result.rowcount == 1
-
-
-async def use(connection: AsyncConnection, number: str, now: int) -> bool:
-    """Note that a Y is used now; False where it may not be used any more."""
-    result = await connection.execute(_USE, {"wanted_number": number, "now": now})
-    return result.rowcount == 1
 
 
 async def pool_figures(connection: AsyncConnection, pool_id: str) -> RowMapping:
@@ -181,28 +261,3 @@ async def leg_figures(
     )
     figures: RowMapping = (await connection.execute(query)).mappings().one()
     return figures
-
-
-async def lock(connection: AsyncConnection, lent: list[str]) -> None:
-    """Hold numbers: a reservation that is just taking one is seen by the statements that follow."""
-    query = select(numbers.c.number).where(numbers.c.number.in_(lent)).order_by(numbers.c.number)
-    await connection.execute(query.with_for_update())
-
-
-async def give_back(connection: AsyncConnection, lent: list[str], now: int) -> None:
-    """Make those of the numbers free that were lent and that no leg leads through any more."""
-    in_use = exists().where(legs.c.dialled == numbers.c.number, legs.c.role == Role.B)
-    await connection.execute(
-        update(numbers)
-        .where(numbers.c.number.in_(lent), ~numbers.c.fixed, numbers.c.assigned_to_key.is_not(None), ~in_use)
-        .values(
-            assigned_to_key=None,
-            assigned_to_sealed=None,
-            assigned_by=None,
-            state=case(
-                (numbers.c.state == NumberState.IN_SERVICE, NumberState.AVAILABLE.value),
-                else_=numbers.c.state,
-            ),
-            updated_at=now,
-        )
-    )

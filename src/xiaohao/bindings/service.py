@@ -1,40 +1,36 @@
-"""What can be done with bindings: reserve, read, release; and what time does to them."""
+"""What can be done with bindings: reserve, read, release; and what time does to them.
 
-from collections.abc import Awaitable, Callable
-from dataclasses import fields, replace
+What writes is a job that the writer's thread carries out (`jobs.py`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import RowMapping
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from xiaohao.bindings import lookup_store, store
-from xiaohao.bindings.allocation import Allocation, Exhausted, LostRace, Wish, explain
-from xiaohao.bindings.model import (
-    Binding,
-    BindingState,
-    LegState,
-    Mode,
-    Reservation,
-    Role,
-)
+from xiaohao.bindings.allocation import Exhausted, Wish
+from xiaohao.bindings.explain import explain
+from xiaohao.bindings.jobs import Clerk, Expire, Purge, Release, Reserve, Reserved
+from xiaohao.bindings.model import Binding, BindingState, Reservation
 from xiaohao.bindings.recognition import LegMatch, judge
-from xiaohao.clock import SECOND, now_us
-from xiaohao.database.engine import Database, DatabaseUnavailable, TransactionLost
-from xiaohao.errors import Refusal, conflict, not_found, validation_failed
-from xiaohao.ids import new_id
+from xiaohao.bindings.writing_store import writing_statements
+from xiaohao.clock import now_us
+from xiaohao.database.direct import errors_translated
+from xiaohao.database.engine import Database
+from xiaohao.database.writer import ATTEMPTS, LOST, Job, Writer, out_of_breath
+from xiaohao.errors import Refusal, not_found, validation_failed
 from xiaohao.numbers.model import canonical, is_foreign
 from xiaohao.secrecy import Vault
-from xiaohao.tenants.model import CustomerState
 
-#: A race is lost only to somebody who won it, so that this many losses in a row mean a machine out of breath.
-_ATTEMPTS: Final = 20
 #: Rows ended or purged in one transaction: short enough for the writers in between.
 _BATCH: Final = 500
 #: Batches of one sweep; what is left is the next one's.
 _BATCHES: Final = 200
-#: what a binding shows as its row has it
-_SHOWN: Final = tuple(field.name for field in fields(Binding) if field.name not in ("a", "b"))
+#: Reservations in one transaction. PostgreSQL has a table of so many advisory locks for all its clients.
+_GROUP: Final = 500
+_POSTGRESQL_GROUP: Final = 100
 _LONGEST_LIFE_S: Final = 10 * 366 * 86_400
 _LONGEST_CALL_S: Final = 86_400
 _LONGEST_REFERENCE: Final = 200
@@ -48,6 +44,10 @@ class Bindings:
         self._database = database
         self._vault = vault
         self._clock = clock
+        self._group = _GROUP if database.is_sqlite else _POSTGRESQL_GROUP
+        self._clerk = Clerk(writing_statements(database.url.get_backend_name()), vault, clock)
+        self._writer = Writer(database.url, self._clerk.carry_out, self._group)
+        database.at_close(self._writer.close)
 
     async def reserve(self, customer_id: str, reservation: Reservation) -> Binding:
         """Let two people call each other from now on.
@@ -56,22 +56,64 @@ class Bindings:
         `number_taken`, `pool_not_found`, `number_pool_exhausted`, `customer_suspended`, `not_found`;
         DatabaseUnavailable.
         """
-        swept = False
-        for _ in range(_ATTEMPTS):
-            wish = self._wish(customer_id, reservation)
+        return (await self.reserved(customer_id, reservation)).binding
+
+    async def reserved(self, customer_id: str, reservation: Reservation) -> Reserved:
+        """The same; says also whether the binding is a new one."""
+        (outcome,) = await self.reserve_all(customer_id, [reservation])
+        if isinstance(outcome, Reserved):
+            return outcome
+        raise outcome
+
+    async def reserve_all(
+        self, customer_id: str, reservations: Sequence[Reservation]
+    ) -> list[Reserved | Refusal]:
+        """Many at once: each is bound, or refused without harm to the others. Raises DatabaseUnavailable."""
+        wishes: list[Any] = [self._wish(customer_id, wanted) for wanted in reservations]
+        outcomes = wishes.copy()
+        await self._try(outcomes, reservations, range(len(outcomes)))
+        exhausted = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Exhausted)]
+        if exhausted:
+            # The worker may be behind, or away: what is over must not stand in anybody's way.
+            await self.sweep()
+            for place in exhausted:
+                outcomes[place] = wishes[place]
+            await self._try(outcomes, reservations, exhausted)
+            for place in exhausted:
+                if isinstance(outcomes[place], Exhausted):
+                    async with self._database.read() as connection:
+                        outcomes[place] = await explain(connection, wishes[place], outcomes[place])
+        return outcomes
+
+    async def _try(
+        self, outcomes: list[Any], reservations: Sequence[Reservation], places: Sequence[int]
+    ) -> None:
+        """Put what becomes of the wishes among the outcomes at these places into their places."""
+        wanted = [place for place in places if isinstance(outcomes[place], Wish)]
+        for start in range(0, len(wanted), self._group):
+            part = wanted[start : start + self._group]
+            job = Reserve([(outcomes[place], reservations[place]) for place in part])
+            for place, outcome in zip(part, await self._do(job), strict=True):
+                outcomes[place] = outcome
+
+    async def _do(self, job: Job) -> Any:
+        """Carry out a job: in the writer's next transaction, or in the one that this task is inside of."""
+        if not self._database.taken_part_in():
+            return await self._writer.do(job)
+
+        def carry_out(connection: Connection) -> Any:
+            with errors_translated():
+                return self._clerk.carry_out(connection.connection.cursor(), [job])[0]  # type: ignore[arg-type]
+
+        error: Exception | None = None
+        for _ in range(ATTEMPTS):
             try:
                 async with self._database.begin() as connection:
-                    return await self._reserve(connection, wish, reservation)
-            except (IntegrityError, TransactionLost, LostRace):
-                continue  # somebody else was quicker: choose again among what is left
-            except Exhausted as exhausted:
-                if swept:
-                    async with self._database.read() as connection:
-                        raise await explain(connection, wish, exhausted) from None
-                # The worker may be behind, or away: what is over must not stand in anybody's way.
-                await self.sweep()
-                swept = True
-        raise DatabaseUnavailable("too many reservations for the same numbers at once")
+                    return await connection.run_sync(carry_out)
+            except LOST as lost:
+                error = lost
+        assert error is not None  # noqa: S101 - every round but a successful one leaves one
+        raise out_of_breath(error)
 
     async def get(self, customer_id: str, binding_id: str) -> Binding:
         """One binding. Raises Refusal: `not_found`."""
@@ -79,7 +121,7 @@ class Bindings:
             row = await store.find(connection, customer_id, binding_id)
         if row is None:
             raise not_found("binding")
-        return self._binding(row)
+        return self._clerk.binding(dict(row))
 
     async def page(
         self,
@@ -108,7 +150,7 @@ class Bindings:
         )
         async with self._database.read() as connection:
             rows = await store.page(connection, customer_id, before, limit, where)
-        return [self._binding(row) for row in rows]
+        return [self._clerk.binding(dict(row)) for row in rows]
 
     async def release(self, customer_id: str, binding_id: str) -> Binding:
         """End a binding; its keys rest for the recycle time of their numbers' pools.
@@ -116,18 +158,17 @@ class Bindings:
         A binding that has ended already is given back as it is. Calls that talk go on. Raises Refusal:
         `not_found`.
         """
-        now = self._clock()
-        async with self._database.begin() as connection:
-            row = await store.find(connection, customer_id, binding_id, lock=True)
-            if row is None:
-                raise not_found("binding")
-            if row["state"] == BindingState.LIVE:
-                overdue = row["expires_at"] is not None and row["expires_at"] <= now
-                state = BindingState.EXPIRED if overdue else BindingState.RELEASED
-                await store.end(connection, [binding_id], state, now, None if overdue else now)
-                row = await store.find(connection, customer_id, binding_id)
-        assert row is not None  # noqa: S101 - bindings are never deleted
-        return self._binding(row)
+        (outcome,) = await self.release_all(customer_id, [binding_id])
+        if isinstance(outcome, Binding):
+            return outcome
+        raise outcome
+
+    async def release_all(self, customer_id: str, ids: Sequence[str]) -> list[Binding | Refusal]:
+        """Many at once: each is ended, or not found without harm to the others."""
+        outcomes: list[Binding | Refusal] = []
+        for start in range(0, len(ids), self._group):
+            outcomes += await self._do(Release(customer_id, ids[start : start + self._group]))
+        return outcomes
 
     async def look_up(self, caller: str | None, dialled: str) -> LegMatch:
         """Who is connected if `caller` (None: withheld) dials `dialled` now; both in canonical form."""
@@ -145,177 +186,43 @@ class Bindings:
 
     async def expire_due(self, now: int | None = None) -> int:
         """End the bindings whose time is up; says how many. Any number of processes may do so at once."""
-        moment = self._clock() if now is None else now
-
-        async def expire(connection: AsyncConnection) -> int:
-            ids = await store.due(connection, moment, _BATCH)
-            if ids:
-                await store.end(connection, ids, BindingState.EXPIRED, moment, None)
-            return len(ids)
-
-        return await self._in_batches(expire)
+        return await self._in_batches(Expire(self._clock() if now is None else now, _BATCH))
 
     async def purge(self, now: int | None = None) -> int:
         """Let go of the keys whose quarantine is over; says how many. Safe from several processes at once."""
-        moment = self._clock() if now is None else now
-        return await self._in_batches(lambda connection: store.purge(connection, moment, _BATCH))
+        return await self._in_batches(Purge(self._clock() if now is None else now, _BATCH))
 
-    async def _in_batches(self, work: Callable[[AsyncConnection], Awaitable[int]]) -> int:
+    async def _in_batches(self, job: Expire | Purge) -> int:
         total = 0
         for _ in range(_BATCHES):
-            try:
-                async with self._database.begin() as connection:
-                    count = await work(connection)
-            except TransactionLost:
-                continue
+            count: int = await self._do(job)
             total += count
             if count < _BATCH:
                 break
         return total
 
-    def _wish(self, customer_id: str, wanted: Reservation) -> Wish:
-        _check(wanted)
-        a, b = _number("a", wanted.a), _number("b", wanted.b)
-        x = None if wanted.x is None else _number("x", wanted.x)
-        y = None if wanted.y is None else _number("y", wanted.y)
-        if a == b:
-            raise validation_failed("b", "A and B are the same number")
-        if x is not None and x == y:
-            raise validation_failed("y", "x and y are the same number")
+    def _wish(self, customer_id: str, wanted: Reservation) -> Wish | Refusal:
+        try:
+            _check(wanted)
+            a, b = _number("a", wanted.a), _number("b", wanted.b)
+            x = None if wanted.x is None else _number("x", wanted.x)
+            y = None if wanted.y is None else _number("y", wanted.y)
+            if a == b:
+                raise validation_failed("b", "A and B are the same number")
+            if x is not None and x == y:
+                raise validation_failed("y", "x and y are the same number")
+        except Refusal as refused:
+            return refused
         return Wish(
             customer_id=customer_id,
             a=a,
             b=b,
             a_key=self._vault.index(a),
             b_key=self._vault.index(b),
-            a_sealed=self._vault.seal(a),
             x=x,
             y=y,
             x_pool=wanted.x_pool,
             y_pool=wanted.y_pool,
-            now=self._clock(),
-        )
-
-    async def _reserve(self, connection: AsyncConnection, wish: Wish, wanted: Reservation) -> Binding:
-        await self._check_owner(connection, wish)
-        await store.lock_people(connection, wish.a_key, wish.b_key)
-        rows = await store.of_pair(connection, wish.customer_id, wish.a_key, wish.b_key, wish.now)
-        if rows and rows[0]["state"] == BindingState.LIVE:
-            if rows[0]["expires_at"] is None or rows[0]["expires_at"] > wish.now:
-                return self._existing(rows[0], wish, wanted)
-            overdue = await store.find(connection, wish.customer_id, rows[0]["id"], lock=True)
-            if overdue is not None and overdue["state"] == BindingState.LIVE:
-                await store.end(connection, [overdue["id"]], BindingState.EXPIRED, wish.now, None)
-        allocation = Allocation(connection, wish, rows)
-        x, y = await allocation.choose()
-        row = self._row(wish, wanted, x, y)
-        leg_rows = self._legs(wish, row)
-        keys = [(leg["caller_key"], leg["dialled"]) for leg in leg_rows]
-        await store.free_keys(connection, keys, wish.now, allocation.predecessor_ids)
-        seq = await store.add(connection, row, leg_rows)
-        shown = {name: row[name] for name in _SHOWN if name != "seq"}
-        shown |= {"mode": Mode.AXYB, "state": BindingState.LIVE}
-        return Binding(**{**shown, "seq": seq, "a": wish.a, "b": wish.b})
-
-    @staticmethod
-    async def _check_owner(connection: AsyncConnection, wish: Wish) -> None:
-        named = {"x_pool": wish.x_pool, "y_pool": wish.y_pool}
-        state, pools = await store.customer_and_pools(connection, wish.customer_id, **named)
-        if state is None:
-            raise not_found("customer")
-        if state != CustomerState.ACTIVE:
-            raise Refusal(
-                "customer_suspended", "Customer suspended", "Ask the operator of the platform.", 403
-            )
-        for field, pool_id in named.items():
-            if pool_id is not None and pool_id not in pools:
-                raise Refusal(
-                    "pool_not_found", "No such pool", "There is no such pool.", 404, {"field": field}
-                )
-
-    def _existing(self, row: RowMapping, wish: Wish, wanted: Reservation) -> Binding:
-        same = (
-            wish.x in (None, row["x"])
-            and wish.y in (None, row["y"])
-            and all(
-                getattr(wanted, name) == row[name]
-                for name in ("record", "max_duration_s", "order_ref", "user_data")
-            )
-        )
-        if wanted.reuse and same:
-            return self._binding(row)
-        raise conflict(
-            "pair_taken",
-            "The pair is taken",
-            "A and B have a live binding already: release it, or send an identical request with reuse.",
-            binding_id=row["id"],
-            x=row["x"],
-            y=row["y"],
-        )
-
-    def _row(self, wish: Wish, wanted: Reservation, x: str, y: str) -> dict[str, Any]:
-        life = wanted.expires_in_s
-        return {
-            "id": new_id("bnd"),
-            "customer_id": wish.customer_id,
-            "mode": Mode.AXYB.value,
-            "state": BindingState.LIVE.value,
-            "a_key": wish.a_key,
-            "a_sealed": wish.a_sealed,
-            "b_key": wish.b_key,
-            "b_sealed": self._vault.seal(wish.b),
-            "x": x,
-            "y": y,
-            "expires_at": None if life is None else wish.now + life * SECOND,
-            "ended_at": None,
-            "recycle_until": None,
-            "record": wanted.record,
-            "max_duration_s": wanted.max_duration_s,
-            "order_ref": wanted.order_ref,
-            "user_data": wanted.user_data,
-            "created_at": wish.now,
-            "updated_at": wish.now,
-        }
-
-    @staticmethod
-    def _legs(wish: Wish, row: dict[str, Any]) -> list[dict[str, Any]]:
-        common = {
-            "binding_id": row["id"],
-            "customer_id": row["customer_id"],
-            "mode": row["mode"],
-            "state": LegState.LIVE.value,
-            "valid_until": row["expires_at"],
-            "record": row["record"],
-            "max_duration_s": row["max_duration_s"],
-            "order_ref": row["order_ref"],
-            "user_data": row["user_data"],
-        }
-        x, y = row["x"], row["y"]
-        by_a = {"role": Role.A.value, "caller_key": wish.a_key, "dialled": y, "display": x}
-        by_b = {"role": Role.B.value, "caller_key": wish.b_key, "dialled": x, "display": y}
-        return [
-            {**common, **by_a, "callee_sealed": row["b_sealed"]},
-            {**common, **by_b, "callee_sealed": row["a_sealed"]},
-        ]
-
-    def _binding(self, row: RowMapping) -> Binding:
-        shown = {name: row[name] for name in _SHOWN}
-        state, ended_at = BindingState(row["state"]), row["ended_at"]
-        if (
-            state is BindingState.LIVE
-            and row["expires_at"] is not None
-            and row["expires_at"] <= self._clock()
-        ):
-            state, ended_at = BindingState.EXPIRED, row["expires_at"]
-        return Binding(
-            **{
-                **shown,
-                "mode": Mode(row["mode"]),
-                "state": state,
-                "ended_at": ended_at,
-                "a": self._vault.open(row["a_sealed"]),
-                "b": self._vault.open(row["b_sealed"]),
-            }
         )
 
 

@@ -1,4 +1,4 @@
-"""One plain driver connection for the two hot paths: the switch's journal and the worker's deliveries.
+"""One plain driver connection for the hot paths: the switch's journal, the worker's deliveries, reservations.
 
 The statements are still SQLAlchemy Core, compiled once; what is saved is SQLAlchemy's work per execution and
 the hop between threads per statement. Rows are written many at a time in one statement, because each
@@ -20,12 +20,14 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
-from xiaohao.database.engine import BUSY_TIMEOUT_MS, DatabaseUnavailable
+from xiaohao.database.engine import BUSY_TIMEOUT_MS, DatabaseUnavailable, TransactionLost
 
 #: Sets of up to so many rows or keys have a statement of their own; bigger ones are cut into powers of two,
 #: so that few different texts are ever compiled and prepared.
 _OWN_STATEMENT: Final = 8
 _ROWS_AT_ONCE: Final = 32
+#: SQLSTATE class of a transaction that the server took back in favour of another one
+_ROLLED_BACK: Final = "40"
 
 _POSTGRESQL_CONNECT: Final[dict[str, Any]] = {
     "connect_timeout": 5,
@@ -55,6 +57,13 @@ class Cursor(Protocol):
         """All rows of the last statement."""
 
 
+def dialect_of(name: str) -> Dialect:
+    """The dialect of a database (`sqlite`, `postgresql`) with its driver's own way to mark parameters."""
+    if name == "sqlite":
+        return SQLiteDialect_pysqlite(paramstyle="qmark")
+    return PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
+
+
 class Direct:
     """A connection that opens itself when it is first used and again after it broke."""
 
@@ -62,11 +71,7 @@ class Direct:
         """`checkpoint_pages`: how long SQLite's log may be before this connection copies it into the file."""
         self._url = url
         self._checkpoint_pages = checkpoint_pages
-        self.dialect: Dialect = (
-            SQLiteDialect_pysqlite(paramstyle="qmark")
-            if url.get_backend_name() == "sqlite"
-            else PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
-        )
+        self.dialect: Dialect = dialect_of(url.get_backend_name())
         self._connection: Any = None
 
     @property
@@ -84,8 +89,8 @@ class Direct:
                     cursor.execute("BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
                     yield cursor
                     cursor.execute("COMMIT")
-            except BaseException:
-                self._roll_back(cursor)
+            except BaseException as error:
+                self._roll_back(cursor, error)
                 raise
 
     @contextmanager
@@ -107,13 +112,8 @@ class Direct:
 
     @contextmanager
     def _passing_errors_translated(self) -> Iterator[None]:
-        try:
+        with errors_translated():
             yield
-        except (sqlite3.Error, psycopg.Error) as error:
-            if _is_about_the_data(error):
-                raise
-            # `from None`: the original may quote the statement's parameters.
-            raise DatabaseUnavailable(f"the database is locked or away ({type(error).__name__})") from None
 
     def _cursor(self) -> Cursor:
         if self._connection is None:
@@ -129,14 +129,17 @@ class Direct:
         )
         return pipeline
 
-    def _roll_back(self, cursor: Cursor) -> None:
-        if self.is_sqlite:
-            try:
-                cursor.execute("ROLLBACK")
-            except sqlite3.Error:  # BEGIN itself had failed: there is nothing to roll back
-                return
-        else:
-            self.close()  # a broken pipeline is not worth mending
+    def _roll_back(self, cursor: Cursor, error: BaseException) -> None:
+        # A server that has refused a statement is well; whatever else went wrong is not worth mending.
+        if not self.is_sqlite and isinstance(error, psycopg.Error) and error.sqlstate is None:
+            self.close()
+            return
+        try:
+            cursor.execute("ROLLBACK")
+        except sqlite3.Error:  # BEGIN itself had failed: there is nothing to roll back
+            return
+        except psycopg.Error:
+            self.close()
 
     def _open_sqlite(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -160,6 +163,20 @@ class Direct:
             options=f"-c lock_timeout={BUSY_TIMEOUT_MS}",
             **_POSTGRESQL_CONNECT,
         )
+
+
+@contextmanager
+def errors_translated() -> Iterator[None]:
+    """Turn the drivers' errors that say "later" into DatabaseUnavailable, or TransactionLost."""
+    try:
+        yield
+    except (sqlite3.Error, psycopg.Error) as error:
+        if _is_about_the_data(error):
+            raise
+        # `from None`: the original may quote the statement's parameters.
+        if (getattr(error, "sqlstate", None) or "").startswith(_ROLLED_BACK):
+            raise TransactionLost("another transaction went first") from None
+        raise DatabaseUnavailable(f"the database is locked or away ({type(error).__name__})") from None
 
 
 def _is_about_the_data(error: sqlite3.Error | psycopg.Error) -> bool:
@@ -213,8 +230,12 @@ class Insert:
         table: Table,
         columns: Sequence[str],
         on_conflict: Callable[[Any], Any],
+        rows_at_once: int = _ROWS_AT_ONCE,
     ) -> None:
-        """`on_conflict` gets the dialect's insert and gives back the same with its conflict clause."""
+        """`on_conflict` gets the dialect's insert and gives back the same with its conflict clause, or with
+        RETURNING for `fetch`.
+        """
+        self._rows_at_once = rows_at_once
         self._dialect = dialect
         self._table = table
         self._columns: list[Column[Any]] = [table.c[name] for name in columns]
@@ -225,11 +246,22 @@ class Insert:
 
     def run(self, cursor: Cursor, rows: Sequence[Row]) -> None:
         """Insert the rows in their order."""
-        for start, size in _parts(len(rows)):
-            text, of_the_conflict = self._statement(size)
-            parameters = [value for row in rows[start : start + size] for value in row]
-            parameters += of_the_conflict
-            cursor.execute(text, parameters)
+        for start, size in _parts(len(rows), self._rows_at_once):
+            self._execute(cursor, rows[start : start + size])
+
+    def fetch(self, cursor: Cursor, rows: Sequence[Row]) -> list[Row]:
+        """Insert the rows; gives back what RETURNING says of them, in any order."""
+        returned: list[Row] = []
+        for start, size in _parts(len(rows), self._rows_at_once):
+            self._execute(cursor, rows[start : start + size])
+            returned += cursor.fetchall()
+        return returned
+
+    def _execute(self, cursor: Cursor, rows: Sequence[Row]) -> None:
+        text, of_the_conflict = self._statement(len(rows))
+        parameters = [value for row in rows for value in row]
+        parameters += of_the_conflict
+        cursor.execute(text, parameters)
 
     def _statement(self, size: int) -> tuple[str, Row]:
         if size not in self._statements:
@@ -250,21 +282,27 @@ class Insert:
 class ForKeys:
     """A statement over a set of keys (`… WHERE key IN (…)`) of any number."""
 
-    def __init__(self, dialect: Dialect, make: Callable[[list[Any]], ClauseElement]) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        make: Callable[[list[Any]], ClauseElement],
+        keys_at_once: int = _ROWS_AT_ONCE,
+    ) -> None:
         """`make` gets the parameters that stand for the keys and gives back the statement."""
         self._dialect = dialect
         self._make = make
+        self._keys_at_once = keys_at_once
         self._statements: dict[int, Statement] = {}
 
     def run(self, cursor: Cursor, keys: Sequence[Any], **values: Any) -> None:
         """Execute it for its effect; `values` are its other parameters."""
-        for start, size in _parts(len(keys)):
+        for start, size in _parts(len(keys), self._keys_at_once):
             self._execute(cursor, keys[start : start + size], values)
 
     def fetch(self, cursor: Cursor, keys: Sequence[Any], **values: Any) -> list[Row]:
         """Execute it for its rows."""
         rows: list[Row] = []
-        for start, size in _parts(len(keys)):
+        for start, size in _parts(len(keys), self._keys_at_once):
             self._execute(cursor, keys[start : start + size], values)
             rows += cursor.fetchall()
         return rows
@@ -278,11 +316,47 @@ class ForKeys:
         self._statements[size].run(cursor, **named, **values)
 
 
-def _parts(total: int) -> Iterator[tuple[int, int]]:
+class ForRows:
+    """A statement over a set of rows (`WITH given AS (VALUES (…), (…))`) of any number."""
+
+    def __init__(
+        self, dialect: Dialect, width: int, make: Callable[[str], str], rows_at_once: int = _ROWS_AT_ONCE
+    ) -> None:
+        """`make` gets `(?, …), (?, …)`, which stands for rows of `width` values, and gives back the text.
+
+        The rows' values come before every other parameter of the text, which are given by position.
+        """
+        marker = "?" if dialect.name == "sqlite" else "%s"
+        self._row = f"({', '.join([marker] * width)})"
+        self._make = make
+        self._rows_at_once = rows_at_once
+        self._texts: dict[int, str] = {}
+
+    def run(self, cursor: Cursor, rows: Sequence[Row], *others: Any) -> None:
+        """Execute it for its effect."""
+        for start, size in _parts(len(rows), self._rows_at_once):
+            self._execute(cursor, rows[start : start + size], others)
+
+    def fetch(self, cursor: Cursor, rows: Sequence[Row], *others: Any) -> list[Row]:
+        """Execute it for its rows."""
+        found: list[Row] = []
+        for start, size in _parts(len(rows), self._rows_at_once):
+            self._execute(cursor, rows[start : start + size], others)
+            found += cursor.fetchall()
+        return found
+
+    def _execute(self, cursor: Cursor, rows: Sequence[Row], others: Row) -> None:
+        size = len(rows)
+        if size not in self._texts:
+            self._texts[size] = self._make(", ".join([self._row] * size))
+        cursor.execute(self._texts[size], [*(value for row in rows for value in row), *others])
+
+
+def _parts(total: int, at_once: int) -> Iterator[tuple[int, int]]:
     """Cut a set into parts that have a statement: (start, size) of each."""
     start = 0
     while start < total:
         left = total - start
-        size = left if left <= _OWN_STATEMENT else min(_ROWS_AT_ONCE, 1 << (left.bit_length() - 1))
+        size = left if left <= _OWN_STATEMENT else min(at_once, 1 << (left.bit_length() - 1))
         yield start, size
         start += size

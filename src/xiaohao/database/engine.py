@@ -6,7 +6,7 @@ which database it is.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -69,6 +69,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._closers: list[Callable[[], Awaitable[None]]] = []
         if self.is_sqlite:
             self._writer = _sqlite_engine(self.url, connections=1)
             self._reader = _sqlite_engine(self.url, connections=_SQLITE_READERS)
@@ -127,6 +128,14 @@ class Database:
             finally:
                 _shared.reset(token)
 
+    def taken_part_in(self) -> bool:
+        """Whether this task is inside `shared`."""
+        return self._shared_by_this_task() is not None
+
+    def at_close(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have something closed first when the database is closed."""
+        self._closers.append(close)
+
     def _shared_by_this_task(self) -> AsyncConnection | None:
         # A task started inside inherits the variable, but two tasks must not talk over one connection.
         owner, task, connection = _shared.get() or (None, None, None)
@@ -162,6 +171,8 @@ class Database:
 
     async def close(self) -> None:
         """Give back every connection."""
+        while self._closers:
+            await self._closers.pop()()
         await self._writer.dispose()
         await self._reader.dispose()
 

@@ -74,7 +74,7 @@ POLICY_COLUMNS: Final = tuple(Policy.__dataclass_fields__)
 _LISTS: Final = ("cities", "fallback_cities")
 
 
-def policy_of(row: RowMapping) -> Policy:
+def policy_of(row: RowMapping | dict[str, Any]) -> Policy:
     """The policy in a row of the table `pools`."""
     values = {name: row[name] for name in POLICY_COLUMNS}
     for name in _LISTS:

@@ -1,0 +1,305 @@
+"""What a group of reservations knows of the database, and what it is going to write.
+
+Everything a group needs is read by a handful of statements, decisions are made in memory, and `flush` writes
+all of them with a handful of statements more. What one reservation took is taken for the next one of the
+group. Where PostgreSQL lets others write meanwhile, `flush` looks again at the numbers that were chosen.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from xiaohao.bindings.allocation_store import NumberFacts
+from xiaohao.bindings.model import BindingState, LegState
+from xiaohao.bindings.writing_store import BindingRow, LegFacts, WritingStatements
+from xiaohao.database.direct import Cursor
+from xiaohao.database.writer import LostRace
+from xiaohao.numbers.model import NumberState
+from xiaohao.pools.model import Policy, policy_of
+
+#: numbers of a pool that are read at once; when they do not do, four times as many
+_WINDOW: Final = 8
+_LONGEST_WINDOW: Final = 2048
+
+#: before the first number of a pool in the order of last use
+BEGINNING: Final = (-1, "")
+
+_Pair = tuple[str, bytes, bytes]
+
+
+class PoolFacts:
+    """A pool as a group of reservations knows it."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.id: str = row["id"]
+        self.customer_id: str | None = row["customer_id"]
+        self.policy: Policy = policy_of(row)
+
+
+class Desk:
+    """One transaction's view. Every method that asks reads what is not known yet."""
+
+    def __init__(self, cursor: Cursor, statements: WritingStatements, now: int) -> None:
+        self.cursor = cursor
+        self.statements = statements
+        self.now = now
+        #: reservations of the group that may still want a number: how many it pays to read at once
+        self.appetite = 1
+        self._customers: dict[str, str | None] = {}
+        self._pools: dict[str, PoolFacts | None] = {}
+        self._numbers: dict[str, NumberFacts | None] = {}
+        self._own: dict[bytes, list[NumberFacts]] = {}
+        self._dialled: dict[bytes, dict[str, LegFacts]] = {}
+        self._pairs: dict[_Pair, list[BindingRow]] = {}
+        self._queues: dict[tuple[str, str | None], _Queue] = {}
+        self._rows: list[BindingRow] = []
+        self._legs: list[dict[str, Any]] = []
+        self._freed: set[tuple[bytes, str]] = set()
+        self._used: list[NumberFacts] = []
+        self._uses = 0
+
+    # What is known.
+
+    def know_customers(self, ids: Iterable[str]) -> None:
+        """Read these with one statement."""
+        wanted = list({id_ for id_ in ids if id_ not in self._customers})
+        self._customers |= dict.fromkeys(wanted) | self.statements.customers(self.cursor, wanted)
+
+    def customer_state(self, id_: str) -> str | None:
+        """The state of a customer, None where there is none."""
+        if id_ not in self._customers:
+            self.know_customers([id_])
+        return self._customers[id_]
+
+    def know_pools(self, ids: Iterable[str | None]) -> None:
+        """Read these with one statement."""
+        wanted = list({id_ for id_ in ids if id_ is not None and id_ not in self._pools})
+        self._pools |= dict.fromkeys(wanted)
+        self._pools |= {row["id"]: PoolFacts(row) for row in self.statements.pools(self.cursor, wanted)}
+
+    def pool(self, id_: str) -> PoolFacts | None:
+        """A pool, whoever's it is."""
+        if id_ not in self._pools:
+            self.know_pools([id_])
+        return self._pools[id_]
+
+    def know_numbers(self, wanted: Iterable[str | None]) -> None:
+        """Read these with one statement."""
+        new = list({number for number in wanted if number is not None and number not in self._numbers})
+        self._numbers |= dict.fromkeys(new)
+        for facts in self.statements.numbers.find(self.cursor, new):
+            self._numbers[facts.number] = facts
+
+    def number(self, number: str) -> NumberFacts | None:
+        """A number of the platform, whoever's it is."""
+        if number not in self._numbers:
+            self.know_numbers([number])
+        return self._numbers[number]
+
+    def know_own(self, keys: Iterable[bytes]) -> None:
+        """Read these with one statement."""
+        wanted = list({key for key in keys if key not in self._own})
+        for key in wanted:
+            self._own[key] = []
+        for found in self.statements.numbers.own(self.cursor, wanted):
+            facts = self._known(found)
+            if facts.assigned_to_key is not None:
+                self._own[facts.assigned_to_key].append(facts)
+
+    def own(self, key: bytes) -> list[NumberFacts]:
+        """The numbers that are a person's X, for whichever customer."""
+        if key not in self._own:
+            self.know_own([key])
+        return self._own[key]
+
+    def know_dialled(self, keys: Iterable[bytes]) -> None:
+        """Read these with one statement."""
+        wanted = list({key for key in keys if key not in self._dialled})
+        for key in wanted:
+            self._dialled[key] = {}
+        for key, number, facts in self.statements.dialled(self.cursor, wanted):
+            self._dialled[key][number] = facts
+
+    def dialled(self, key: bytes) -> dict[str, LegFacts]:
+        """What a person dials, live or in quarantine, by number."""
+        if key not in self._dialled:
+            self.know_dialled([key])
+        return self._dialled[key]
+
+    def know_pairs(self, pairs: Iterable[_Pair]) -> None:
+        """Read these with one statement."""
+        wanted = list({pair for pair in pairs if pair not in self._pairs})
+        for pair in wanted:
+            self._pairs[pair] = []
+        for row in self.statements.of_pairs(self.cursor, wanted, self.now):
+            self._pairs[row["customer_id"], row["a_key"], row["b_key"]].append(row)
+
+    def of_pair(self, pair: _Pair) -> list[BindingRow]:
+        """The live binding of (customer, key of A, key of B) and those in quarantine, newest first."""
+        if pair not in self._pairs:
+            self.know_pairs([pair])
+        return self._pairs[pair]
+
+    def holds(self, key: bytes, number: str, predecessors: Sequence[str]) -> bool:
+        """Whether this person dialling this number is taken, except on legs of `predecessors` that rest."""
+        leg = self.dialled(key).get(number)
+        if leg is None:
+            return False
+        if leg.state == LegState.LIVE:
+            return True
+        return (leg.quarantine_until or 0) > self.now and leg.binding_id not in predecessors
+
+    def first_free(
+        self, pool_id: str, city: str | None, fits: Callable[[NumberFacts], bool]
+    ) -> NumberFacts | None:
+        """Of a pool's numbers (of a city) that may be given out and fit the one that has rested longest."""
+        queue = self._queues.get((pool_id, city))
+        if queue is None:
+            queue = self._queues[pool_id, city] = _Queue(self, pool_id, city)
+        return next((facts for facts in queue.candidates() if fits(facts)), None)
+
+    def window(
+        self, pool_id: str, city: str | None, after: tuple[int, str], limit: int, locking: bool
+    ) -> tuple[list[NumberFacts], tuple[int, str]]:
+        """The next numbers of a pool as the group knows them, and where the ones after them begin."""
+        found = self.statements.numbers.window(
+            self.cursor, pool_id, city, after, self.now, limit, locking=locking
+        )
+        if found:
+            after = (found[-1].last_used_at, found[-1].number)
+        for facts in found:
+            facts.locked = locking
+        return [self._known(facts) for facts in found], after if len(found) == limit else BEGINNING
+
+    def _known(self, found: NumberFacts) -> NumberFacts:
+        # What the group has in mind for a number is newer than what it reads.
+        known = self._numbers.get(found.number)
+        if known is None:
+            self._numbers[found.number] = known = found
+        return known
+
+    # What is going to be written.
+
+    def lend(self, facts: NumberFacts, customer_id: str, key: bytes, sealed: bytes) -> None:
+        """Make a free number a person's X."""
+        facts.lent, facts.assigned_to_sealed = True, sealed
+        facts.assigned_to_key, facts.assigned_by = key, customer_id
+        facts.state = NumberState.IN_SERVICE.value
+        self.own(key).append(facts)
+
+    def use(self, facts: NumberFacts, legs: int) -> None:
+        """Note that a number is used now, by so many new live legs."""
+        self._uses += 1
+        self._used.append(facts)
+        facts.used = self._uses
+        facts.added += legs
+        facts.relations += legs
+
+    def add(self, row: BindingRow, legs: Sequence[dict[str, Any]]) -> None:
+        """A new binding; its `seq` is in the row after `flush`. The keys of its legs are free."""
+        self._rows.append(row)
+        self.of_pair((row["customer_id"], row["a_key"], row["b_key"])).insert(0, row)
+        for leg in legs:
+            self.add_leg(leg)
+
+    def add_leg(self, leg: dict[str, Any]) -> None:
+        """A new live leg, in place of a quarantined one with the same key if there is one."""
+        dialled, number = self.dialled(leg["caller_key"]), leg["dialled"]
+        if number in dialled:
+            self._freed.add((leg["caller_key"], number))
+        dialled[number] = LegFacts(leg["binding_id"], LegState.LIVE.value, None)
+        self._legs.append(leg)
+
+    def expire(self, rows: Sequence[BindingRow]) -> None:
+        """End live bindings whose time is up, at once: before anything else is written."""
+        found = self.statements.find(self.cursor, [row["id"] for row in rows])
+        live = [row["id"] for row in found if row["state"] == BindingState.LIVE]
+        self.statements.end(self.cursor, live, BindingState.EXPIRED, self.now, None)
+        for row in rows:
+            self._pairs.pop((row["customer_id"], row["a_key"], row["b_key"]), None)
+
+    def flush(self) -> None:
+        """Write everything. Raises LostRace, IntegrityError of the driver, DatabaseUnavailable."""
+        if not self._rows and not self._used and not self._legs:
+            return
+        numbers = self.statements.numbers
+        used = {facts.number: facts for facts in self._used}
+        if not self.statements.is_sqlite:
+            self._look_again(used)
+        lent = [
+            (facts.number, facts.assigned_to_key, facts.assigned_to_sealed, facts.assigned_by)
+            for facts in used.values()
+            if facts.lent
+        ]
+        numbers.lend(self.cursor, sorted(lent))
+        for added in {facts.added for facts in used.values()}:
+            numbers.use(self.cursor, [n for n, f in used.items() if f.added == added], added, self.now)
+        self.statements.free_keys(self.cursor, list(self._freed))
+        seqs = self.statements.add(self.cursor, self._rows, self._legs)
+        for row in self._rows:
+            row["seq"] = seqs[row["id"]]
+        for facts in used.values():
+            facts.added, facts.lent = 0, False
+        self._rows, self._legs, self._freed, self._used = [], [], set(), []
+
+    def _look_again(self, used: dict[str, NumberFacts]) -> None:
+        unlocked = [number for number, facts in used.items() if not facts.locked]
+        for found in self.statements.numbers.lock(self.cursor, unlocked):
+            facts = used[found.number]
+            before = (NumberState.AVAILABLE, None) if facts.lent else (facts.state, facts.assigned_to_key)
+            same = (found.state, found.assigned_to_key) == before and found.pool_id == facts.pool_id
+            if not same or found.relations + facts.added > self._most_relations(found):
+                raise LostRace
+            facts.locked = True
+        if any(not facts.locked for facts in used.values()):
+            raise LostRace  # it is gone
+
+    def _most_relations(self, facts: NumberFacts) -> float:
+        pool = None if facts.pool_id is None else self.pool(facts.pool_id)
+        limit = None if pool is None else pool.policy.max_relations
+        return math.inf if limit is None else limit
+
+
+class _Queue:
+    """The free numbers of one pool (of a city) in the order of their last use."""
+
+    def __init__(self, desk: Desk, pool_id: str, city: str | None) -> None:
+        self._desk = desk
+        self._pool_id = pool_id
+        self._city = city
+        self._fresh: list[NumberFacts] = []
+        self._used: dict[str, NumberFacts] = {}
+        self._after = BEGINNING
+        self._locking = not desk.statements.is_sqlite
+        self._at_end = False
+        # What is locked and not needed stands in others' way.
+        self._size = min(desk.appetite if self._locking else max(_WINDOW, desk.appetite), _LONGEST_WINDOW)
+
+    def candidates(self) -> Iterator[NumberFacts]:
+        """One after the other; those that are lent are passed over."""
+        place = 0
+        while True:
+            while place < len(self._fresh):
+                facts = self._fresh[place]
+                if facts.used or facts.lent:
+                    del self._fresh[place]
+                    self._used[facts.number] = facts
+                else:
+                    place += 1
+                    yield facts
+            if self._at_end:
+                break
+            self._read()
+        yield from sorted(self._used.values(), key=lambda facts: facts.used)
+
+    def _read(self) -> None:
+        found, self._after = self._desk.window(
+            self._pool_id, self._city, self._after, self._size, self._locking
+        )
+        known = {facts.number for facts in self._fresh} | self._used.keys()
+        self._fresh += [facts for facts in found if facts.number not in known]
+        self._size = min(self._size * 4, _LONGEST_WINDOW)
+        if self._after == BEGINNING:
+            # Behind what nobody else is just taking comes what others take: they may not need it.
+            self._at_end = not self._locking
+            self._locking = False

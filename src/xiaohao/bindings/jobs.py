@@ -1,0 +1,252 @@
+"""What the writer does with bindings, a group at a time: reserve, release, and what time does to them.
+
+A job is plain data; `Clerk.carry_out` carries a group of them out inside one transaction and gives each its
+result, or the exception that its author is to hear. A job that is refused has written nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import groupby
+from typing import Any, Final
+
+from xiaohao.bindings.allocation import Allocation, Exhausted, Wish
+from xiaohao.bindings.desk import Desk
+from xiaohao.bindings.model import Binding, BindingState, Direction, Mode, Reservation
+from xiaohao.bindings.modes import leg_rows
+from xiaohao.bindings.writing_store import BINDING_COLUMNS, BindingRow, WritingStatements
+from xiaohao.clock import SECOND
+from xiaohao.database.direct import Cursor
+from xiaohao.errors import Refusal, conflict, not_found
+from xiaohao.ids import new_id
+from xiaohao.secrecy import Vault
+from xiaohao.tenants.model import CustomerState
+
+#: what a binding shows as its row has it
+_SHOWN: Final = tuple(item.name for item in fields(Binding) if item.name not in ("a", "b"))
+_EMPTY_ROW: Final[BindingRow] = dict.fromkeys(BINDING_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Let pairs call each other. Result: of each wish a Reserved, or the Refusal or Exhausted."""
+
+    wishes: Sequence[tuple[Wish, Reservation]] = field(repr=False)
+
+    @property
+    def weight(self) -> int:
+        """See `database.writer.Job`."""
+        return len(self.wishes)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A binding, and whether it is a new one."""
+
+    binding: Binding
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """End bindings of a customer. Result: of each id the Binding, or the Refusal."""
+
+    customer_id: str
+    ids: Sequence[str]
+
+    @property
+    def weight(self) -> int:
+        """See `database.writer.Job`."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """End at most `limit` bindings whose time was up at `moment`. Result: how many."""
+
+    moment: int
+    limit: int
+    weight: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Let go of at most `limit` keys whose quarantine was over at `moment`. Result: how many."""
+
+    moment: int
+    limit: int
+    weight: int = 100
+
+
+class Clerk:
+    """Carries jobs out. `clock` gives microseconds since the epoch."""
+
+    def __init__(self, statements: WritingStatements, vault: Vault, clock: Callable[[], int]) -> None:
+        self._statements = statements
+        self._vault = vault
+        self._clock = clock
+        self._do: dict[type, Callable[[Cursor, Sequence[Any]], list[Any]]] = {
+            Reserve: self._reserve_all,
+            Release: self._each(self._release),
+            Expire: self._each(self._expire),
+            Purge: self._each(self._purge),
+        }
+
+    def carry_out(self, cursor: Cursor, jobs: Sequence[Any]) -> list[Any]:
+        """In their order; neighbours of one kind together."""
+        outcomes: list[Any] = []
+        for kind, same in groupby(jobs, type):
+            outcomes += self._do[kind](cursor, list(same))
+        return outcomes
+
+    def binding(self, row: BindingRow, a: str | None = None, b: str | None = None) -> Binding:
+        """A row as it is shown: a live binding past its expiry has expired."""
+        shown = {name: row[name] for name in _SHOWN}
+        state, expires_at = BindingState(row["state"]), row["expires_at"]
+        if state is BindingState.LIVE and expires_at is not None and expires_at <= self._clock():
+            state, shown["ended_at"] = BindingState.EXPIRED, expires_at
+        shown |= {
+            "mode": Mode(row["mode"]),
+            "state": state,
+            "a": self._vault.open(row["a_sealed"]) if a is None else a,
+            "b": self._vault.open(row["b_sealed"]) if b is None else b,
+        }
+        return Binding(**shown)
+
+    @staticmethod
+    def _each(do: Callable[[Cursor, Any], Any]) -> Callable[[Cursor, Sequence[Any]], list[Any]]:
+        return lambda cursor, jobs: [do(cursor, job) for job in jobs]
+
+    def _reserve_all(self, cursor: Cursor, jobs: Sequence[Reserve]) -> list[list[Any]]:
+        desk = Desk(cursor, self._statements, self._clock())
+        self._prepare(desk, [wish for job in jobs for wish, _ in job.wishes])
+        outcomes = [[self._outcome(desk, *wanted) for wanted in job.wishes] for job in jobs]
+        desk.flush()
+        return [[self._shown(outcome) for outcome in of_job] for of_job in outcomes]
+
+    def _prepare(self, desk: Desk, wishes: Sequence[Wish]) -> None:
+        """Read what the wishes will ask about, with one statement each kind."""
+        people = {key for wish in wishes for key in (wish.a_key, wish.b_key)}
+        self._statements.lock_people(desk.cursor, people)
+        desk.appetite = len(wishes)
+        desk.know_customers(wish.customer_id for wish in wishes)
+        desk.know_pools(pool for wish in wishes for pool in (wish.x_pool, wish.y_pool))
+        pairs = {wish.pair for wish in wishes}
+        desk.know_pairs(pairs)
+        if overdue := [row for pair in pairs for row in desk.of_pair(pair) if _is_overdue(row, desk.now)]:
+            desk.expire(overdue)
+            desk.know_pairs(pairs)
+        desk.know_dialled(people)
+        desk.know_own(wish.a_key for wish in wishes)
+        named = {number for wish in wishes for number in (wish.a, wish.b, wish.x, wish.y)}
+        desk.know_numbers(named | {row["y"] for pair in pairs for row in desk.of_pair(pair)})
+
+    def _outcome(self, desk: Desk, wish: Wish, wanted: Reservation) -> Any:
+        """(row, wish, whether it is new), or the exception. The row's `seq` comes with `flush`."""
+        try:
+            _check_owner(desk, wish)
+            past = desk.of_pair(wish.pair)
+            if past and past[0]["state"] == BindingState.LIVE:
+                _check_same(past[0], wish, wanted)
+                return past[0], wish, False
+            x, y = Allocation(desk, wish, past).choose()
+        except (Refusal, Exhausted) as refused:
+            return refused
+        row = self._row(wish, wanted, x.number, y.number, desk.now)
+        if x.assigned_to_key is None:
+            desk.lend(x, wish.customer_id, wish.a_key, row["a_sealed"])
+        desk.use(x, 1)
+        desk.use(y, 1)
+        desk.add(row, leg_rows(row))
+        return row, wish, True
+
+    def _shown(self, outcome: Any) -> Any:
+        if isinstance(outcome, Exception):
+            return outcome
+        row, wish, fresh = outcome
+        return Reserved(self.binding(row, wish.a, wish.b), fresh)
+
+    def _row(self, wish: Wish, wanted: Reservation, x: str, y: str, now: int) -> BindingRow:
+        life = wanted.expires_in_s
+        return {
+            **_EMPTY_ROW,
+            "id": new_id("bnd"),
+            "customer_id": wish.customer_id,
+            "mode": Mode.AXYB.value,
+            "state": BindingState.LIVE.value,
+            "a_key": wish.a_key,
+            "a_sealed": self._vault.seal(wish.a),
+            "b_key": wish.b_key,
+            "b_sealed": self._vault.seal(wish.b),
+            "x": x,
+            "y": y,
+            "direction": Direction.BOTH.value,
+            "y_on_demand": False,
+            "expires_at": None if life is None else now + life * SECOND,
+            "record": wanted.record,
+            "max_duration_s": wanted.max_duration_s,
+            "order_ref": wanted.order_ref,
+            "user_data": wanted.user_data,
+            "created_at": now,
+            "updated_at": now,
+        }
+
+    def _release(self, cursor: Cursor, job: Release) -> list[Binding | Refusal]:
+        now = self._clock()
+        rows = {row["id"]: row for row in self._statements.find(cursor, list(set(job.ids)))}
+        mine = [row for row in rows.values() if row["customer_id"] == job.customer_id]
+        live = [row for row in mine if row["state"] == BindingState.LIVE]
+        overdue = [row["id"] for row in live if _is_overdue(row, now)]
+        others = [row["id"] for row in live if not _is_overdue(row, now)]
+        self._statements.end(cursor, overdue, BindingState.EXPIRED, now, None)
+        self._statements.end(cursor, others, BindingState.RELEASED, now, now)
+        if live:
+            rows |= {row["id"]: row for row in self._statements.find(cursor, [row["id"] for row in live])}
+        shown = {row["id"]: self.binding(rows[row["id"]]) for row in mine}
+        return [shown[id_] if id_ in shown else not_found("binding") for id_ in job.ids]
+
+    def _expire(self, cursor: Cursor, job: Expire) -> int:
+        ids = self._statements.due(cursor, job.moment, job.limit)
+        self._statements.end(cursor, ids, BindingState.EXPIRED, job.moment, None)
+        return len(ids)
+
+    def _purge(self, cursor: Cursor, job: Purge) -> int:
+        return self._statements.purge(cursor, job.moment, job.limit)
+
+
+def _is_overdue(row: BindingRow, now: int) -> bool:
+    return row["state"] == BindingState.LIVE and row["expires_at"] is not None and row["expires_at"] <= now
+
+
+def _check_owner(desk: Desk, wish: Wish) -> None:
+    state = desk.customer_state(wish.customer_id)
+    if state is None:
+        raise not_found("customer")
+    if state != CustomerState.ACTIVE:
+        raise Refusal("customer_suspended", "Customer suspended", "Ask the operator of the platform.", 403)
+    for name, pool_id in (("x_pool", wish.x_pool), ("y_pool", wish.y_pool)):
+        if pool_id is None:
+            continue
+        pool = desk.pool(pool_id)
+        if pool is None or pool.customer_id not in (None, wish.customer_id):
+            raise Refusal("pool_not_found", "No such pool", "There is no such pool.", 404, {"field": name})
+
+
+def _check_same(row: BindingRow, wish: Wish, wanted: Reservation) -> None:
+    """Raises Refusal unless the live binding of a pair may be given back for this reservation."""
+    same = (
+        wish.x in (None, row["x"])
+        and wish.y in (None, row["y"])
+        and all(
+            getattr(wanted, name) == row[name]
+            for name in ("record", "max_duration_s", "order_ref", "user_data")
+        )
+    )
+    if not (wanted.reuse and same):
+        raise conflict(
+            "pair_taken",
+            "The pair is taken",
+            "A and B have a live binding already: release it, or send an identical request with reuse.",
+            binding_id=row["id"],
+            x=row["x"],
+            y=row["y"],
+        )

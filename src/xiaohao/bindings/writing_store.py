@@ -1,0 +1,285 @@
+"""All SQL by which bindings and their legs are written, over a plain connection; reading them is `store.py`.
+
+Who writes several rows takes their locks in one order, so that writers wait for each other and hardly ever
+deadlock: people (advisory), bindings, numbers, legs.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Dialect,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    update,
+)
+
+from xiaohao.bindings.allocation_store import AT_ONCE, NumberStatements
+from xiaohao.bindings.model import BindingState, LegState, Role
+from xiaohao.clock import SECOND
+from xiaohao.database.direct import Cursor, ForKeys, ForRows, Insert, Row, Statement, dialect_of
+from xiaohao.database.schema import bindings, customers, legs, numbers, pools
+from xiaohao.numbers.model import DEFAULT_RECYCLE_S
+from xiaohao.pools.model import POLICY_COLUMNS
+
+BINDING_COLUMNS: Final = tuple(column.name for column in bindings.columns)
+_NEW_BINDING: Final = BINDING_COLUMNS[1:]  # `seq` comes from the database
+_LEG_COLUMNS: Final = tuple(column.name for column in legs.columns)
+_POOL_COLUMNS: Final = ("id", "customer_id", *POLICY_COLUMNS)
+_SECOND: Final = literal(SECOND, BigInteger)  # the product of two 4-byte integers would not fit
+#: SQLite knows only numbers for these
+_BOOLEANS: Final = tuple(column.name for column in bindings.columns if column.type.python_type is bool)
+
+_LOCK_PEOPLE: Final = "SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key"
+# `CROSS JOIN` keeps SQLite from beginning at the wrong end; PostgreSQL finds the right one by itself.
+_OF_PAIRS: Final = """
+WITH given(customer_id, a_key, b_key) AS (VALUES {rows})
+SELECT {columns} FROM given CROSS JOIN bindings AS b
+WHERE b.customer_id = given.customer_id AND b.a_key = given.a_key AND b.b_key = given.b_key
+AND (b.state = 'live' OR b.recycle_until > {marker})
+ORDER BY b.seq DESC
+"""
+_FREE_KEYS: Final = """
+WITH given(caller_key, dialled) AS (VALUES {rows})
+DELETE FROM legs
+WHERE state = 'quarantined' AND (caller_key, dialled) IN (SELECT caller_key, dialled FROM given)
+"""
+
+BindingRow = dict[str, Any]
+
+
+@dataclass(slots=True)
+class LegFacts:
+    """Who holds the key (person, dialled number)."""
+
+    binding_id: str
+    state: str
+    quarantine_until: int | None
+
+
+class WritingStatements:
+    """Everything that bindings are written with, compiled for one of the two databases."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.numbers = NumberStatements(dialect)
+        self.is_sqlite = dialect.name == "sqlite"
+        marker = "?" if self.is_sqlite else "%s"
+        self._customers = ForKeys(
+            dialect, lambda keys: select(customers.c.id, customers.c.state).where(customers.c.id.in_(keys))
+        )
+        of_pool = [pools.c[name] for name in _POOL_COLUMNS]
+        self._pools = ForKeys(
+            dialect,
+            lambda keys: select(*of_pool).where(pools.c.id.in_(keys)),
+        )
+        columns = ", ".join(f"b.{name}" for name in BINDING_COLUMNS)
+        self._of_pairs = ForRows(
+            dialect, 3, lambda rows: _OF_PAIRS.format(rows=rows, columns=columns, marker=marker), AT_ONCE
+        )
+        self._dialled = ForKeys(dialect, _dialled, AT_ONCE)
+        self._find = ForKeys(dialect, _find, AT_ONCE)
+        self._free_keys = ForRows(dialect, 2, lambda rows: _FREE_KEYS.format(rows=rows), AT_ONCE)
+        self._add_legs = Insert(dialect, legs, _LEG_COLUMNS, lambda into: into, AT_ONCE)
+        self._add = Insert(
+            dialect,
+            bindings,
+            _NEW_BINDING,
+            lambda into: into.returning(bindings.c.id, bindings.c.seq),
+            AT_ONCE,
+        )
+        self._due = Statement(dialect, _due())
+        self._count_off = ForKeys(dialect, _count_off, AT_ONCE)
+        self._dialled_on = ForKeys(dialect, _dialled_on, AT_ONCE)
+        self._rest_legs = ForKeys(dialect, _rest_legs, AT_ONCE)
+        self._end = ForKeys(dialect, _end, AT_ONCE)
+        self._over = Statement(dialect, _over())
+        over = f"{_FREE_KEYS} AND quarantine_until <= {marker}"
+        self._delete_legs = ForRows(dialect, 2, lambda rows: over.format(rows=rows), AT_ONCE)
+
+    def lock_people(self, cursor: Cursor, keys: Iterable[bytes]) -> None:
+        """Make others who write about these people wait. SQLite has one writer at a time anyway."""
+        if not self.is_sqlite:
+            numbered = sorted({int.from_bytes(key[:8], signed=True) for key in keys})
+            cursor.execute(_LOCK_PEOPLE, (numbered,))
+            cursor.fetchall()
+
+    def customers(self, cursor: Cursor, ids: Sequence[str]) -> dict[str, str]:
+        """The states of those customers that there are."""
+        return dict(self._customers.fetch(cursor, ids))
+
+    def pools(self, cursor: Cursor, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Those of the pools that there are, whoever's they are."""
+        return [dict(zip(_POOL_COLUMNS, row, strict=True)) for row in self._pools.fetch(cursor, ids)]
+
+    def of_pairs(self, cursor: Cursor, pairs: Sequence[Row], now: int) -> list[BindingRow]:
+        """Of each pair (customer, key of A, key of B) what is live or in quarantine, newest first."""
+        return [_binding(row) for row in self._of_pairs.fetch(cursor, pairs, now)]
+
+    def dialled(self, cursor: Cursor, keys: Sequence[bytes]) -> list[tuple[bytes, str, LegFacts]]:
+        """Everything that these people dial, live or in quarantine."""
+        return [(key, number, LegFacts(*facts)) for key, number, *facts in self._dialled.fetch(cursor, keys)]
+
+    def find(self, cursor: Cursor, ids: Sequence[str]) -> list[BindingRow]:
+        """Bindings by their ids, whoever's they are; nobody else ends or changes them from now on."""
+        return [_binding(row) for row in self._find.fetch(cursor, sorted(ids))]
+
+    def free_keys(self, cursor: Cursor, keys: Sequence[tuple[bytes, str]]) -> None:
+        """Take away the quarantined legs with these keys."""
+        self._free_keys.run(cursor, sorted(keys))
+
+    def add(
+        self, cursor: Cursor, rows: Sequence[BindingRow], leg_rows: Sequence[dict[str, Any]]
+    ) -> dict[str, int]:
+        """Insert bindings and legs; gives the seq of each id. Raises IntegrityError where one is taken."""
+        of_legs = [tuple(leg.get(name) for name in _LEG_COLUMNS) for leg in leg_rows]
+        self._add_legs.run(cursor, sorted(of_legs, key=lambda leg: leg[:2]))
+        added = self._add.fetch(cursor, [tuple(row[name] for name in _NEW_BINDING) for row in rows])
+        return dict(added)
+
+    def due(self, cursor: Cursor, now: int, limit: int) -> list[str]:
+        """Live bindings past their expiry that nobody else is ending; locked."""
+        self._due.run(cursor, now=now, limit=limit)
+        return [id_ for (id_,) in cursor.fetchall()]
+
+    def end(
+        self, cursor: Cursor, ids: Sequence[str], state: BindingState, now: int, ended_at: int | None
+    ) -> None:
+        """End live bindings, put their legs into quarantine. `ended_at` None: each at its own expiry."""
+        ids = sorted(ids)
+        self.take_off(cursor, ids)
+        self._rest_legs.run(cursor, ids, ended_at=ended_at)
+        self._end.run(cursor, ids, state=state.value, now=now, ended_at=ended_at)
+
+    def take_off(self, cursor: Cursor, ids: Sequence[str]) -> None:
+        """Count the live legs of these bindings off `numbers.relations`, before they rest or go."""
+        if not self.is_sqlite:
+            found = {number for (number,) in self._dialled_on.fetch(cursor, ids)}
+            self.numbers.lock(cursor, sorted(found))
+        self._count_off.run(cursor, ids)
+
+    def purge(self, cursor: Cursor, now: int, limit: int) -> int:
+        """Delete legs whose quarantine is over and give back what was lent; says how many legs."""
+        self._over.run(cursor, now=now, limit=limit)
+        found = cursor.fetchall()
+        if not found:
+            return 0
+        lent = sorted({dialled for _, dialled, role in found if role == Role.B})
+        self.numbers.lock(cursor, lent)
+        # A key that was taken again in the meantime is live, or rests for longer.
+        self._delete_legs.run(cursor, sorted((key, dialled) for key, dialled, _ in found), now)
+        self.numbers.give_back(cursor, lent, now)
+        return len(found)
+
+
+@lru_cache(maxsize=2)
+def writing_statements(dialect_name: str) -> WritingStatements:
+    """Compiled once for each of the two databases."""
+    return WritingStatements(dialect_of(dialect_name))
+
+
+def _binding(row: Row) -> BindingRow:
+    named = dict(zip(BINDING_COLUMNS, row, strict=True))
+    for name in _BOOLEANS:
+        named[name] = bool(named[name])
+    return named
+
+
+def _dialled(keys: list[Any]) -> Any:
+    columns = (legs.c.caller_key, legs.c.dialled, legs.c.binding_id, legs.c.state, legs.c.quarantine_until)
+    return select(*columns).where(legs.c.caller_key.in_(keys))
+
+
+def _find(ids: list[Any]) -> Any:
+    return select(bindings).where(bindings.c.id.in_(ids)).order_by(bindings.c.id).with_for_update()
+
+
+def _due() -> Any:
+    return (
+        select(bindings.c.id)
+        .where(
+            bindings.c.state == BindingState.LIVE.value,
+            bindings.c.expires_at <= bindparam("now", type_=BigInteger),
+        )
+        .order_by(bindings.c.expires_at)
+        .limit(bindparam("limit", type_=BigInteger))
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _live_legs(ids: list[Any]) -> Any:
+    # The `+` keeps SQLite off the index by state, which holds every live leg.
+    return and_(legs.c.binding_id.in_(ids), legs.c.state + "" == LegState.LIVE.value)
+
+
+def _dialled_on(ids: list[Any]) -> Any:
+    return select(legs.c.dialled).where(_live_legs(ids))
+
+
+def _count_off(ids: list[Any]) -> Any:
+    ended = (
+        select(legs.c.dialled, func.count().label("ended"))
+        .where(_live_legs(ids))
+        .group_by(legs.c.dialled)
+        .subquery()
+    )
+    return (
+        update(numbers)
+        .where(numbers.c.number == ended.c.dialled)
+        .values(relations=numbers.c.relations - ended.c.ended)
+    )
+
+
+def _rest_legs(ids: list[Any]) -> Any:
+    ended_at = func.coalesce(bindparam("ended_at", type_=BigInteger), legs.c.valid_until)
+    of_pool = (
+        select(pools.c.id)
+        .join(numbers, numbers.c.pool_id == pools.c.id)
+        .where(numbers.c.number == legs.c.dialled)
+    )
+    recycle_s = of_pool.with_only_columns(pools.c.recycle_s).scalar_subquery()
+    shorter = case((pools.c.grace_s < pools.c.recycle_s, pools.c.grace_s), else_=pools.c.recycle_s)
+    grace_s = of_pool.with_only_columns(shorter).where(pools.c.grace_s > 0).scalar_subquery()
+    return (
+        update(legs)
+        .where(_live_legs(ids))
+        .values(
+            state=LegState.QUARANTINED.value,
+            quarantine_until=ended_at + func.coalesce(recycle_s, DEFAULT_RECYCLE_S) * _SECOND,
+            grace_until=ended_at + grace_s * _SECOND,
+        )
+    )
+
+
+def _end(ids: list[Any]) -> Any:
+    until = (
+        select(func.max(legs.c.quarantine_until)).where(legs.c.binding_id == bindings.c.id).scalar_subquery()
+    )
+    return (
+        update(bindings)
+        .where(bindings.c.id.in_(ids), bindings.c.state == BindingState.LIVE.value)
+        .values(
+            state=bindparam("state"),
+            ended_at=func.coalesce(bindparam("ended_at", type_=BigInteger), bindings.c.expires_at),
+            recycle_until=until,
+            updated_at=bindparam("now", type_=BigInteger),
+        )
+    )
+
+
+def _over() -> Any:
+    return (
+        select(legs.c.caller_key, legs.c.dialled, legs.c.role)
+        .where(
+            legs.c.state == LegState.QUARANTINED.value,
+            legs.c.quarantine_until <= bindparam("now", type_=BigInteger),
+        )
+        .order_by(legs.c.quarantine_until)
+        .limit(bindparam("limit", type_=BigInteger))
+    )
