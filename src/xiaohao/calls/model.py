@@ -114,3 +114,5 @@ class Call(msgspec.Struct):
     sip_code: int | None = None
     q850_cause: int | None = None
     tries: list[Try] = msgspec.field(default_factory=list)
+    #: how long the ACD had the call, waiting and talking; 0: not at all
+    acd_ms: int = 0

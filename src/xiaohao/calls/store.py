@@ -108,6 +108,7 @@ def cdr_row(call: Call, recorded: bool, vault: Vault) -> Row:
         _encode(call.tries).decode(),
         recorded,
         call.in_grace,
+        call.acd_ms,
     )
 
 

@@ -116,6 +116,7 @@ def call_of(row: Mapping[str, Any], vault: Vault) -> Call:
         sip_code=row["sip_code"],
         q850_cause=row["q850_cause"],
         tries=_tries_of(row["tries"]),
+        acd_ms=row["acd_ms"],
     )
 
 

@@ -359,6 +359,7 @@ cdrs = Table(
     Column("tries", Text, nullable=False),  # JSON list of calls.model.Try
     Column("recorded", Boolean, nullable=False),
     Column("in_grace", Boolean, nullable=False, server_default=false()),  # after the end of the binding
+    Column("acd_ms", BigInteger, nullable=False, server_default="0"),  # how long the ACD had the call
     Index("cdrs_customer", "customer_id", "seq"),
     Index("cdrs_received", "received_at"),
     sqlite_autoincrement=True,
@@ -481,3 +482,6 @@ leases = Table(
     Column("owner", Text, nullable=False),
     Column("until", BigInteger, nullable=False),
 )
+
+# A room with many tables describes them beside this page, in the same metadata.
+from xiaohao.database import billing_tables as _billing_tables  # noqa: E402, F401

@@ -422,6 +422,7 @@ def _cdrs() -> None:
         sa.Column("tries", sa.Text(), nullable=False),
         sa.Column("recorded", sa.Boolean(), nullable=False),
         sa.Column("in_grace", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("acd_ms", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("call_id"),
         sqlite_autoincrement=True,
