@@ -6,7 +6,7 @@ from typing import Final
 
 from xiaohao.errors import validation_failed
 from xiaohao.planning.model import RECYCLE_CHOICES, Choice, CityDemand, CityPlan, Demand, Plan
-from xiaohao.planning.theory import Traffic, largest_load, poisson_quantile, resting
+from xiaohao.planning.theory import Traffic, largest_load, needed, poisson_quantile, resting
 
 #: relations of one person beyond which a plan is no plan: no customer pays for so many numbers
 LARGEST_LOAD: Final = 5000.0
@@ -20,7 +20,12 @@ def compute(demand: Demand) -> Plan:
     if largest_load(demand.cities, demand, demand.recycle_s) > LARGEST_LOAD:
         detail = "with so many orders a driver and so long a recycle period, no pool is large enough"
         raise validation_failed("recycle_s", detail)
-    cities = tuple(_city(city, demand) for city in demand.cities)
+    traffics = [Traffic.of(city, demand, demand.recycle_s) for city in demand.cities]
+    found = needed(traffics, demand.blocking)
+    cities = tuple(
+        _city(city, demand, traffic, y, blocked)
+        for city, traffic, (y, blocked) in zip(demand.cities, traffics, found, strict=True)
+    )
     y = sum(city.y for city in cities)
     return Plan(
         demand=demand,
@@ -35,9 +40,7 @@ def compute(demand: Demand) -> Plan:
     )
 
 
-def _city(city: CityDemand, demand: Demand) -> CityPlan:
-    traffic = Traffic.of(city, demand, demand.recycle_s)
-    y, blocked = traffic.needed(demand.blocking)
+def _city(city: CityDemand, demand: Demand, traffic: Traffic, y: int, blocked: float) -> CityPlan:
     by_relations = _by_relations(traffic, demand)
     orders = sum(city.orders)
     ageing = resting(city.drivers, demand.leaving, demand.x_rest_s, demand.blocking)
@@ -72,10 +75,10 @@ def _choices(demand: Demand, own: int) -> Sequence[Choice]:
     for recycle_s in sorted({*RECYCLE_CHOICES, demand.recycle_s}):
         if largest_load(demand.cities, demand, recycle_s) > LARGEST_LOAD:
             continue
-        found = []
-        for city in demand.cities:
-            traffic = Traffic.of(city, demand, recycle_s)
-            y, _ = traffic.needed(demand.blocking)
-            found.append(max(y, _by_relations(traffic, demand)))
+        traffics = [Traffic.of(city, demand, recycle_s) for city in demand.cities]
+        found = [
+            max(y, _by_relations(traffic, demand))
+            for traffic, (y, _) in zip(traffics, needed(traffics, demand.blocking), strict=True)
+        ]
         choices.append(Choice(recycle_s, sum(found), max(found, default=0), own - sum(found)))
     return choices

@@ -19,10 +19,10 @@ Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 #: chance of a birth, and of a death with every number taken, in one fine step
-_CHANGE_A_STEP: Final = 0.25
+_CHANGE_A_STEP: Final = 0.4
 _MOST_FINE: Final = 60
 _DAYS: Final = 10
-_SETTLED: Final = 2e-3
+_SETTLED: Final = 5e-3
 _TINY: Final = 1e-12
 
 
@@ -42,13 +42,15 @@ class Day:
 
 
 def refused(day: Day, numbers: Counts) -> Array:
-    """The chance of being refused with each of these many numbers, by number, group and step."""
-    arrivals = np.broadcast_to(day.arrivals, (numbers.size, *day.arrivals.shape))
+    """The chance of being refused, by row of `numbers`, group and step.
+
+    `numbers`: in each row a try, how many numbers each group's drivers are offered.
+    """
     walk = _Walk(day, numbers)
-    before = np.zeros(numbers.size)
+    before = np.zeros(numbers.shape)
     for _ in range(_DAYS):
         shares = walk.through_a_day()
-        total = (arrivals * shares).sum(axis=(1, 2))
+        total = (day.arrivals * shares).sum(axis=2)
         if np.all(np.abs(total - before) <= _SETTLED * total + _TINY):
             break
         before = total
@@ -61,10 +63,10 @@ class _Walk:
     def __init__(self, day: Day, numbers: Counts) -> None:
         self._day = day
         self._states = np.arange(int(numbers.max()) + 1, dtype=np.float64)
-        self._room = (self._states < numbers[:, None, None]).astype(np.float64)
+        self._room = (self._states < numbers[:, :, None]).astype(np.float64)
         self._chances = self._at_midnight(numbers)
         #: what was accepted in each of the last day's steps
-        self._accepted = np.repeat(day.arrivals[None], numbers.size, axis=0)
+        self._accepted = np.repeat(day.arrivals[None], numbers.shape[0], axis=0)
         steps = np.arange(day.arrivals.shape[1])
         back = (steps[:, None] - steps[None, :]) % steps.size
         self._lasting, self._ending = day.lasting[back], day.ending[back]
@@ -75,7 +77,7 @@ class _Walk:
         logarithms = np.cumsum(np.log(np.maximum(self._states, 1.0)))
         mean = np.maximum(self._day.load[:, -1:], _TINY)
         chances = np.exp(self._states * np.log(mean) - mean - logarithms)
-        cut = chances[None] * (self._states <= numbers[:, None, None])
+        cut = chances[None] * (self._states <= numbers[:, :, None])
         whole: Array = cut / np.maximum(cut.sum(axis=2, keepdims=True), 1e-300)
         return whole
 

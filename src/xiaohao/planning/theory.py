@@ -27,21 +27,23 @@ Array = NDArray[np.float64]
 #: steps of a day: a quarter of an hour is short beside what orders do in an hour
 STEPS: Final = 96
 _STEP_S: Final = DAY_S / STEPS
-_NODES: Final = 8
+_NODES: Final = 7
 #: lives after which hardly any exponential binding is left: e^-20
 _LONG_LIFE: Final = 20.0
 #: days on which the busiest driver is never refused, of all days
 ASSURANCE: Final = 0.99
 _NEGLIGIBLE: Final = 1e-9
 #: a load that varies less over the day leaves Erlang's formula right
-_STEADY: Final = 1.02
+_STEADY: Final = 1.25
+#: pool sizes that are tried at once
+_TRIES: Final = 3
 
 
 def groups_of(drivers: float, orders: float, spread: float) -> tuple[Group, ...]:
     """Drivers whose orders a day are gamma distributed around `orders`, as a few groups of equal drivers.
 
     `spread`: standard deviation divided by mean. The groups are the nodes of the Gauss quadrature of that
-    distribution: its mean, its spread and 13 further moments come out exactly.
+    distribution: its mean, its spread and 11 further moments come out exactly.
     """
     if spread <= 0.0:
         return (Group(drivers, orders),)
@@ -83,7 +85,7 @@ def _lasting(life_s: float, recycle_s: float, life: Life) -> Array:
 def _gone(life_s: float, recycle_s: float, life: Life) -> tuple[Array, Array]:
     """Moments after a reservation, a step apart, and the chance that its relation has ended by then."""
     last = recycle_s + life_s * (_LONG_LIFE if life is Life.EXPONENTIAL else 1.0)
-    edges: Array = np.arange(math.ceil(last / _STEP_S) + 2) * _STEP_S
+    edges = np.arange(math.ceil(last / _STEP_S) + 2, dtype=np.float64) * _STEP_S
     over = edges - recycle_s
     if life is Life.EXPONENTIAL:
         gone: Array = -np.expm1(-np.maximum(over, 0.0) / life_s)
@@ -109,16 +111,6 @@ def _endings(life_s: float, recycle_s: float, life: Life) -> Array:
     # Reservations spread over their step, so that half of what ends in a step's length ends in the next one.
     spread = np.diff(gone)
     return _folded((np.append(spread, 0.0) + np.append(0.0, spread)) / 2.0)
-
-
-def _erlang(load: Array, weight: Array) -> Iterator[float]:
-    """Blocking with 0, 1, 2 … numbers: Erlang's loss formula in each step for each group, then the mean."""
-    refused = np.ones_like(load)
-    n = 0
-    while True:
-        yield float((refused * weight).sum())
-        n += 1
-        refused = load * refused / (n + load * refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,34 +151,10 @@ class Traffic:
             ending=_endings(demand.life_s, recycle_s, demand.life),
         )
 
-    def blocking(self, numbers: int) -> float:
-        """Share of the reservations that a pool of so many numbers refuses."""
-        if self._is_steady:
-            return next(share for n, share in enumerate(_erlang(self.load, self.weight)) if n == numbers)
-        return float(self._refused(range(numbers, numbers + 1))[0])
-
-    def needed(self, target: float) -> tuple[int, float]:
-        """The fewest numbers whose blocking is at most `target`, and that blocking."""
-        first, share = next(
-            (n, share) for n, share in enumerate(_erlang(self.load, self.weight)) if share <= target
-        )
-        if self._is_steady:
-            return first, share
-        start = max(first - 1, 0)
-        while True:  # Erlang's formula is a number or two away
-            for n, blocked in enumerate(self._refused(range(start, start + 4)), start):
-                if blocked <= target:
-                    return n, float(blocked)
-            start += 4
-
     @property
-    def _is_steady(self) -> bool:
+    def is_steady(self) -> bool:
+        """Whether the load hardly varies over the day."""
         return bool(self.load.max(initial=0.0) <= _STEADY * self.load.min(initial=np.inf))
-
-    def _refused(self, numbers: range) -> Array:
-        day = loss.Day(self.rate * _STEP_S, self.load, self.lasting, self.ending)
-        shares = loss.refused(day, np.array(numbers))
-        return np.asarray((shares * self.weight).sum(axis=(1, 2)))
 
     @property
     def mean_held(self) -> float:
@@ -244,6 +212,76 @@ class Traffic:
         variance = (busy * (1.0 - busy) * self.drivers[:, None]).sum(axis=0)
         most = mean + NormalDist().inv_cdf(1.0 - target) * np.sqrt(variance)
         return math.ceil(min(float(most.max()), float(self.drivers.sum())) - _NEGLIGIBLE)
+
+
+def blocking(traffic: Traffic, numbers: int) -> float:
+    """Share of the reservations that a pool of so many numbers refuses."""
+    if traffic.is_steady:
+        return next(share for n, share in enumerate(_erlang(traffic)) if n == numbers)
+    return _refused([traffic], [range(numbers, numbers + 1)])[0][0]
+
+
+def needed(traffics: Sequence[Traffic], target: float) -> list[tuple[int, float]]:
+    """For each city the fewest numbers whose blocking is at most `target`, and that blocking.
+
+    All of one demand and recycle period: they are worked out together, which takes little longer than one.
+    """
+    found = [
+        next((n, share) for n, share in enumerate(_erlang(traffic)) if share <= target)
+        for traffic in traffics
+    ]
+    # Where the load varies Erlang's formula is a number or two away.
+    open_ = [place for place, traffic in enumerate(traffics) if not traffic.is_steady]
+    starts = {place: max(found[place][0] - 1, 0) for place in open_}
+    while open_:
+        tried = [range(starts[place], starts[place] + _TRIES) for place in open_]
+        left = []
+        for place, numbers, shares in zip(
+            open_, tried, _refused([traffics[place] for place in open_], tried), strict=True
+        ):
+            for n, share in zip(numbers, shares, strict=True):
+                if share <= target:
+                    found[place] = n, share
+                    break
+            else:
+                starts[place] += _TRIES
+                left.append(place)
+        open_ = left
+    return found
+
+
+def _erlang(traffic: Traffic) -> Iterator[float]:
+    """Blocking with 0, 1, 2 … numbers: Erlang's loss formula in each step for each group, then the mean."""
+    load = traffic.load
+    refused = np.ones_like(load)
+    n = 0
+    while True:
+        yield float((refused * traffic.weight).sum())
+        n += 1
+        refused = load * refused / (n + load * refused)
+
+
+def _refused(traffics: Sequence[Traffic], numbers: Sequence[range]) -> list[list[float]]:
+    """For each city the share of refused reservations with each of its `numbers`."""
+    groups = [traffic.drivers.size for traffic in traffics]
+    day = loss.Day(
+        arrivals=np.concatenate([traffic.rate for traffic in traffics]) * _STEP_S,
+        load=np.concatenate([traffic.load for traffic in traffics]),
+        lasting=traffics[0].lasting,
+        ending=traffics[0].ending,
+    )
+    offered = np.array(
+        [
+            [n for n, count in zip(row, groups, strict=True) for _ in range(count)]
+            for row in zip(*numbers, strict=True)
+        ]
+    )
+    shares = loss.refused(day, offered)
+    ends = np.cumsum(groups)
+    return [
+        [float(share) for share in (shares[:, end - count : end] * traffic.weight).sum(axis=(1, 2))]
+        for traffic, count, end in zip(traffics, groups, ends, strict=True)
+    ]
 
 
 def resting(drivers: float, leaving: float, rest_s: float, target: float) -> int:
