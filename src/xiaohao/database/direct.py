@@ -67,8 +67,12 @@ def dialect_of(name: str) -> Dialect:
 class Direct:
     """A connection that opens itself when it is first used and again after it broke."""
 
-    def __init__(self, url: URL, checkpoint_pages: int = 1000) -> None:
-        """`checkpoint_pages`: how long SQLite's log may be before this connection copies it into the file."""
+    def __init__(self, url: URL, checkpoint_pages: int = 1000, cache_kib: int = 2000) -> None:
+        """`checkpoint_pages`: how long SQLite's log may be before this connection copies it into the file.
+
+        `cache_kib`: memory for pages of the file.
+        """
+        self._cache_kib = cache_kib
         self._url = url
         self._checkpoint_pages = checkpoint_pages
         self.dialect: Dialect = dialect_of(url.get_backend_name())
@@ -149,8 +153,13 @@ class Direct:
             check_same_thread=False,
             cached_statements=256,
         )
-        checkpoint = f"wal_autocheckpoint = {self._checkpoint_pages}"
-        for setting in ("journal_mode = WAL", "synchronous = FULL", checkpoint):
+        settings = (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            f"wal_autocheckpoint = {self._checkpoint_pages}",
+            f"cache_size = -{self._cache_kib}",
+        )
+        for setting in settings:
             connection.execute(f"PRAGMA {setting}")
         return connection
 

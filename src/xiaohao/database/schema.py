@@ -213,7 +213,7 @@ bindings = Table(
     Column("customer_id", Text, nullable=False),
     Column("mode", Text, nullable=False),  # axyb | axb | ax | axe | x
     Column("state", Text, nullable=False),  # live | released | expired
-    Column("parent_id", Text, index=True),  # the binding of A and X by which this pair came about on the spot
+    Column("parent_id", Text),  # the binding of A and X by which this pair came about on the spot
     Column("a_key", LargeBinary),  # null: mode x
     Column("a_sealed", LargeBinary),
     Column("b_key", LargeBinary),  # null: anyone
@@ -250,7 +250,18 @@ bindings = Table(
         sqlite_where=text("state = 'live'"),
         postgresql_where=text("state = 'live'"),
     ),
-    Index("bindings_expiry", "state", "expires_at"),
+    Index(
+        "bindings_expiry",
+        "expires_at",
+        sqlite_where=text("state = 'live'"),
+        postgresql_where=text("state = 'live'"),
+    ),
+    Index(
+        "bindings_parent",
+        "parent_id",
+        sqlite_where=text("parent_id IS NOT NULL"),
+        postgresql_where=text("parent_id IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -300,7 +311,12 @@ legs = Table(
     Column("order_ref", Text),
     Column("user_data", Text),
     Index("legs_dialled", "dialled"),
-    Index("legs_quarantine", "state", "quarantine_until"),
+    Index(
+        "legs_quarantine",
+        "quarantine_until",
+        sqlite_where=text("state = 'quarantined'"),
+        postgresql_where=text("state = 'quarantined'"),
+    ),
     sqlite_with_rowid=False,
 )
 

@@ -29,6 +29,9 @@ ATTEMPTS: Final = 20
 _LONGEST_PAUSE_S: Final = 0.02
 #: Other processes ask for SQLite's lock again and again: they must find it free now and then.
 _LONGEST_REST_S: Final = 0.01
+#: Many indexes are written at random places: what does not fit into SQLite's memory is read again and again.
+_CACHE_KIB: Final = 65_536
+_CHECKPOINT_PAGES: Final = 8000
 
 
 class LostRace(Exception):
@@ -94,7 +97,7 @@ class Writer:
             thread.start()
 
     def _run(self) -> None:
-        direct = Direct(self._url)
+        direct = Direct(self._url, _CHECKPOINT_PAGES, _CACHE_KIB)
         while (group := self._group()) is not None:
             began = time.monotonic()
             # Who does not wait any more has gone, or was told that the database is away.

@@ -297,7 +297,13 @@ def _bindings() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("bindings_customer", "bindings", ["customer_id", "seq"])
-    op.create_index("bindings_expiry", "bindings", ["state", "expires_at"])
+    op.create_index(
+        "bindings_expiry",
+        "bindings",
+        ["expires_at"],
+        sqlite_where=sa.text("state = 'live'"),
+        postgresql_where=sa.text("state = 'live'"),
+    )
     op.create_index(
         "bindings_live_pair",
         "bindings",
@@ -309,7 +315,13 @@ def _bindings() -> None:
     op.create_index("bindings_pair", "bindings", ["customer_id", "a_key", "b_key"])
     op.create_index("bindings_x", "bindings", ["x", "created_at"])
     op.create_index("bindings_y", "bindings", ["y", "created_at"])
-    op.create_index("ix_bindings_parent_id", "bindings", ["parent_id"])
+    op.create_index(
+        "bindings_parent",
+        "bindings",
+        ["parent_id"],
+        sqlite_where=sa.text("parent_id IS NOT NULL"),
+        postgresql_where=sa.text("parent_id IS NOT NULL"),
+    )
 
 
 def _binding_versions() -> None:
@@ -362,7 +374,13 @@ def _legs() -> None:
     )
     op.create_index("ix_legs_binding_id", "legs", ["binding_id"])
     op.create_index("legs_dialled", "legs", ["dialled"])
-    op.create_index("legs_quarantine", "legs", ["state", "quarantine_until"])
+    op.create_index(
+        "legs_quarantine",
+        "legs",
+        ["quarantine_until"],
+        sqlite_where=sa.text("state = 'quarantined'"),
+        postgresql_where=sa.text("state = 'quarantined'"),
+    )
 
 
 def _calls() -> None:
