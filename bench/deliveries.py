@@ -73,6 +73,7 @@ async def measure(folder: Path, rate: float, seconds: float) -> None:
     config.write_text(
         f'[database]\nurl = "sqlite:///{folder}/x.db"\n[secrets]\nmaster_key_file = "master.key"\n'
         f'[worker]\nlisten = "127.0.0.1:{http}"\nwake = "127.0.0.1:{wake}"\n'
+        "[notifications]\nallow_private_urls = true\n"
     )
     database, vault = Database(f"sqlite:///{folder}/x.db"), Vault(bytes(32))
     await database.migrate()

@@ -108,11 +108,27 @@ class Worker(msgspec.Struct, forbid_unknown_fields=True):
 
     #: loopback UDP port on which the worker is woken; it also looks by itself twice a second
     wake: str = "127.0.0.1:8450"
-    #: seconds between the tries of a delivery; the last one repeats for 24 h
-    retry_s: list[int] = msgspec.field(default_factory=lambda: [10, 30, 60, 120, 180, 600])
-    delivery_timeout_s: float = 5.0
     #: /metrics and /healthz of the worker
     listen: str = "127.0.0.1:8081"
+
+
+class Notifications(msgspec.Struct, forbid_unknown_fields=True):
+    """What customers are told, and for how long it is kept."""
+
+    #: seconds between the tries of a delivery; the last one repeats until it is given up
+    retry_s: list[int] = msgspec.field(default_factory=lambda: [10, 30, 60, 120, 180, 600])
+    #: an event that could not be delivered for so many hours is dead
+    give_up_after_h: float = 24.0
+    #: a customer's endpoint must answer within so many seconds
+    timeout_s: float = 5.0
+    #: POSTs to one endpoint at the same time; one that does not answer gets fewer, down to one
+    at_once: int = 32
+    #: whether customers' endpoints may have private, loopback or link-local addresses
+    allow_private_urls: bool = False
+    #: days for which events can be read and sent again
+    retention_days: int = 30
+    #: seconds after the end of an hour at which its digest is made
+    digest_after_s: int = 300
 
 
 class Switch(msgspec.Struct, forbid_unknown_fields=True):
@@ -135,6 +151,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     recording: Recording = msgspec.field(default_factory=Recording)
     web: Web = msgspec.field(default_factory=Web)
     worker: Worker = msgspec.field(default_factory=Worker)
+    notifications: Notifications = msgspec.field(default_factory=Notifications)
     switch: Switch = msgspec.field(default_factory=Switch)
 
     @classmethod

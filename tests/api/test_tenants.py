@@ -1,6 +1,7 @@
 """Customers, keys and webhooks over HTTP."""
 
 import asyncio
+import time
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from tests.api.test_problems import problem
 
 from xiaohao.api import auth
 from xiaohao.api.app import create_app
+from xiaohao.clock import SECOND, parse_rfc3339
 from xiaohao.database.engine import Database
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
@@ -77,19 +79,65 @@ async def test_a_webhook(customer: httpx.AsyncClient, tenants: Tenants, customer
     first = (await customer.get("/v1/webhook")).json()
     assert first["url"] is None
     assert first["secret"].startswith("whsec_")
-    put = (await customer.put("/v1/webhook", json={"url": "http://127.0.0.1:9/e?x=1"})).json()
-    assert put == {"url": "http://127.0.0.1:9/e?x=1", "secret": first["secret"]}
+    put = (await customer.put("/v1/webhook", json={"url": "http://198.18.0.256.example:9/e?x=1"})).json()
+    assert put == {**first, "url": "http://198.18.0.256.example:9/e?x=1"}
+    assert (put["kinds"], put["cdr_batch"], put["old_secret_until"]) == (None, 1, None)
     rotated = (await customer.post("/v1/webhook/secret", json={})).json()
     assert rotated["secret"] != first["secret"]
+    assert 86_300 < parse_rfc3339(rotated["old_secret_until"]) / SECOND - time.time() <= 86_400
+    both = await tenants.webhook(customer_id)
+    assert both is not None
+    assert both.secrets == (rotated["secret"], first["secret"])
     own = "whsec_" + "QUJD" * 8
-    assert (await customer.post("/v1/webhook/secret", json={"secret": own})).json()["secret"] == own
+    at_once = (await customer.post("/v1/webhook/secret", json={"secret": own, "overlap_s": 0})).json()
+    assert (at_once["secret"], at_once["old_secret_until"]) == (own, None)
     stored = await tenants.webhook(customer_id)
     assert stored is not None
-    assert (stored.url, stored.secret) == (put["url"], own)
+    assert (stored.url, stored.secrets) == (put["url"], (own,))
     refused = await customer.post("/v1/webhook/secret", json={"secret": "whsec_QUJD"})
     problem(refused, 422, "validation_failed")
     assert (await customer.put("/v1/webhook", json={"url": None})).json()["url"] is None
     problem(await customer.put("/v1/webhook", json={}), 422, "validation_failed")
+
+
+async def test_a_webhook_for_some_kinds_and_several_cdrs_at_once(
+    customer: httpx.AsyncClient, tenants: Tenants, customer_id: str
+) -> None:
+    wanted = {"url": "https://example.com/", "kinds": ["cdr.created", "call.ended"], "cdr_batch": 50}
+    put = (await customer.put("/v1/webhook", json=wanted)).json()
+    assert (put["kinds"], put["cdr_batch"]) == (["call.ended", "cdr.created"], 50)
+    assert (await customer.get("/v1/webhook")).json() == put
+    stored = await tenants.webhook(customer_id)
+    assert stored is not None
+    assert (stored.kinds, stored.cdr_batch) == ({"call.ended", "cdr.created"}, 50)
+    plain = (await customer.put("/v1/webhook", json={"url": "https://example.com/"})).json()
+    assert (plain["kinds"], plain["cdr_batch"]) == (None, 1)
+    for wrong in ({"kinds": []}, {"kinds": ["call.vanished"]}, {"cdr_batch": 51}, {"cdr_batch": 0}):
+        answer = await customer.put("/v1/webhook", json={"url": "https://example.com/", **wrong})
+        problem(answer, 422, "validation_failed")
+
+
+async def test_urls_into_private_networks_need_the_operators_leave(
+    customer: httpx.AsyncClient, operator: httpx.AsyncClient, customer_id: str, database: Database,
+    settings: Settings, vault: Vault,
+) -> None:  # fmt: skip
+    for host in (
+        "127.0.0.1",
+        "localhost",
+        "a.localhost",
+        "10.1.2.3",
+        "169.254.169.254",
+        "[::1]",
+        "[fd00::1]",
+    ):
+        url = f"http://{host}:8080/hook"
+        problem(await customer.put("/v1/webhook", json={"url": url}), 422, "validation_failed")
+        patched = await operator.patch(f"/v1/customers/{customer_id}", json={"webhook_url": url})
+        problem(patched, 422, "validation_failed")
+    settings.notifications.allow_private_urls = True
+    open_app = create_app(settings, database, vault)
+    async with client_of(open_app, customer.headers["authorization"].removeprefix("Bearer ")) as client:
+        assert (await client.put("/v1/webhook", json={"url": url})).json()["url"] == url
 
 
 async def test_urls_that_cannot_be_used(customer: httpx.AsyncClient) -> None:

@@ -18,7 +18,7 @@ from xiaohao.notifications import delivery
 from xiaohao.notifications.delivery import Deliverer
 from xiaohao.notifications.metrics import DeliveryMetrics
 from xiaohao.secrecy import Vault
-from xiaohao.settings import Worker
+from xiaohao.settings import Notifications
 from xiaohao.simulator.customer import CustomerEndpoint, Manner
 from xiaohao.tenants.service import Tenants
 
@@ -67,7 +67,9 @@ class Post:
     database: Database
     vault: Vault
     stack: AsyncExitStack
-    settings: Worker = field(default_factory=lambda: Worker(retry_s=[0], delivery_timeout_s=2.0))
+    settings: Notifications = field(
+        default_factory=lambda: Notifications(retry_s=[0], timeout_s=2.0, allow_private_urls=True)
+    )
 
     def __post_init__(self) -> None:
         self.journal = CallJournal(self.database, self.vault)

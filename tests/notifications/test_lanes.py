@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from xiaohao.notifications.lanes import MOST_AT_ONCE, WINDOW, Lane
+from xiaohao.notifications.lanes import FIRST_AT_ONCE, MOST_AT_ONCE, WINDOW, Lane
 from xiaohao.notifications.model import Event
 
 
@@ -14,9 +14,11 @@ def event(call: int, sequence: int, before: int = 0) -> Event:
         customer_id="cus_1",
         call_id=f"call {call}",
         sequence=sequence,
+        kind="call.received",
         body_sealed=b"",
         tries=0,
-        created_at=0,
+        since=0,
+        replayed=False,
         before=before,
     )
 
@@ -28,7 +30,8 @@ class LaneInAWorld(RuleBasedStateMachine):
     def begin(self) -> None:
         self.lane = Lane("cus_1")
         self.due: dict[tuple[int, int], bool] = {}  # (call, sequence) → not put off
-        self.flying: list[Event] = []
+        self.flying: list[list[Event]] = []
+        self.gathered: list[Event] = []
         self.unrecorded: list[tuple[Event, bool]] = []
         self.heard: list[tuple[int, int]] = []
 
@@ -54,21 +57,46 @@ class LaneInAWorld(RuleBasedStateMachine):
     def one_is_sent(self) -> None:
         sent = self.lane.next()
         if sent is not None:
-            assert len(self.flying) < MOST_AT_ONCE
-            assert sent.call_id not in [other.call_id for other in self.flying]
-            assert sent.call_id not in [ended.call_id for ended, good in self.unrecorded if not good]
-            self.flying.append(sent)
+            self._is_allowed(sent)
+            self.flying.append([sent])
+
+    @rule()
+    def one_is_gathered(self) -> None:
+        sent = self.lane.next()
+        if sent is not None:
+            self._is_allowed(sent)
+            self.lane.gather(sent)
+            self.gathered.append(sent)
+
+    @precondition(lambda self: self.gathered and self.lane.may_fly)
+    @rule()
+    def what_is_gathered_is_sent(self) -> None:
+        self.lane.launch(self.gathered)
+        self.flying.append(self.gathered)
+        self.gathered = []
+
+    @precondition(lambda self: self.gathered)
+    @rule()
+    def what_is_gathered_is_forgotten(self) -> None:
+        self.lane.drop_waiting(self.gathered)
+        self.gathered = []
+
+    def _is_allowed(self, sent: Event) -> None:
+        assert len(self.flying) < MOST_AT_ONCE
+        under_way = [*self.gathered, *(other for flight in self.flying for other in flight)]
+        assert sent.call_id not in [other.call_id for other in under_way]
+        assert sent.call_id not in [ended.call_id for ended, good in self.unrecorded if not good]
 
     @precondition(lambda self: self.flying)
     @rule(data=st.data(), good=st.booleans())
     def a_try_ends(self, data: st.DataObject, good: bool) -> None:
         ended = self.flying.pop(data.draw(st.integers(0, len(self.flying) - 1)))
         if good:
-            self.heard.append((int(ended.call_id[5:]), ended.sequence))
-            self.lane.delivered(ended)
+            self.heard += [(int(one.call_id[5:]), one.sequence) for one in ended]
+            self.lane.delivered(*ended)
         else:
-            self.lane.failed(ended, endpoint_at_fault=data.draw(st.booleans()))
-        self.unrecorded.append((ended, good))
+            self.lane.failed(*ended, endpoint_at_fault=data.draw(st.booleans()))
+        self.unrecorded += [(one, good) for one in ended]
 
     @rule()
     def the_database_is_told(self) -> None:
@@ -97,22 +125,26 @@ class LaneInAWorld(RuleBasedStateMachine):
     def memory_knows_what_it_holds(self) -> None:
         assert self.lane.flying == len(self.flying)
         assert 1 <= self.lane.limit <= MOST_AT_ONCE
-        assert self.lane.known >= len(self.flying) + len(self.unrecorded)
+        in_flight = sum(map(len, self.flying))
+        assert self.lane.known >= in_flight + len(self.gathered) + len(self.unrecorded)
 
     def teardown(self) -> None:
         """Whatever happened: with a good customer everything is heard in the end, and memory is empty."""
+        if self.gathered:
+            self.lane.launch(self.gathered)
+            self.flying.append(self.gathered)
         while self.due:
             self.the_database_is_told()
             self.time_passes()
             self.lane.take_in([event(*key, self._before(*key)) for key in sorted(self.due)])
             while (sent := self.lane.next()) is not None:
-                self.flying.append(sent)
+                self.flying.append([sent])
             assert self.flying or not self.due
             while self.flying:
                 ended = self.flying.pop(0)
-                self.heard.append((int(ended.call_id[5:]), ended.sequence))
-                self.lane.delivered(ended)
-                self.unrecorded.append((ended, True))
+                self.heard += [(int(one.call_id[5:]), one.sequence) for one in ended]
+                self.lane.delivered(*ended)
+                self.unrecorded += [(one, True) for one in ended]
         self.nothing_is_heard_twice_or_out_of_order()
         assert self.lane.is_empty
 
@@ -129,6 +161,12 @@ def test_the_window_is_the_limit_of_memory() -> None:
 def test_the_limit_halves_with_each_failure_and_grows_with_each_success() -> None:
     lane = Lane("cus_1")
     lane.take_in([event(call, 1) for call in range(100)])
+    assert lane.limit == FIRST_AT_ONCE
+    for _ in range(MOST_AT_ONCE):
+        sent = lane.next()
+        assert sent is not None
+        lane.delivered(sent)
+    assert lane.limit == MOST_AT_ONCE
     seen = []
     for _ in range(7):
         sent = lane.next()
@@ -148,7 +186,7 @@ def test_an_event_that_only_the_customer_dislikes_costs_no_speed() -> None:
     sent = lane.next()
     assert sent is not None
     lane.failed(sent, endpoint_at_fault=False)
-    assert lane.limit == MOST_AT_ONCE
+    assert (lane.limit, lane.is_struggling) == (FIRST_AT_ONCE, False)
 
 
 def test_a_lane_that_another_worker_has_sends_nothing_more() -> None:

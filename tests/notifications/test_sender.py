@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from tests.notifications.conftest import SECRET
+from xiaohao.notifications.network import Network
 from xiaohao.notifications.sender import Failure, Subscription, SubscriptionError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -20,7 +21,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @asynccontextmanager
 async def subscribed(url: str) -> AsyncIterator[Subscription]:
     """A customer who listens there."""
-    subscription = Subscription(url, SECRET, ssl.create_default_context())
+    subscription = Subscription(url, [SECRET], Network(allow_private=True))
     yield subscription
     subscription.close()
 
@@ -301,5 +302,5 @@ async def test_the_request_is_complete() -> None:
 )
 def test_an_unusable_endpoint_is_refused_without_its_words(url: str, secret: str) -> None:
     with pytest.raises(SubscriptionError) as refused:
-        Subscription(url, secret, ssl.create_default_context())
+        Subscription(url, [secret], Network(allow_private=True))
     assert url not in str(refused.value) and secret not in str(refused.value)

@@ -38,7 +38,9 @@ class House:
             [worker]
             listen = "{self.http}"
             wake = "{self.wake}"
+            [notifications]
             retry_s = [1]
+            allow_private_urls = true
             """
         )
         (folder / "master.key").write_text(bytes(range(32)).hex())  # that of the fixture `vault`

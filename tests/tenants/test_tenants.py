@@ -60,10 +60,10 @@ async def test_a_webhook_has_url_and_secret(world: World) -> None:
     webhook = await world.tenants.webhook(customer.id)
     assert webhook is not None
     assert webhook.url == "http://127.0.0.1:9000/hook"
-    assert webhook.secret == await world.tenants.webhook_secret(customer.id)
-    assert len(b64decode(webhook.secret.removeprefix("whsec_"))) == 32
-    StandardWebhook(webhook.secret)  # a receiver's library takes it as it is
-    assert webhook.secret not in repr(webhook)
+    assert webhook.secrets[0] == await world.tenants.webhook_secret(customer.id)
+    assert len(b64decode(webhook.secrets[0].removeprefix("whsec_"))) == 32
+    StandardWebhook(webhook.secrets[0])  # a receiver's library takes it as it is
+    assert webhook.secrets[0] not in repr(webhook)
     await world.tenants.set_webhook(customer.id, None)
     assert await world.tenants.webhook(customer.id) is None
 
@@ -75,7 +75,22 @@ async def test_a_webhook_secret_can_be_changed(world: World) -> None:
     assert renewed != before
     own = "whsec_" + b64encode(bytes(24)).decode()
     assert await world.tenants.set_webhook_secret(customer.id, own) == own
-    assert (await world.tenants.webhook(customer.id)).secret == own  # type: ignore[union-attr]
+    assert (await world.tenants.webhook(customer.id)).secrets == (own,)  # type: ignore[union-attr]
+
+
+async def test_the_secret_before_signs_too_for_a_while(world: World) -> None:
+    customer = await world.tenants.create_customer("Ride", "https://example.com/")
+    first = await world.tenants.webhook_secret(customer.id)
+    second = await world.tenants.set_webhook_secret(customer.id, overlap_s=60)
+    webhook = await world.tenants.webhook(customer.id)
+    assert webhook is not None
+    assert webhook.secrets == (second, first)
+    assert second not in repr(webhook) and first not in repr(webhook)
+    world.clock.forward(61)
+    later = await world.tenants.webhook(customer.id)
+    assert later is not None
+    assert later.secrets == (second,)
+    assert (await world.tenants.webhook_plan(customer.id)).old_secret_until is None
 
 
 @pytest.mark.parametrize(

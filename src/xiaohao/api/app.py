@@ -87,7 +87,7 @@ def _methods_at(request: Request) -> list[str]:
 
 
 def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vault) -> None:
-    tenants = Tenants(database, vault)
+    tenants = Tenants(database, vault, allow_private_urls=settings.notifications.allow_private_urls)
     keys = app.state.keys = Keys(tenants)
     bindings, numbers = Bindings(database, vault), Numbers(database, vault)
     records = CallRecords(database, vault)

@@ -89,6 +89,7 @@ class CallJournal:
             known = statements.ended_calls.fetch(cursor, rows.call_ids)
             if known:
                 rows.forget({call_id for (call_id,) in known})
+            statements.announce(cursor)
             statements.put_calls.run(cursor, rows.calls)
             self._put_events.run(cursor, rows.events)
             statements.put_cdrs.run(cursor, rows.cdrs)

@@ -8,8 +8,9 @@ from sqlalchemy import ColumnElement, Dialect, RowMapping, case, delete, insert,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.calls.model import Call
-from xiaohao.database.direct import ForKeys, Insert, Row
-from xiaohao.database.schema import call_commands, calls, cdrs, recordings
+from xiaohao.database.direct import Cursor, ForKeys, Insert, Row
+from xiaohao.database.horizon import announcement
+from xiaohao.database.schema import call_commands, calls, cdrs, events, recordings
 from xiaohao.secrecy import Vault
 
 _CALL_COLUMNS: Final = (
@@ -51,7 +52,13 @@ class JournalStatements:
             _RECORDING_COLUMNS,
             lambda into: into.on_conflict_do_nothing(index_elements=["call_id"]),
         )
+        self._announcement = announcement(events, cdrs) if dialect.name == "postgresql" else None
         self.delete_calls = ForKeys(dialect, lambda ids: delete(calls).where(calls.c.id.in_(ids)))
+
+    def announce(self, cursor: Cursor) -> None:
+        """Say, before the first event or CDR is written, that some are coming: see database.horizon."""
+        if self._announcement is not None:
+            cursor.execute(self._announcement)
 
 
 def _keep_the_furthest(into: Any) -> Any:

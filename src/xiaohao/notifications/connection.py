@@ -5,14 +5,16 @@ decompression, streaming. A call has six events; that is what this module is for
 """
 
 import asyncio
-import ssl
 import time
 from base64 import b64encode
 from collections import deque
+from contextlib import suppress
 from typing import Final, cast
 
 import httptools
 from yarl import URL
+
+from xiaohao.notifications.network import Network
 
 #: what a customer answers is of no interest; a longer answer costs it the connection
 _LONGEST_ANSWER: Final = 64 * 1024
@@ -112,10 +114,11 @@ class _Connection(asyncio.Protocol):
 class Endpoint:
     """A URL that is POSTed to again and again."""
 
-    def __init__(self, url: URL, headers: dict[str, str], tls: ssl.SSLContext) -> None:
+    def __init__(self, url: URL, headers: dict[str, str], network: Network) -> None:
         """`headers` go with every request. `url` is http or https and has a host."""
         self._host, self._port = url.raw_host or "", url.port or 0
-        self._tls = tls if url.scheme == "https" else None
+        self._network = network
+        self._tls = network.tls if url.scheme == "https" else None
         lines = [f"POST {url.raw_path_qs} HTTP/1.1", f"host: {url.host_port_subcomponent}"]
         if url.user is not None:
             credentials = b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
@@ -128,7 +131,7 @@ class Endpoint:
     async def post(self, headers: bytes, body: bytes) -> int:
         """POST `body` with further header lines, each ending with CRLF; gives the status.
 
-        Raises NotHttp, OSError and its kinds (ssl.SSLError, socket.gaierror, ConnectionError).
+        Raises NotHttp, OSError and its kinds (ssl.SSLError, socket.gaierror, PrivateAddress, …).
         """
         request = b"%b%bcontent-length: %d\r\n\r\n%b" % (self._head, headers, len(body), body)
         while (kept := self._kept()) is not None:
@@ -159,8 +162,18 @@ class Endpoint:
         return None
 
     async def _connect(self) -> _Connection:
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
+        *first, last = await self._network.addresses(self._host, self._port)
+        for address in first:
+            with suppress(OSError):
+                return await self._connect_to(address)
+        return await self._connect_to(last)
+
+    async def _connect_to(self, address: str) -> _Connection:
+        # An address is not looked up again: what was checked is what is connected to.
+        name = None if self._tls is None else self._host
+        _, connection = await asyncio.get_running_loop().create_connection(
+            _Connection, address, self._port, ssl=self._tls, server_hostname=name
+        )
         return connection
 
     def close(self) -> None:

@@ -6,12 +6,9 @@ a task. What is on its way when the worker is killed stays due in the database a
 """
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -25,12 +22,14 @@ from xiaohao.log import where
 from xiaohao.notifications.lanes import WINDOW, Lane
 from xiaohao.notifications.metrics import DeliveryMetrics
 from xiaohao.notifications.model import Backlog, Event, Outcome
+from xiaohao.notifications.network import Network
 from xiaohao.notifications.retry import next_try
-from xiaohao.notifications.sender import Failure, Subscription, SubscriptionError
+from xiaohao.notifications.sender import Failure
+from xiaohao.notifications.served import GATHER_S, Flight, Served
 from xiaohao.notifications.store import Outbox
+from xiaohao.notifications.wire import batch_document
 from xiaohao.secrecy import SecrecyError, Vault
-from xiaohao.settings import Worker
-from xiaohao.tenants.model import Webhook
+from xiaohao.settings import Notifications
 from xiaohao.tenants.service import Tenants
 
 _log = structlog.get_logger(__name__)
@@ -47,8 +46,9 @@ _SETTLE_AFTER_S: Final = 0.2
 _SETTLE_AT: Final = 200
 _BREATH_S: Final = 0.004
 _NEW_AT_ONCE: Final = 500
-#: POSTs under way at the same time, to all customers together
+#: POSTs under way at the same time, to all customers together; of them to endpoints that fail to answer
 _MOST_AT_ONCE: Final = 1000
+_MOST_IN_DOUBT: Final = 500
 _LONGEST_PAUSE_S: Final = 1.0
 
 _CUSTOMER: Final = attrgetter("customer_id")
@@ -57,55 +57,31 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-@dataclass(slots=True)
-class _Served:
-    """A customer this worker delivers to. `subscription` None: its URL or secret cannot be used."""
-
-    lane: Lane
-    lease_until: int
-    webhook: Webhook | None = None
-    subscription: Subscription | None = None
-    #: moments of the monotonic clock: when the webhook was read, and when there was something to deliver
-    read_at: float = 0.0
-    used_at: float = 0.0
-
-    def send_to(self, webhook: Webhook, tls: ssl.SSLContext) -> None:
-        """Send there from now on."""
-        self.close()
-        self.webhook = webhook
-        with suppress(SubscriptionError):
-            self.subscription = Subscription(webhook.url, webhook.secret, tls)
-
-    def close(self) -> None:
-        """Close idle connections and send nothing more."""
-        if self.subscription is not None:
-            self.subscription.close()
-        self.webhook = self.subscription = None
-
-
 class Deliverer:
     """The delivery loop of one worker."""
 
     def __init__(
-        self, database: Database, vault: Vault, settings: Worker, owner: str, metrics: DeliveryMetrics
+        self, database: Database, vault: Vault, settings: Notifications, owner: str, metrics: DeliveryMetrics
     ) -> None:
         """`owner` names this worker in leases: the same after a restart, another on each machine."""
         self._vault = vault
         self._settings = settings
+        self._give_up_after_s = settings.give_up_after_h * 3600
         self._metrics = metrics
         self._tenants = Tenants(database, vault)
         self._outbox = Outbox(database.url, owner)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
-        self._tls = ssl.create_default_context()
+        self._network = Network(settings.allow_private_urls)
         self._wake = asyncio.Event()
         self._stopping = False
         self._after = -1
-        self._served: dict[str, _Served] = {}
+        self._served: dict[str, Served] = {}
         #: customers to leave alone until a moment of the monotonic clock: another worker's, or without a URL
         self._skipped: dict[str, float] = {}
         self._outcomes: list[Outcome] = []
         self._held: list[Event] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._in_doubt = 0
         self._scan_at = self._settle_at = self._renew_at = 0.0
 
     def wake(self) -> None:
@@ -133,6 +109,7 @@ class Deliverer:
                 task.cancel()
             for served in self._served.values():
                 served.close()
+            self._network.close()
             self._thread.submit(self._outbox.close)
             self._thread.shutdown()
 
@@ -206,7 +183,7 @@ class Deliverer:
             self._held += served.lane.take_in(events)
             self._dispatch(served)
 
-    async def _serve(self, customer_id: str) -> _Served | None:
+    async def _serve(self, customer_id: str) -> Served | None:
         """The customer's lane if it is ours to deliver to, taking it over if nobody has it."""
         served = self._served.get(customer_id)
         now = time.monotonic()
@@ -216,7 +193,7 @@ class Deliverer:
             served = await self._read_endpoint(customer_id, served)
         return served if served is not None and self._may_send(served) else None
 
-    async def _read_endpoint(self, customer_id: str, served: _Served | None) -> _Served | None:
+    async def _read_endpoint(self, customer_id: str, served: Served | None) -> Served | None:
         """Learn where the customer's events go; where that is nowhere, what is due is set aside."""
         try:
             webhook = await self._tenants.webhook(customer_id)
@@ -235,15 +212,15 @@ class Deliverer:
             if not await self._in_thread(self._outbox.take_leases, [customer_id], now_us(), until):
                 self._skip(customer_id)
                 return None
-            served = self._served[customer_id] = _Served(Lane(customer_id), until)
+            served = self._served[customer_id] = Served(Lane(customer_id, self._settings.at_once), until)
         if webhook != served.webhook:
-            served.send_to(webhook, self._tls)
+            served.send_to(webhook, self._network)
         served.read_at = time.monotonic()
         return served
 
-    async def _drop(self, customer_id: str, served: _Served) -> None:
+    async def _drop(self, customer_id: str, served: Served) -> None:
         """Send no more to a customer; what is on its way ends first."""
-        served.lane.drop_waiting()
+        served.drop_waiting()
         served.close()
         if served.lane.is_empty:
             del self._served[customer_id]
@@ -253,51 +230,75 @@ class Deliverer:
         self._skipped[customer_id] = time.monotonic() + _SKIP_S
 
     def _lease_end(self) -> int:
-        return now_us() + round((self._settings.delivery_timeout_s + _LEASE_SLACK_S) * SECOND)
+        return now_us() + round((self._settings.timeout_s + _LEASE_SLACK_S) * SECOND)
 
-    def _may_send(self, served: _Served) -> bool:
+    def _may_send(self, served: Served) -> bool:
         # A POST that starts now must be over before another worker may take the customer.
-        return now_us() + self._settings.delivery_timeout_s * SECOND < served.lease_until
+        return now_us() + self._settings.timeout_s * SECOND < served.lease_until
 
-    def _dispatch(self, served: _Served) -> None:
-        while len(self._tasks) < _MOST_AT_ONCE and not self._stopping and self._may_send(served):
-            event = served.lane.next()
-            if event is None:
-                return
-            task = asyncio.create_task(self._deliver(served, event))
+    def _dispatch(self, served: Served) -> None:
+        while not self._stopping and self._may_send(served) and self._has_room(served):
+            passed_over: list[Event] = []
+            flight = served.next(passed_over)
+            for event in passed_over:
+                self._remember(Outcome(event, now_us(), unwanted=True))
+            if flight is None:
+                break
+            task = asyncio.create_task(self._deliver(served, flight))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        if served.gathered:
+            asyncio.get_running_loop().call_later(GATHER_S, self._wake.set)
 
-    async def _deliver(self, served: _Served, event: Event) -> None:
-        failure = await self._try(served, event)
+    def _has_room(self, served: Served) -> bool:
+        # Endpoints that fail to answer must leave room for those that do, however many of them there are.
+        in_doubt_is_full = served.lane.is_struggling and self._in_doubt >= _MOST_IN_DOUBT
+        return len(self._tasks) < _MOST_AT_ONCE and not in_doubt_is_full
+
+    async def _deliver(self, served: Served, flight: Flight) -> None:
+        in_doubt = served.lane.is_struggling
+        self._in_doubt += in_doubt
+        failure = await self._try(served, flight)
+        self._in_doubt -= in_doubt
         now = now_us()
         if failure is None:
-            served.lane.delivered(event)
-            self._metrics.delivered.inc()
-            self._metrics.seconds.observe((now - event.created_at) / SECOND)
-            outcome = Outcome(event, now)
+            served.lane.delivered(*flight.events)
+            self._metrics.delivered.inc(len(flight.events))
+            for event in flight.events:
+                self._metrics.seconds.observe((now - event.since) / SECOND)
+                self._remember(Outcome(event, now))
         else:
-            served.lane.failed(event, failure.endpoint_at_fault)
-            again = next_try(event.tries + 1, event.created_at, now, self._settings.retry_s)
-            (self._metrics.given_up if again is None else self._metrics.failed).inc()
-            outcome = Outcome(event, now, failure.error, again)
-        self._remember(outcome)
+            served.lane.failed(*flight.events, endpoint_at_fault=failure.endpoint_at_fault)
+            for event in flight.events:
+                again = next_try(
+                    event.tries + 1, event.since, now, self._settings.retry_s, self._give_up_after_s
+                )
+                (self._metrics.given_up if again is None else self._metrics.failed).inc()
+                self._remember(Outcome(event, now, failure.error, again))
         if served.lane.more and served.lane.room >= WINDOW // 2:
             self._scan_at = 0.0
             self._wake.set()
         self._dispatch(served)
 
-    async def _try(self, served: _Served, event: Event) -> Failure | None:
+    async def _try(self, served: Served, flight: Flight) -> Failure | None:
         subscription = served.subscription
         if subscription is None:
             return Failure("the webhook's URL or secret cannot be used", endpoint_at_fault=True)
         try:
-            body = self._vault.open(event.body_sealed)
-            return await subscription.post(event.id, body, self._settings.delivery_timeout_s)
+            name, body = flight.events[0].id, self._vault.open(flight.events[0].body_sealed)
+            if flight.is_batch:
+                more = [self._vault.open(event.body_sealed) for event in flight.events[1:]]
+                name, body = batch_document([event.id for event in flight.events], [body, *more], now_us())
+            return await subscription.post(name, body, self._settings.timeout_s)
         except SecrecyError:
             return Failure("the stored event cannot be opened", endpoint_at_fault=False)
         except Exception as error:  # noqa: BLE001 - the lane must learn the end of each try
-            _log.error("delivery_failed", event_id=event.id, error=type(error).__name__, where=where(error))
+            _log.error(
+                "delivery_failed",
+                event_id=flight.events[0].id,
+                error=type(error).__name__,
+                where=where(error),
+            )
             return Failure("the platform could not send it", endpoint_at_fault=False)
 
     def _remember(self, outcome: Outcome) -> None:
@@ -338,18 +339,18 @@ class Deliverer:
         self._metrics.customers.set(len(self._served))
         self._metrics.flying.set(len(self._tasks))
 
-    def _lose(self, customer_id: str, served: _Served) -> None:
+    def _lose(self, customer_id: str, served: Served) -> None:
         """Another worker delivers to this customer now: this one was away for too long."""
         _log.warning("delivery_lease_lost", customer_id=customer_id)
         served.lease_until = 0
-        served.lane.drop_waiting()
+        served.drop_waiting()
         if served.lane.is_empty:
             self._served.pop(customer_id).close()
 
     async def _finish(self) -> None:
         """Wait for the POSTs under way, write down what became of them, give the leases back."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._settings.delivery_timeout_s + 1)
+            await asyncio.wait(self._tasks, timeout=self._settings.timeout_s + 1)
         try:
             await self._settle()
             if self._served:

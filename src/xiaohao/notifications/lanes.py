@@ -4,12 +4,13 @@ Nothing here speaks to the network or the database. The rules that live here:
 
 * the events of a call go one after the other, in the order of their sequence; one that failed holds back the
   later ones of the same call only;
-* a customer has at most `Lane.limit` deliveries under way. The limit halves when the endpoint fails to answer
-  properly and grows by one with each success, so that a dead endpoint soon costs one connection.
+* a customer has at most `Lane.limit` POSTs under way. The limit begins low, halves when the endpoint fails to
+  answer properly and grows by one with each success, so that a dead endpoint soon costs one connection;
+* several events may go in one POST (a flight): they are gathered first, and land together.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,8 +18,10 @@ from xiaohao.notifications.model import Event
 
 #: events that a lane keeps in memory; the rest waits in the database
 WINDOW: Final = 256
-#: deliveries to one customer at the same time
+#: POSTs to one customer at the same time, unless the operator says otherwise
 MOST_AT_ONCE: Final = 32
+#: the same for an endpoint of which nothing is known yet
+FIRST_AT_ONCE: Final = 4
 
 
 @dataclass(slots=True)
@@ -57,20 +60,30 @@ class _Call:
 class Lane:
     """The deliveries to one customer."""
 
-    def __init__(self, customer_id: str) -> None:
+    def __init__(self, customer_id: str, most_at_once: int = MOST_AT_ONCE) -> None:
         self.customer_id = customer_id
-        self.limit = float(MOST_AT_ONCE)
+        self._most = most_at_once
+        self.limit = float(min(FIRST_AT_ONCE, most_at_once))
+        #: POSTs under way
         self.flying = 0
+        #: whether the last one failed through the endpoint's fault
+        self.is_struggling = False
         #: whether the database holds more than the window let in
         self.more = False
         self._calls: dict[str, _Call] = {}
         self._ready: deque[str] = deque()
         self._waiting = 0
+        self._gathered = 0
+
+    @property
+    def may_fly(self) -> bool:
+        """Whether the limit allows one more POST."""
+        return self.flying < int(self.limit)
 
     @property
     def room(self) -> int:
         """How many events more may be taken in."""
-        return max(WINDOW - self._waiting - self.flying, 0)
+        return max(WINDOW - self._waiting - self._gathered - self.flying, 0)
 
     @property
     def known(self) -> int:
@@ -109,7 +122,7 @@ class Lane:
 
     def next(self) -> Event | None:
         """The event to deliver now; None when nothing may go."""
-        if not self._ready or self.flying >= int(self.limit):
+        if not self._ready or not self.may_fly:
             return None
         call = self._calls[self._ready.popleft()]
         call.flying = call.waiting.popleft()
@@ -117,30 +130,45 @@ class Lane:
         self.flying += 1
         return call.flying
 
-    def delivered(self, event: Event) -> None:
-        """An event that `next` gave out has arrived."""
-        call = self._land(event)
-        call.delivered.add(event.sequence)
-        if call.waiting:
-            self._ready.append(event.call_id)
-        self.limit = min(self.limit + 1, MOST_AT_ONCE)
+    def gather(self, event: Event) -> None:
+        """An event that `next` gave out waits for others to go in one POST with it."""
+        self.flying -= 1
+        self._gathered += 1
 
-    def failed(self, event: Event, endpoint_at_fault: bool) -> None:
-        """An event that `next` gave out has not arrived: the call's later ones leave memory with it."""
-        call = self._land(event)
-        call.failed = True
-        self._waiting -= len(call.waiting)
-        if call.waiting:
-            self.more = True
-        call.waiting.clear()
+    def launch(self, gathered: Sequence[Event]) -> None:
+        """Events that were gathered go, in one POST."""
+        self._gathered -= len(gathered)
+        self.flying += 1
+
+    def delivered(self, *flight: Event) -> None:
+        """The events of one POST have arrived."""
+        self.pass_over(*flight)
+        self.is_struggling = False
+        self.limit = min(self.limit + 1, self._most)
+
+    def pass_over(self, *flight: Event) -> None:
+        """Events that `next` gave out are done with: what follows them may go."""
+        self.flying -= 1
+        for event in flight:
+            call = self._calls[event.call_id]
+            call.flying = None
+            call.delivered.add(event.sequence)
+            if call.waiting:
+                self._ready.append(event.call_id)
+
+    def failed(self, *flight: Event, endpoint_at_fault: bool) -> None:
+        """The events of one POST have not arrived: the calls' later ones leave memory with them."""
+        self.flying -= 1
+        for event in flight:
+            call = self._calls[event.call_id]
+            call.flying, call.failed = None, True
+            self._waiting -= len(call.waiting)
+            if call.waiting:
+                self.more = True
+            call.waiting.clear()
+        self.is_struggling = endpoint_at_fault
         if endpoint_at_fault:
             self.limit = max(self.limit / 2, 1.0)
-
-    def _land(self, event: Event) -> _Call:
-        call = self._calls[event.call_id]
-        call.flying = None
-        self.flying -= 1
-        return call
 
     def recorded(self, event: Event) -> None:
         """The database has been told what became of an event."""
@@ -149,14 +177,19 @@ class Lane:
             call.delivered.discard(event.sequence)
         else:
             call.failed = False
-        if call.is_idle:
-            del self._calls[event.call_id]
+        self._forget_if_idle(event.call_id, call)
 
-    def drop_waiting(self) -> None:
-        """Forget what has not been sent: somebody else delivers to this customer now."""
+    def _forget_if_idle(self, call_id: str, call: _Call) -> None:
+        if call.is_idle:
+            del self._calls[call_id]
+
+    def drop_waiting(self, gathered: Sequence[Event] = ()) -> None:
+        """Forget what has not been sent, what was gathered too: somebody else delivers to this customer."""
+        for event in gathered:
+            self._calls[event.call_id].flying = None
+        self._gathered = 0
         self._ready.clear()
         self._waiting = 0
         for call_id, call in list(self._calls.items()):
             call.waiting.clear()
-            if call.is_idle:
-                del self._calls[call_id]
+            self._forget_if_idle(call_id, call)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 
 class Kind(StrEnum):
@@ -13,10 +14,25 @@ class Kind(StrEnum):
     ENDED = "call.ended"
     CDR_CREATED = "cdr.created"
     RECORDING_READY = "recording.ready"
+    DIGEST_CREATED = "digest.created"
 
+
+#: `type` of a POST that holds several events `cdr.created`
+CDR_BATCH: Final = "cdr.batch"
+#: events in one such POST at the most
+LARGEST_BATCH: Final = 50
+#: What tells of a call, in the order of its life.
+OF_CALLS: Final = (
+    Kind.RECEIVED,
+    Kind.RINGING,
+    Kind.ANSWERED,
+    Kind.ENDED,
+    Kind.CDR_CREATED,
+    Kind.RECORDING_READY,
+)
 
 #: The place of each kind in a call's life: a receiver who got 3 but not 2 knows that there was no ringing.
-SEQUENCE: dict[Kind, int] = {kind: place for place, kind in enumerate(Kind, start=1)}
+SEQUENCE: dict[Kind, int] = {kind: place for place, kind in enumerate(OF_CALLS, start=1)}
 
 
 class EventState(StrEnum):
@@ -24,9 +40,9 @@ class EventState(StrEnum):
 
     DUE = "due"
     DELIVERED = "delivered"
-    #: every try of 24 hours failed
+    #: every try failed, for as long as is tried
     DEAD = "dead"
-    #: the customer had no webhook URL when the event was to be delivered
+    #: the customer had no webhook URL when the event was to be delivered, or does not want this kind
     UNWANTED = "unwanted"
 
 
@@ -37,27 +53,37 @@ def event_id(call_id: str, kind: Kind) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event that is due. `before` counts the earlier ones of its call that are still due."""
+    """An event that is due. `before` counts the earlier ones of its call that are still due.
+
+    `call_id` is what the event tells of, a call or something else; `since` is when it was stored, or asked
+    for again (`replayed`).
+    """
 
     seq: int
     id: str
     customer_id: str
     call_id: str
     sequence: int
+    kind: str
     body_sealed: bytes = field(repr=False)
     tries: int
-    created_at: int
+    since: int
+    replayed: bool
     before: int
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one try. `error` None: delivered at `at`. Else `retry_at` None: given up."""
+    """What became of one try. `error` None: delivered at `at`. Else `retry_at` None: given up.
+
+    `unwanted`: there was none, because the customer does not want this kind.
+    """
 
     event: Event
     at: int
     error: str | None = None
     retry_at: int | None = None
+    unwanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

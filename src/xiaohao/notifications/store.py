@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.calls.model import Call
 from xiaohao.database.direct import Cursor, Direct, Insert, Row, Statement, insert_into
+from xiaohao.database.horizon import announce
 from xiaohao.database.schema import events, leases
 from xiaohao.notifications.model import SEQUENCE, Backlog, Event, EventState, Kind, Outcome, event_id
 from xiaohao.notifications.wire import event_document
@@ -99,6 +100,7 @@ def event_insert(dialect: Dialect) -> Insert:
 async def insert(connection: AsyncConnection, rows: Sequence[Row]) -> None:
     """Store `event_row`s in the transaction of `connection`; one that is there already stays as it is."""
     values = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    await announce(connection, events)
     await connection.execute(
         insert_into(connection.dialect, events).on_conflict_do_nothing(index_elements=_KEY), values
     )
@@ -148,12 +150,14 @@ class Outbox:
 
     def settle(self, outcomes: Sequence[Outcome], held: Sequence[Event]) -> None:
         """Write down what became of tries, and put off events that wait for an earlier one of their call."""
-        delivered = [(o.at, o.event.seq) for o in outcomes if o.error is None]
+        delivered = [(o.at, o.event.seq) for o in outcomes if o.error is None and not o.unwanted]
+        unwanted = [(o.event.seq,) for o in outcomes if o.unwanted]
         dead = [(o.error, o.event.seq) for o in outcomes if o.error is not None and o.retry_at is None]
         again = [o for o in outcomes if o.retry_at is not None]
         with self._direct.write() as cursor:
             statements = self._settling
             _many(cursor, statements.delivered, ("at", "of_seq"), delivered)
+            _many(cursor, statements.unwanted, ("of_seq",), unwanted)
             _many(cursor, statements.dead, ("error", "of_seq"), dead)
             _many(
                 cursor,
@@ -172,7 +176,7 @@ class Outbox:
     def set_aside(self, customer_id: str) -> None:
         """Nobody wants the events of this customer that are due: they stay stored and are not delivered."""
         with self._direct.write() as cursor:
-            self._settling.unwanted.run(cursor, of_customer=customer_id)
+            self._settling.set_aside.run(cursor, of_customer=customer_id)
 
     def take_leases(self, customer_ids: Iterable[str], now: int, until: int) -> set[str]:
         """Take or renew the sole right to deliver to customers; gives back those for whom it is ours."""
@@ -226,9 +230,11 @@ class _Finding:
             events.c.customer_id,
             events.c.call_id,
             events.c.sequence,
+            events.c.kind,
             events.c.body_sealed,
             events.c.tries,
-            events.c.created_at,
+            func.coalesce(events.c.replayed_at, events.c.created_at),
+            events.c.replayed_at.is_not(None),
             select(func.count()).select_from(earlier).where(is_earlier).scalar_subquery().label("before"),
         )
         limit = bindparam("limit", type_=BigInteger)
@@ -265,7 +271,8 @@ class _Settling:
         self.again = self._update(of_seq, due_at=at, last_error=error, **tried)
         self.behind = self._update(later, due_at=at)
         self.hold = self._update(of_seq & (events.c.due_at < latest), due_at=latest)
-        self.unwanted = self._update(of_customer, state=literal_column("'unwanted'"))
+        self.unwanted = self._update(of_seq, state=literal_column("'unwanted'"))
+        self.set_aside = self._update(of_customer, state=literal_column("'unwanted'"))
 
     def _update(self, which: Any, **values: Any) -> Statement:
         return Statement(self._dialect, update(events).where(which & _IS_DUE).values(**values))

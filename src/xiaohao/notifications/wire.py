@@ -1,12 +1,13 @@
 """The one place that makes the body of a webhook."""
 
+import hashlib
 from typing import Any
 
 import msgspec
 
 from xiaohao.calls.model import Call, Party, Reason, State
 from xiaohao.clock import rfc3339, rfc3339_local
-from xiaohao.notifications.model import SEQUENCE, Kind
+from xiaohao.notifications.model import CDR_BATCH, SEQUENCE, Kind
 
 _encode = msgspec.json.Encoder().encode
 
@@ -90,6 +91,24 @@ def event_document(
             data=data,
         )
     )
+
+
+def batch_document(event_ids: list[str], events: list[str], now: int) -> tuple[str, str]:
+    """Several events' JSON in one body, in this order: the batch's id and its JSON.
+
+    The id follows from the events': the same ones, sent again together, have the same id. What is sent again
+    in other company has not, so that a receiver must look at the ids of the events.
+    """
+    name = "bat_" + hashlib.sha256("\n".join(event_ids).encode()).hexdigest()[:32]
+    head = _encode(
+        {
+            "id": name,
+            "type": CDR_BATCH,
+            "timestamp": rfc3339(now),
+            "timestamp_local": rfc3339_local(now),
+        }
+    ).decode()
+    return name, f'{head[:-1]},"events":[{",".join(events)}]}}'
 
 
 def _moment(us: int | None) -> str | None:

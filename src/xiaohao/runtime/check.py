@@ -20,6 +20,7 @@ def problems(settings: Settings) -> list[str]:
         *_addresses(settings),
         *_tls(settings),
         *_media(settings),
+        *_notifications(settings),
         *_master_key(settings),
     ]
 
@@ -105,6 +106,15 @@ def _media(settings: Settings) -> Iterator[str]:
         yield "media.port_min, media.port_max: must leave at least four ports between 1024 and 65535"
     if not _is_address(media.interface.rpartition("/")[2].rpartition("!")[2]):
         yield f"media.interface: {media.interface!r} must be an IP address"
+
+
+def _notifications(settings: Settings) -> Iterator[str]:
+    wanted = settings.notifications
+    if not wanted.retry_s or min(wanted.retry_s) < 0:
+        yield "notifications.retry_s: must name at least one pause, in seconds"
+    for key in ("give_up_after_h", "timeout_s", "at_once", "retention_days"):
+        if getattr(wanted, key) <= 0:
+            yield f"notifications.{key}: must be above 0"
 
 
 def _master_key(settings: Settings) -> Iterator[str]:

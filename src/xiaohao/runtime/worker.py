@@ -62,7 +62,7 @@ class Worker:
         self._metrics = DeliveryMetrics(self._registry)
         # The listening address makes the name unique on a machine, and the same after a restart.
         owner = f"{socket.gethostname()} {settings.worker.listen}"
-        self._deliverer = Deliverer(self._database, vault, settings.worker, owner, self._metrics)
+        self._deliverer = Deliverer(self._database, vault, settings.notifications, owner, self._metrics)
         self._bindings = Bindings(self._database, vault)
         self._conversions = Conversions(self._database, vault, settings)
         self._recordings = Counter(

@@ -78,6 +78,8 @@ def configuration(host: str, changes: dict[str, Any]) -> dict[str, Any]:
         "recording": {},
         "web": {"listen": f"{host}:{web}"},
         "worker": {"listen": f"{host}:{worker}", "wake": f"{host}:{wake}"},
+        # the simulated customers listen on this machine
+        "notifications": {"allow_private_urls": True},
         "switch": {"listen": f"{host}:{switch}"},
     }
     for name, change in changes.items():

@@ -3,13 +3,14 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, Strict, StringConstraints
 
 from xiaohao.api.auth import CustomerKey, Keys, OperatorKey
 from xiaohao.api.fields import Name, Request, Timestamp
 from xiaohao.api.paging import Cursors, Page, PageQuery
 from xiaohao.api.route import api_router
 from xiaohao.clock import rfc3339
+from xiaohao.notifications.model import LARGEST_BATCH, Kind
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import ApiKey, Customer, CustomerState
 from xiaohao.tenants.service import Tenants
@@ -85,18 +86,30 @@ class WebhookView(BaseModel):
 
     url: str | None
     secret: str
+    old_secret_until: Timestamp | None = Field(description="Until then the secret before signs, too")
+    kinds: list[Kind] | None = Field(description="null: every kind")
+    cdr_batch: int
 
 
 class WebhookChange(Request):
-    """Where the events shall go."""
+    """Where the events shall go. What is not sent is as if it had never been set."""
 
     url: WebhookUrl | None = Field(description="null: no events")
+    kinds: list[Annotated[Kind, Strict(False)]] | None = Field(
+        None, min_length=1, max_length=len(Kind), description="The kinds that are POSTed; null: every kind"
+    )
+    cdr_batch: int = Field(
+        1, ge=1, le=LARGEST_BATCH, description="Events `cdr.created` come up to so many a POST"
+    )
 
 
 class SecretChange(Request):
     """A secret of your own, or none to get a random one."""
 
     secret: Secret | None = None
+    overlap_s: int = Field(
+        86_400, ge=0, le=7 * 86_400, description="Seconds for which the old secret signs, too"
+    )
 
 
 def operator_router(tenants: Tenants, keys: Keys, vault: Vault) -> APIRouter:
@@ -188,19 +201,26 @@ def webhook_router(tenants: Tenants) -> APIRouter:
 
     @router.put("/v1/webhook")
     async def put_webhook(key: CustomerKey, body: WebhookChange) -> WebhookView:
-        """Send your events somewhere else, or nowhere."""
-        await tenants.set_webhook(str(key.customer_id), body.url)
+        """Send your events somewhere else, or nowhere; or other kinds of them, or several at once."""
+        await tenants.plan_webhook(str(key.customer_id), body.url, body.kinds, body.cdr_batch)
         return await _webhook(str(key.customer_id))
 
     @router.post("/v1/webhook/secret")
     async def change_webhook_secret(key: CustomerKey, body: SecretChange) -> WebhookView:
         """Sign your events with another secret from now on."""
-        await tenants.set_webhook_secret(str(key.customer_id), body.secret)
+        await tenants.set_webhook_secret(str(key.customer_id), body.secret, body.overlap_s)
         return await _webhook(str(key.customer_id))
 
     async def _webhook(customer_id: str) -> WebhookView:
-        customer = await tenants.get_customer(customer_id)
-        return WebhookView(url=customer.webhook_url, secret=await tenants.webhook_secret(customer_id))
+        plan = await tenants.webhook_plan(customer_id)
+        until = plan.old_secret_until
+        return WebhookView(
+            url=plan.url,
+            secret=await tenants.webhook_secret(customer_id),
+            old_secret_until=None if until is None else rfc3339(until),
+            kinds=None if plan.kinds is None else [Kind(kind) for kind in plan.kinds],
+            cdr_batch=plan.cdr_batch,
+        )
 
     return router
 

@@ -25,10 +25,27 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where a customer's events go, and the secret (`whsec_…`, Standard Webhooks) that signs them."""
+    """Where a customer's events go, and how.
+
+    `secrets` (`whsec_…`, Standard Webhooks) sign, the newest first. `kinds` None: every kind. `cdr_batch`: at
+    most so many events `cdr.created` go in one POST; 1: each by itself.
+    """
 
     url: str
-    secret: str = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+    kinds: frozenset[str] | None = None
+    cdr_batch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookPlan:
+    """What a customer wants of its webhook; see Webhook."""
+
+    url: str | None
+    kinds: tuple[str, ...] | None = None
+    cdr_batch: int = 1
+    #: until when the secret before the present one signs, too (microseconds)
+    old_secret_until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

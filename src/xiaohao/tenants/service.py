@@ -5,22 +5,24 @@ because the text holds 256 random bits: there is nothing to guess.
 """
 
 import hashlib
+import json
 import re
 import secrets
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
 from sqlalchemy import RowMapping
 
-from xiaohao.clock import now_us
+from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal, not_found, validation_failed
 from xiaohao.ids import new_id
+from xiaohao.notifications.network import names_a_private_place
 from xiaohao.secrecy import Vault
 from xiaohao.tenants import store
-from xiaohao.tenants.model import ApiKey, Customer, CustomerState, Principal, Webhook
+from xiaohao.tenants.model import ApiKey, Customer, CustomerState, Principal, Webhook, WebhookPlan
 
 _KEY_SHAPE: Final = re.compile(r"xk_(?:op|cus)_[0-9a-f]{64}", re.ASCII)
 _WHSEC: Final = "whsec_"
@@ -31,14 +33,25 @@ _LONGEST_URL: Final = 2000
 class Tenants:
     """Customers, their webhooks and everybody's API keys."""
 
-    def __init__(self, database: Database, vault: Vault, clock: Callable[[], int] = now_us) -> None:
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        clock: Callable[[], int] = now_us,
+        *,
+        allow_private_urls: bool = True,
+    ) -> None:
+        """`allow_private_urls`: whether a webhook may name a private address; a host name that leads to one
+        is found out when an event is delivered.
+        """
         self._database = database
         self._vault = vault
         self._clock = clock
+        self._allow_private_urls = allow_private_urls
 
     async def create_customer(self, name: str, webhook_url: str | None = None) -> Customer:
         """Take a customer on; its webhook secret is made at once. Raises Refusal: `validation_failed`."""
-        _check_url(webhook_url)
+        self._check_url(webhook_url)
         now = self._clock()
         customer = Customer(new_id("cus"), name, CustomerState.ACTIVE, webhook_url, now, now)
         row = {
@@ -85,16 +98,55 @@ class Tenants:
 
         Raises Refusal: `not_found`, `validation_failed`.
         """
-        _check_url(url)
+        self._check_url(url)
         return await self._change(customer_id, {"webhook_url": url})
 
-    async def set_webhook_secret(self, customer_id: str, secret: str | None = None) -> str:
+    async def plan_webhook(
+        self, customer_id: str, url: str | None, kinds: Sequence[str] | None, cdr_batch: int
+    ) -> None:
+        """Send events of these kinds (None: all) to `url` (None: nowhere), CDRs up to so many at once.
+
+        Raises Refusal: `not_found`, `validation_failed`.
+        """
+        self._check_url(url)
+        wanted = None if kinds is None else json.dumps(sorted(set(kinds)))
+        values: dict[str, object] = {
+            "webhook_url": url,
+            "webhook_kinds": wanted,
+            "webhook_cdr_batch": cdr_batch,
+        }
+        await self._change(customer_id, values)
+
+    async def webhook_plan(self, customer_id: str) -> WebhookPlan:
+        """What a customer wants of its webhook. Raises Refusal: `not_found`."""
+        async with self._database.read() as connection:
+            row = await store.webhook(connection, customer_id)
+        if row is None:
+            raise not_found("customer")
+        until = row["webhook_old_secret_until"]
+        kinds = None if row["webhook_kinds"] is None else tuple(json.loads(row["webhook_kinds"]))
+        until = until if until is not None and until > self._clock() else None
+        return WebhookPlan(row["webhook_url"], kinds, row["webhook_cdr_batch"] or 1, until)
+
+    async def set_webhook_secret(
+        self, customer_id: str, secret: str | None = None, overlap_s: int = 0
+    ) -> str:
         """Sign with `secret` (`whsec_` and the base64 of 24 to 64 bytes), or a new random one.
 
-        Gives it back. Raises Refusal: `not_found`, `validation_failed`.
+        For `overlap_s` seconds the secret before it signs, too. Gives the new one back. Raises Refusal:
+        `not_found`, `validation_failed`.
         """
         text = _new_secret() if secret is None else _checked_secret(secret)
-        await self._change(customer_id, {"webhook_secret_sealed": self._vault.seal(text)})
+        values: dict[str, object] = {"webhook_secret_sealed": self._vault.seal(text)}
+        async with self._database.begin() as connection:
+            row = await store.webhook(connection, customer_id)
+            if row is None:
+                raise not_found("customer")
+            old = row["webhook_secret_sealed"] if overlap_s else None
+            values["webhook_old_secret_sealed"] = old
+            until = None if old is None else self._clock() + overlap_s * SECOND
+            values |= {"webhook_old_secret_until": until, "updated_at": self._clock()}
+            await store.change(connection, customer_id, values)
         return text
 
     async def webhook(self, customer_id: str) -> Webhook | None:
@@ -103,7 +155,11 @@ class Tenants:
             row = await store.webhook(connection, customer_id)
         if row is None or row["webhook_url"] is None or row["webhook_secret_sealed"] is None:
             return None
-        return Webhook(row["webhook_url"], self._vault.open(row["webhook_secret_sealed"]))
+        secrets = [self._vault.open(row["webhook_secret_sealed"])]
+        if row["webhook_old_secret_sealed"] is not None and row["webhook_old_secret_until"] > self._clock():
+            secrets.append(self._vault.open(row["webhook_old_secret_sealed"]))
+        kinds = None if row["webhook_kinds"] is None else frozenset(json.loads(row["webhook_kinds"]))
+        return Webhook(row["webhook_url"], tuple(secrets), kinds, row["webhook_cdr_batch"] or 1)
 
     async def webhook_secret(self, customer_id: str) -> str:
         """The secret in use, for the customer's own eyes. Raises Refusal: `not_found`."""
@@ -165,6 +221,15 @@ class Tenants:
         state = None if row["state"] is None else CustomerState(row["state"])
         return Principal(row["id"], row["customer_id"], state)
 
+    def _check_url(self, url: str | None) -> None:
+        if url is None:
+            return
+        host = _host_of(url)
+        if host is None:
+            raise validation_failed("webhook_url", "must be an http or https URL of at most 2000 characters")
+        if not self._allow_private_urls and names_a_private_place(host):
+            raise validation_failed("webhook_url", "must not lead into a private network")
+
     async def _change(self, customer_id: str, values: dict[str, object]) -> Customer:
         async with self._database.begin() as connection:
             await store.change(connection, customer_id, {**values, "updated_at": self._clock()})
@@ -195,13 +260,13 @@ def _checked_secret(secret: str) -> str:
     return secret
 
 
-def _check_url(url: str | None) -> None:
-    if url is None:
-        return
+def _host_of(url: str) -> str | None:
+    """The host of a URL that events can be POSTed to; None where it is no such URL."""
+    if len(url) > _LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
+        return None
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        usable = parts.scheme in ("http", "https") and parts.port != 0
     except ValueError:
-        usable = False
-    if not usable or len(url) > _LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
-        raise validation_failed("webhook_url", "must be an http or https URL of at most 2000 characters")
+        return None
+    return parts.hostname if usable else None

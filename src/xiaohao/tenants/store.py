@@ -15,6 +15,14 @@ _CUSTOMER_SHOWN = (
     customers.c.created_at,
     customers.c.updated_at,
 )
+_WEBHOOK = (
+    customers.c.webhook_url,
+    customers.c.webhook_secret_sealed,
+    customers.c.webhook_old_secret_sealed,
+    customers.c.webhook_old_secret_until,
+    customers.c.webhook_kinds,
+    customers.c.webhook_cdr_batch,
+)
 _KEY_SHOWN = (
     api_keys.c.id,
     api_keys.c.customer_id,
@@ -47,10 +55,8 @@ async def page(connection: AsyncConnection, after: str, limit: int) -> list[RowM
 
 
 async def webhook(connection: AsyncConnection, customer_id: str) -> RowMapping | None:
-    """URL and sealed secret of a customer."""
-    query = select(customers.c.webhook_url, customers.c.webhook_secret_sealed).where(
-        customers.c.id == customer_id
-    )
+    """Where and how a customer's events go, with its sealed secrets."""
+    query = select(*_WEBHOOK).where(customers.c.id == customer_id)
     return (await connection.execute(query)).mappings().one_or_none()
 
 
