@@ -14,6 +14,17 @@ from xiaohao.database.engine import Database
 from xiaohao.secrecy import Vault
 
 
+#: Tests of these folders listen on the same loopback addresses, and some share a platform: one process runs them.
+_ENGINES = tuple(Path(__file__).parent / name for name in ("calls", "simulator"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests (pytest-xdist), the engines' stay together."""
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in _ENGINES):
+            item.add_marker(pytest.mark.xdist_group("engines"))
+
+
 @pytest.fixture
 def vault() -> Vault:
     return Vault(bytes(range(32)))
