@@ -1,6 +1,7 @@
 """The web process put together by hand: which room serves which routes, and what each of them is given."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -40,6 +41,7 @@ from xiaohao.trunks import http as trunk_routes
 from xiaohao.trunks.service import Trunks
 
 _FORGET_EVERY_S: Final = 600.0
+_PARAMETER: Final = re.compile(r"\{\w+\}")
 
 
 def create_app(settings: Settings, database: Database, vault: Vault) -> FastAPI:
@@ -82,8 +84,14 @@ def _methods_at(request: Request) -> list[str]:
     routes: list[APIRoute] = request.app.state.api_routes
     path = request.url.path
     found = [route for route in routes if route.path_regex.match(path)]
-    named = [route for route in found if route.path == path]  # `/v1/cdrs/search` is no call's id
-    return sorted({method for route in named or found for method in route.methods or ()}) or ["GET", "HEAD"]
+    # `/v1/cdrs/search` is no call's id, and `/v1/bindings/{binding_id}:extend` no binding's
+    most = max((len(_literal(route)) for route in found), default=0)
+    named = [route for route in found if len(_literal(route)) == most]
+    return sorted({method for route in named for method in route.methods or ()}) or ["GET", "HEAD"]
+
+
+def _literal(route: APIRoute) -> str:
+    return _PARAMETER.sub("", route.path)
 
 
 def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vault) -> None:

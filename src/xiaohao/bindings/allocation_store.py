@@ -61,6 +61,8 @@ class NumberFacts:
     used: int = 0
     #: the group makes it somebody's X
     lent: bool = False
+    #: nobody may dial it
+    alone: bool = False
     assigned_to_sealed: bytes | None = field(default=None, repr=False)
 
     def may_be_bound(self, now: int) -> bool:
@@ -127,6 +129,7 @@ class NumberStatements:
             lambda rows: _LEND.format(rows=rows),
             AT_ONCE,
         )
+        self._lend_to_many = Statement(dialect, _lend_to_many())
         self._use = ForKeys(dialect, _use, AT_ONCE)
         self._give_back = ForKeys(dialect, _give_back, AT_ONCE)
 
@@ -164,8 +167,14 @@ class NumberStatements:
         return _numbers(cursor.fetchall())
 
     def lend(self, cursor: Cursor, rows: Sequence[Row]) -> None:
-        """Make numbers people's X: (number, key of the person, sealed number of the person, customer)."""
-        self._lend.run(cursor, rows)
+        """Make numbers people's X: (number, key of the person, sealed number of the person, customer).
+
+        An X of many is no person's: the sealed number is None.
+        """
+        self._lend.run(cursor, [row for row in rows if row[2] is not None])
+        for number, key, sealed, customer_id in rows:
+            if sealed is None:
+                self._lend_to_many.run(cursor, wanted=number, claim=key, borrower=customer_id)
 
     def use(self, cursor: Cursor, used: Sequence[str], added: int, now: int) -> None:
         """Note that numbers are used now, each by so many new legs."""
@@ -203,6 +212,19 @@ def _window(of_city: bool, locking: bool) -> Select[Any]:
     if of_city:
         query = query.where(numbers.c.city == bindparam("city"))
     return query.with_for_update(skip_locked=True, key_share=True) if locking else query
+
+
+def _lend_to_many() -> Any:
+    return (
+        update(numbers)
+        .where(numbers.c.number == bindparam("wanted"))
+        .values(
+            state=NumberState.IN_SERVICE.value,
+            assigned_to_key=bindparam("claim"),
+            assigned_to_sealed=None,
+            assigned_by=bindparam("borrower"),
+        )
+    )
 
 
 def _use(keys: list[Any]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from xiaohao.bindings.allocation_store import NumberFacts
 from xiaohao.bindings.model import BindingState, LegState
+from xiaohao.bindings.modes import is_of_many
 from xiaohao.bindings.writing_store import BindingRow, LegFacts, WritingStatements
 from xiaohao.database.direct import Cursor
 from xiaohao.database.writer import LostRace
@@ -50,6 +51,7 @@ class Desk:
         self._numbers: dict[str, NumberFacts | None] = {}
         self._own: dict[bytes, list[NumberFacts]] = {}
         self._dialled: dict[bytes, dict[str, LegFacts]] = {}
+        self._of_many: dict[tuple[bytes, str], LegFacts | None] = {}
         self._pairs: dict[_Pair, list[BindingRow]] = {}
         self._queues: dict[tuple[str, str | None], _Queue] = {}
         self._rows: list[BindingRow] = []
@@ -142,12 +144,27 @@ class Desk:
 
     def holds(self, key: bytes, number: str, predecessors: Sequence[str]) -> bool:
         """Whether this person dialling this number is taken, except on legs of `predecessors` that rest."""
-        leg = self.dialled(key).get(number)
+        leg = self._leg(key, number)
         if leg is None:
             return False
         if leg.state == LegState.LIVE:
             return True
         return (leg.quarantine_until or 0) > self.now and leg.binding_id not in predecessors
+
+    def _leg(self, key: bytes, number: str) -> LegFacts | None:
+        if not is_of_many(key):
+            return self.dialled(key).get(number)
+        # a key that many X have: only this one's leg is of interest
+        if (key, number) not in self._of_many:
+            self._of_many[key, number] = self.statements.holder(self.cursor, key, number)
+        return self._of_many[key, number]
+
+    def is_untouched(self, facts: NumberFacts) -> bool:
+        """Whether nobody dials this number, nor did a short while ago. It must stay so until `flush`."""
+        if facts.relations or self.statements.is_dialled(self.cursor, facts.number, self.now):
+            return False
+        facts.alone = True
+        return True
 
     def first_free(
         self, pool_id: str, city: str | None, fits: Callable[[NumberFacts], bool]
@@ -180,8 +197,8 @@ class Desk:
 
     # What is going to be written.
 
-    def lend(self, facts: NumberFacts, customer_id: str, key: bytes, sealed: bytes) -> None:
-        """Make a free number a person's X."""
+    def lend(self, facts: NumberFacts, customer_id: str, key: bytes, sealed: bytes | None) -> None:
+        """Make a free number a person's X, or that of many (without `sealed`)."""
         facts.lent, facts.assigned_to_sealed = True, sealed
         facts.assigned_to_key, facts.assigned_by = key, customer_id
         facts.state = NumberState.IN_SERVICE.value
@@ -198,16 +215,21 @@ class Desk:
     def add(self, row: BindingRow, legs: Sequence[dict[str, Any]]) -> None:
         """A new binding; its `seq` is in the row after `flush`. The keys of its legs are free."""
         self._rows.append(row)
-        self.of_pair((row["customer_id"], row["a_key"], row["b_key"])).insert(0, row)
+        if row["a_key"] is not None and row["b_key"] is not None:
+            self.of_pair((row["customer_id"], row["a_key"], row["b_key"])).insert(0, row)
         for leg in legs:
             self.add_leg(leg)
 
     def add_leg(self, leg: dict[str, Any]) -> None:
         """A new live leg, in place of a quarantined one with the same key if there is one."""
-        dialled, number = self.dialled(leg["caller_key"]), leg["dialled"]
-        if number in dialled:
-            self._freed.add((leg["caller_key"], number))
-        dialled[number] = LegFacts(leg["binding_id"], LegState.LIVE.value, None)
+        key, number = leg["caller_key"], leg["dialled"]
+        if self._leg(key, number) is not None:
+            self._freed.add((key, number))
+        facts = LegFacts(leg["binding_id"], LegState.LIVE.value, None)
+        if is_of_many(key):
+            self._of_many[key, number] = facts
+        else:
+            self.dialled(key)[number] = facts
         self._legs.append(leg)
 
     def expire(self, rows: Sequence[BindingRow]) -> None:
@@ -239,7 +261,7 @@ class Desk:
         for row in self._rows:
             row["seq"] = seqs[row["id"]]
         for facts in used.values():
-            facts.added, facts.lent = 0, False
+            facts.added, facts.lent, facts.alone = 0, False, False
         self._rows, self._legs, self._freed, self._used = [], [], set(), []
 
     def _look_again(self, used: dict[str, NumberFacts]) -> None:
@@ -249,6 +271,8 @@ class Desk:
             before = (NumberState.AVAILABLE, None) if facts.lent else (facts.state, facts.assigned_to_key)
             same = (found.state, found.assigned_to_key) == before and found.pool_id == facts.pool_id
             if not same or found.relations + facts.added > self._most_relations(found):
+                raise LostRace
+            if facts.lent and facts.alone and found.relations:
                 raise LostRace
             facts.locked = True
         if any(not facts.locked for facts in used.values()):

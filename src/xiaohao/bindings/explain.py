@@ -13,8 +13,9 @@ async def explain(connection: AsyncConnection, wish: Wish, exhausted: Exhausted)
     """The refusal that says how the pool stands. Legs of other customers are never told of."""
     of_x = exhausted.role is Role.A
     pool = await store.pool_figures(connection, exhausted.pool_id)
-    a = await store.leg_figures(connection, exhausted.pool_id, wish.customer_id, wish.a_key)
-    b = await store.leg_figures(connection, exhausted.pool_id, wish.customer_id, wish.b_key)
+    # where there is no such person, the figures of nobody: no key is empty
+    a = await store.leg_figures(connection, exhausted.pool_id, wish.customer_id, wish.a_key or b"")
+    b = await store.leg_figures(connection, exhausted.pool_id, wish.customer_id, wish.b_key or b"")
     resting = a
     if of_x:
         resting = await store.leg_figures(connection, exhausted.pool_id, wish.customer_id, None)

@@ -1,94 +1,27 @@
 """Routes: a customer's own bindings."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field, model_validator
 
 from xiaohao.api.auth import CustomerKey
-from xiaohao.api.fields import Id, Moment, Number, Reference, Request, Timestamp, UserData
-from xiaohao.api.paging import Cursors, Page, PageQuery
+from xiaohao.api.paging import Cursors, Page
 from xiaohao.api.route import ONLY_READS, api_router
-from xiaohao.bindings.model import Binding, BindingState, Mode, Reservation
+from xiaohao.bindings.bodies import (
+    BindingChange,
+    BindingQuery,
+    BindingSearch,
+    BindingView,
+    NewBinding,
+    NewEnd,
+    view,
+)
 from xiaohao.bindings.service import Bindings
-from xiaohao.clock import SECOND, now_us, rfc3339
-from xiaohao.errors import validation_failed
+from xiaohao.clock import SECOND, now_us
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import Principal
 
-_LONGEST_LIFE_S = 10 * 366 * 86_400
-
-
-class NewBinding(Request):
-    """A and B shall be able to call each other."""
-
-    a: Number = Field(description="Real number of A, e.g. the driver")
-    b: Number = Field(description="Real number of B, e.g. the passenger")
-    x: Number | None = Field(
-        None, description="Platform number that stands for A; else A's own, or one of x_pool"
-    )
-    y: Number | None = Field(None, description="Platform number that stands for B; else one of y_pool")
-    x_pool: Id | None = None
-    y_pool: Id | None = None
-    expires_in_s: int | None = Field(
-        None, ge=1, le=_LONGEST_LIFE_S, description="Seconds from now; neither this nor expires_at: no end"
-    )
-    expires_at: Moment | None = Field(None, description="Rounded up to whole seconds from now")
-    record: bool = True
-    max_duration_s: int | None = Field(None, ge=1, le=86_400, description="Ends each call after so long")
-    order_ref: Reference | None = None
-    user_data: UserData | None = Field(None, description="Comes back in events and records")
-    reuse: bool = Field(
-        False, description="Give back the pair's live binding if it has the same content, with status 200"
-    )
-
-    @model_validator(mode="after")
-    def _one_expiry(self) -> Self:
-        if self.expires_in_s is not None and self.expires_at is not None:
-            raise ValueError("expires_in_s and expires_at exclude each other")
-        return self
-
-
-class BindingView(BaseModel):
-    """A and B can call each other while it is live."""
-
-    id: str
-    mode: Mode
-    state: BindingState
-    dial: str = Field(description="What A dials to reach B: the same as y", examples=["+861062000001"])
-    a: str
-    b: str
-    x: str = Field(description="Stands for A: B sees it and dials it")
-    y: str = Field(description="Stands for B: A sees it and dials it")
-    expires_at: Timestamp | None
-    ended_at: Timestamp | None
-    recycle_until: Timestamp | None = Field(description="Until then nobody else gets the same keys")
-    record: bool
-    max_duration_s: int | None
-    order_ref: str | None
-    user_data: str | None
-    created_at: Timestamp
-    updated_at: Timestamp
-
-
-class BindingQuery(PageQuery):
-    """Which bindings."""
-
-    state: BindingState | None = None
-    number: Number | None = Field(None, description="A platform number (X or Y), never a real one")
-    order_ref: Reference | None = None
-
-
-class BindingSearch(Request):
-    """Which bindings, by real numbers, too."""
-
-    a: Number | None = None
-    b: Number | None = None
-    number: Number | None = Field(None, description="A platform number (X or Y)")
-    state: BindingState | None = Field(None, strict=False)
-    order_ref: Reference | None = None
-    after: Annotated[str, Field(max_length=500, pattern=r"^[A-Za-z0-9_-]*$")] | None = None
-    limit: int = Field(100, ge=1, le=500)
+_HangUp = Annotated[bool, Query(description="End live calls of the binding, too; else they go on")]
 
 
 def router(bindings: Bindings, vault: Vault) -> APIRouter:
@@ -98,12 +31,11 @@ def router(bindings: Bindings, vault: Vault) -> APIRouter:
     @routes.post("/v1/bindings", status_code=201)
     async def reserve(key: CustomerKey, body: NewBinding, response: Response) -> BindingView:
         """Let two people call each other; the answer's `dial` is what A dials."""
-        asked_at = now_us()
-        binding = await bindings.reserve(_customer(key), _reservation(body, asked_at))
-        if binding.created_at < asked_at:
+        reserved = await bindings.reserved(_customer(key), body.reservation(now_us()))
+        if not reserved.fresh:
             response.status_code = 200
-        response.headers["Location"] = f"/v1/bindings/{binding.id}"
-        return _view(binding)
+        response.headers["Location"] = f"/v1/bindings/{reserved.binding.id}"
+        return view(reserved.binding)
 
     @routes.get("/v1/bindings")
     async def list_bindings(key: CustomerKey, query: Annotated[BindingQuery, Query()]) -> Page[BindingView]:
@@ -118,12 +50,28 @@ def router(bindings: Bindings, vault: Vault) -> APIRouter:
     @routes.get("/v1/bindings/{binding_id}")
     async def get_binding(key: CustomerKey, binding_id: str) -> BindingView:
         """One binding."""
-        return _view(await bindings.get(_customer(key), binding_id))
+        return view(await bindings.get(_customer(key), binding_id))
+
+    @routes.patch("/v1/bindings/{binding_id}")
+    async def change_binding(key: CustomerKey, binding_id: str, body: BindingChange) -> BindingView:
+        """Change what is named, also A's or B's real number; X, Y and the mode stay as they are.
+
+        A person whose number is replaced reaches nobody by it any more, and sees nobody else: the key rests.
+        """
+        changes = body.changes(now_us())
+        return view(await bindings.change(_customer(key), binding_id, changes, key.key_id))
+
+    @routes.post("/v1/bindings/{binding_id}:extend")
+    async def extend_binding(key: CustomerKey, binding_id: str, body: NewEnd) -> BindingView:
+        """Let a binding live until this moment at least: one that ends later, or never, stays so."""
+        now = now_us()
+        expires_at = now + (body.life_s(now) or 0) * SECOND
+        return view(await bindings.extend(_customer(key), binding_id, expires_at, key.key_id))
 
     @routes.delete("/v1/bindings/{binding_id}")
-    async def release(key: CustomerKey, binding_id: str) -> BindingView:
-        """End a binding; calls that talk go on. Again is no error."""
-        return _view(await bindings.release(_customer(key), binding_id))
+    async def release(key: CustomerKey, binding_id: str, hang_up: _HangUp = False) -> BindingView:
+        """End a binding and the pairs that came about by it. Again is no error."""
+        return view(await bindings.release(_customer(key), binding_id, hang_up=hang_up))
 
     async def _page(
         key: Principal, query: BindingQuery | BindingSearch, a: str | None = None, b: str | None = None
@@ -135,63 +83,18 @@ def router(bindings: Bindings, vault: Vault) -> APIRouter:
             None if position is None else int(position),
             query.limit + 1,
             state=query.state,
+            mode=query.mode,
             a=a,
             b=b,
             number=query.number,
+            city=query.city,
             order_ref=query.order_ref,
+            parent_id=query.parent_id,
         )
-        return cursors.page(found, query.limit, _view, lambda binding: binding.seq)
+        return cursors.page(found, query.limit, view, lambda binding: binding.seq)
 
     return routes
 
 
 def _customer(key: Principal) -> str:
     return str(key.customer_id)
-
-
-def _reservation(body: NewBinding, now: int) -> Reservation:
-    life_s = body.expires_in_s
-    if body.expires_at is not None:
-        life_s = -((now - body.expires_at) // SECOND)
-        if not 1 <= life_s <= _LONGEST_LIFE_S:
-            raise validation_failed("expires_at", "must be in the future, and at most ten years away")
-    return Reservation(
-        a=body.a,
-        b=body.b,
-        x=body.x,
-        y=body.y,
-        x_pool=body.x_pool,
-        y_pool=body.y_pool,
-        expires_in_s=life_s,
-        record=body.record,
-        max_duration_s=body.max_duration_s,
-        order_ref=body.order_ref,
-        user_data=body.user_data,
-        reuse=body.reuse,
-    )
-
-
-def _view(binding: Binding) -> BindingView:
-    return BindingView(
-        id=binding.id,
-        mode=binding.mode,
-        state=binding.state,
-        dial=binding.y,
-        a=binding.a,
-        b=binding.b,
-        x=binding.x,
-        y=binding.y,
-        expires_at=_moment(binding.expires_at),
-        ended_at=_moment(binding.ended_at),
-        recycle_until=_moment(binding.recycle_until),
-        record=binding.record,
-        max_duration_s=binding.max_duration_s,
-        order_ref=binding.order_ref,
-        user_data=binding.user_data,
-        created_at=rfc3339(binding.created_at),
-        updated_at=rfc3339(binding.updated_at),
-    )
-
-
-def _moment(us: int | None) -> str | None:
-    return None if us is None else rfc3339(us)

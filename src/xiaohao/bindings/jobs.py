@@ -10,9 +10,11 @@ from itertools import groupby
 from typing import Any, Final
 
 from xiaohao.bindings.allocation import Allocation, Exhausted, Wish
+from xiaohao.bindings.change_store import change_statements
+from xiaohao.bindings.changing import Change, Changing, prompts_json, prompts_of
 from xiaohao.bindings.desk import Desk
 from xiaohao.bindings.model import Binding, BindingState, Direction, Mode, Reservation
-from xiaohao.bindings.modes import leg_rows
+from xiaohao.bindings.modes import ANYONE, leg_rows
 from xiaohao.bindings.writing_store import BINDING_COLUMNS, BindingRow, WritingStatements
 from xiaohao.clock import SECOND
 from xiaohao.database.direct import Cursor
@@ -52,11 +54,22 @@ class Release:
 
     customer_id: str
     ids: Sequence[str]
+    #: end their live calls, too
+    hang_up: bool = False
 
     @property
     def weight(self) -> int:
         """See `database.writer.Job`."""
         return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class GiveY:
+    """Bind whoever dials the X of a binding with `y_on_demand`. Result: the X of the two, None where none."""
+
+    parent_id: str
+    caller: str = field(repr=False)
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +97,13 @@ class Clerk:
         self._statements = statements
         self._vault = vault
         self._clock = clock
+        self._changes = change_statements("sqlite" if statements.is_sqlite else "postgresql")
+        self._changing = Changing(statements, self._changes, vault)
         self._do: dict[type, Callable[[Cursor, Sequence[Any]], list[Any]]] = {
             Reserve: self._reserve_all,
             Release: self._each(self._release),
+            Change: self._each(self._change),
+            GiveY: self._each(self._give_y),
             Expire: self._each(self._expire),
             Purge: self._each(self._purge),
         }
@@ -107,10 +124,15 @@ class Clerk:
         shown |= {
             "mode": Mode(row["mode"]),
             "state": state,
-            "a": self._vault.open(row["a_sealed"]) if a is None else a,
-            "b": self._vault.open(row["b_sealed"]) if b is None else b,
+            "direction": Direction(row["direction"]),
+            "prompts": prompts_of(row["prompts"]),
+            "a": a or self._opened(row["a_sealed"]),
+            "b": b or self._opened(row["b_sealed"]),
         }
         return Binding(**shown)
+
+    def _opened(self, sealed: bytes | None) -> str | None:
+        return None if sealed is None else self._vault.open(sealed)
 
     @staticmethod
     def _each(do: Callable[[Cursor, Any], Any]) -> Callable[[Cursor, Sequence[Any]], list[Any]]:
@@ -125,38 +147,43 @@ class Clerk:
 
     def _prepare(self, desk: Desk, wishes: Sequence[Wish]) -> None:
         """Read what the wishes will ask about, with one statement each kind."""
-        people = {key for wish in wishes for key in (wish.a_key, wish.b_key)}
+        people = {key for wish in wishes for key in wish.people}
         self._statements.lock_people(desk.cursor, people)
         desk.appetite = len(wishes)
         desk.know_customers(wish.customer_id for wish in wishes)
         desk.know_pools(pool for wish in wishes for pool in (wish.x_pool, wish.y_pool))
-        pairs = {wish.pair for wish in wishes}
+        pairs = {wish.pair for wish in wishes if wish.pair is not None}
         desk.know_pairs(pairs)
         if overdue := [row for pair in pairs for row in desk.of_pair(pair) if _is_overdue(row, desk.now)]:
             desk.expire(overdue)
             desk.know_pairs(pairs)
         desk.know_dialled(people)
-        desk.know_own(wish.a_key for wish in wishes)
+        desk.know_own(wish.claim for wish in wishes if wish.claim not in (None, ANYONE))
         named = {number for wish in wishes for number in (wish.a, wish.b, wish.x, wish.y)}
-        desk.know_numbers(named | {row["y"] for pair in pairs for row in desk.of_pair(pair)})
+        past = [row for pair in pairs for row in desk.of_pair(pair)]
+        desk.know_numbers(named | {number for row in past for number in (row["x"], row["y"])})
 
     def _outcome(self, desk: Desk, wish: Wish, wanted: Reservation) -> Any:
         """(row, wish, whether it is new), or the exception. The row's `seq` comes with `flush`."""
         try:
             _check_owner(desk, wish)
-            past = desk.of_pair(wish.pair)
+            past = [] if wish.pair is None else desk.of_pair(wish.pair)
             if past and past[0]["state"] == BindingState.LIVE:
                 _check_same(past[0], wish, wanted)
                 return past[0], wish, False
-            x, y = Allocation(desk, wish, past).choose()
+            allocation = Allocation(desk, wish, past)
+            x, y = allocation.choose()
         except (Refusal, Exhausted) as refused:
             return refused
-        row = self._row(wish, wanted, x.number, y.number, desk.now)
-        if x.assigned_to_key is None:
-            desk.lend(x, wish.customer_id, wish.a_key, row["a_sealed"])
-        desk.use(x, 1)
-        desk.use(y, 1)
-        desk.add(row, leg_rows(row))
+        y_number = None if y is None else y.number
+        row = self._row(wish, wanted, x.number, y_number, allocation.extension, desk.now)
+        legs = leg_rows(row)
+        if x.assigned_to_key is None and wish.claim is not None:
+            desk.lend(x, wish.customer_id, wish.claim, row["a_sealed"] if wish.claim == wish.a_key else None)
+        for facts in (x, y):
+            if facts is not None:
+                desk.use(facts, sum(leg["dialled"] == facts.number for leg in legs))
+        desk.add(row, legs)
         return row, wish, True
 
     def _shown(self, outcome: Any) -> Any:
@@ -165,36 +192,110 @@ class Clerk:
         row, wish, fresh = outcome
         return Reserved(self.binding(row, wish.a, wish.b), fresh)
 
-    def _row(self, wish: Wish, wanted: Reservation, x: str, y: str, now: int) -> BindingRow:
+    def _row(
+        self, wish: Wish, wanted: Reservation, x: str, y: str | None, extension: str | None, now: int
+    ) -> BindingRow:
         life = wanted.expires_in_s
+        ends = [wish.latest_end, None if life is None else now + life * SECOND]
         return {
             **_EMPTY_ROW,
             "id": new_id("bnd"),
             "customer_id": wish.customer_id,
-            "mode": Mode.AXYB.value,
+            "mode": wish.mode.value,
             "state": BindingState.LIVE.value,
+            "parent_id": wish.parent_id,
             "a_key": wish.a_key,
-            "a_sealed": self._vault.seal(wish.a),
+            "a_sealed": None if wish.a is None else self._vault.seal(wish.a),
             "b_key": wish.b_key,
-            "b_sealed": self._vault.seal(wish.b),
+            "b_sealed": None if wish.b is None else self._vault.seal(wish.b),
             "x": x,
             "y": y,
-            "direction": Direction.BOTH.value,
-            "y_on_demand": False,
-            "expires_at": None if life is None else now + life * SECOND,
+            "extension": extension,
+            "direction": wanted.direction.value,
+            "y_on_demand": wanted.y_on_demand,
+            "y_pool": wanted.y_pool if wanted.y_on_demand else None,
+            "y_life_s": wanted.y_life_s,
+            "expires_at": min((end for end in ends if end is not None), default=None),
             "record": wanted.record,
             "max_duration_s": wanted.max_duration_s,
+            "prompts": prompts_json(wanted.prompts),
             "order_ref": wanted.order_ref,
             "user_data": wanted.user_data,
             "created_at": now,
             "updated_at": now,
         }
 
+    def _change(self, cursor: Cursor, job: Change) -> Binding | Refusal:
+        try:
+            return self.binding(self._changing.carry_out(cursor, job, self._clock()))
+        except Refusal as refused:
+            return refused
+
+    def _give_y(self, cursor: Cursor, job: GiveY) -> str | None:
+        now, caller_key = self._clock(), self._vault.index(job.caller)
+        self._statements.lock_people(cursor, {caller_key, *self._changes.people(cursor, job.parent_id)})
+        found = self._statements.find(cursor, [job.parent_id])
+        parent = found[0] if found else None
+        if parent is None or parent["state"] != BindingState.LIVE or _is_overdue(parent, now):
+            return None
+        if not parent["y_on_demand"]:
+            return None
+        wish, wanted = self._child(parent, job.caller, caller_key)
+        desk = Desk(cursor, self._statements, now)
+        self._prepare(desk, [wish])
+        bound = [] if wish.pair is None else desk.of_pair(wish.pair)
+        if bound and bound[0]["state"] == BindingState.LIVE:
+            x: str = bound[0]["x"]
+            return x
+        outcome = self._outcome(desk, wish, wanted)
+        if isinstance(outcome, Exception):
+            return None
+        desk.flush()
+        return str(outcome[0]["x"])
+
+    def _child(self, parent: BindingRow, caller: str, caller_key: bytes) -> tuple[Wish, Reservation]:
+        a = self._vault.open(parent["a_sealed"])
+        wanted = Reservation(
+            a,
+            caller,
+            expires_in_s=parent["y_life_s"],
+            record=parent["record"],
+            max_duration_s=parent["max_duration_s"],
+            order_ref=parent["order_ref"],
+            user_data=parent["user_data"],
+            direction=Direction(parent["direction"]),
+            y_life_s=parent["y_life_s"],
+            prompts=prompts_of(parent["prompts"]),
+        )
+        wish = Wish(
+            customer_id=parent["customer_id"],
+            mode=Mode.AXYB,
+            a=a,
+            b=caller,
+            a_key=parent["a_key"],
+            b_key=caller_key,
+            x=parent["x"],
+            y=None,
+            x_pool=None,
+            y_pool=parent["y_pool"],
+            parent_id=parent["id"],
+            latest_end=parent["expires_at"],
+        )
+        return wish, wanted
+
+    def _with_children(self, cursor: Cursor, row: BindingRow) -> list[str]:
+        return [row["id"], *(self._changes.children(cursor, row["id"]) if row["y_on_demand"] else [])]
+
     def _release(self, cursor: Cursor, job: Release) -> list[Binding | Refusal]:
         now = self._clock()
-        rows = {row["id"]: row for row in self._statements.find(cursor, list(set(job.ids)))}
-        mine = [row for row in rows.values() if row["customer_id"] == job.customer_id]
+        asked = {row["id"]: row for row in self._statements.find(cursor, list(set(job.ids)))}
+        parents = [row for row in asked.values() if row["customer_id"] == job.customer_id]
+        family = {id_ for row in parents for id_ in self._with_children(cursor, row)}
+        rows = asked | {row["id"]: row for row in self._statements.find(cursor, list(family - asked.keys()))}
+        mine = [row for row in rows.values() if row["id"] in family]
         live = [row for row in mine if row["state"] == BindingState.LIVE]
+        if job.hang_up:
+            self._changes.hang_up(cursor, sorted(family), now)
         overdue = [row["id"] for row in live if _is_overdue(row, now)]
         others = [row["id"] for row in live if not _is_overdue(row, now)]
         self._statements.end(cursor, overdue, BindingState.EXPIRED, now, None)
@@ -238,8 +339,9 @@ def _check_same(row: BindingRow, wish: Wish, wanted: Reservation) -> None:
         and wish.y in (None, row["y"])
         and all(
             getattr(wanted, name) == row[name]
-            for name in ("record", "max_duration_s", "order_ref", "user_data")
+            for name in ("mode", "direction", "record", "max_duration_s", "order_ref", "user_data")
         )
+        and prompts_json(wanted.prompts) == row["prompts"]
     )
     if not (wanted.reuse and same):
         raise conflict(

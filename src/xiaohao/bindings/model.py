@@ -1,7 +1,9 @@
 """The terms of bindings. What a mode means is in `modes.py`, how a call is recognised in `recognition.py`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypedDict
 
 
 class Mode(StrEnum):
@@ -70,11 +72,15 @@ class Reservation:
 
     Without `x`, A keeps the X that is theirs already, else one is taken from `x_pool`; without `y` one is
     taken from `y_pool`. `expires_in_s` seconds from now, None: until it is released. `reuse`: a live binding
-    of the same pair with the same content is given back instead of refused.
+    of the same pair with the same content is given back instead of refused. Which of the people, numbers and
+    pools belong to a mode says `modes.misfit`.
+
+    `y_on_demand`: B is not known yet; whoever dials X is given a Y of `y_pool` on the spot, for `y_life_s`
+    seconds or as long as this binding. `prompts`: moment → name.
     """
 
-    a: str = field(repr=False)
-    b: str = field(repr=False)
+    a: str | None = field(default=None, repr=False)
+    b: str | None = field(default=None, repr=False)
     x: str | None = None
     y: str | None = None
     x_pool: str | None = None
@@ -85,13 +91,41 @@ class Reservation:
     order_ref: str | None = None
     user_data: str | None = field(default=None, repr=False)
     reuse: bool = False
+    mode: Mode = Mode.AXYB
+    extension: str | None = None
+    direction: Direction = Direction.BOTH
+    y_on_demand: bool = False
+    y_life_s: int | None = None
+    prompts: Mapping[PromptMoment, str] | None = None
+
+
+class Changes(TypedDict, total=False):
+    """What a customer changes of a binding: what is named becomes so. Numbers in any spelling.
+
+    `expires_at` in microseconds, None: no end.
+    """
+
+    a: str
+    b: str | None
+    extension: str
+    direction: Direction
+    y_pool: str
+    y_life_s: int | None
+    expires_at: int | None
+    record: bool
+    max_duration_s: int | None
+    prompts: Mapping[PromptMoment, str] | None
+    order_ref: str | None
+    user_data: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
     """A relation between two people. `seq` grows in the order of making; times in µs since the epoch.
 
-    `recycle_until`: the end of the quarantine of its last leg, set when it has ended.
+    `a` None: mode x. `b` None: anyone. `y` None: modes with one number, or not given out yet. `parent_id`:
+    the binding by which this pair came about on the spot. `recycle_until`: the end of the quarantine of its
+    last leg, set when it has ended.
     """
 
     seq: int
@@ -99,15 +133,22 @@ class Binding:
     customer_id: str
     mode: Mode
     state: BindingState
-    a: str = field(repr=False)
-    b: str = field(repr=False)
+    parent_id: str | None
+    a: str | None = field(repr=False)
+    b: str | None = field(repr=False)
     x: str
-    y: str
+    y: str | None
+    extension: str | None
+    direction: Direction
+    y_on_demand: bool
+    y_pool: str | None
+    y_life_s: int | None
     expires_at: int | None
     ended_at: int | None
     recycle_until: int | None
     record: bool
     max_duration_s: int | None
+    prompts: Mapping[PromptMoment, str] | None
     order_ref: str | None
     user_data: str | None = field(repr=False)
     created_at: int

@@ -1,6 +1,6 @@
 """The modes: which legs a binding has, and whose number its X becomes. Pure rules, no database.
 
-A leg says: who dials this number reaches that person, who sees this number. `bindings.model.judge` reads it.
+A leg says: who dials this number reaches that person, who sees this number. `recognition.judge` reads it.
 """
 
 import re
@@ -25,6 +25,11 @@ PAIRS: Final = frozenset({Mode.AXYB, Mode.AXB})
 def extension_key(extension: str) -> bytes:
     """`legs.caller_key` of whoever dials X and this extension."""
     return EXTENSIONS + extension.encode()
+
+
+def is_of_many(key: bytes) -> bool:
+    """Whether it is no person's key, so that legs of many an X have it."""
+    return key == ANYONE or (key.startswith(EXTENSIONS) and len(key) <= 1 + LONGEST_EXTENSION)
 
 
 def is_extension(text: str) -> bool:
@@ -86,6 +91,23 @@ def claim_of(mode: Mode, a_key: bytes | None) -> bytes | None:
             return ANYONE
 
 
+def callers_of_x(
+    mode: Mode, a_key: bytes | None, b_key: bytes | None, extension: str | None = None
+) -> list[bytes]:
+    """The keys of those who dial X: each must be free there."""
+    match mode:
+        case Mode.AXYB:
+            return [ANYONE if b_key is None else b_key]
+        case Mode.AXB:
+            return [key for key in (a_key, b_key) if key is not None]
+        case Mode.AX:
+            return [ANYONE, *([] if a_key is None else [a_key])]
+        case Mode.AXE:
+            return [] if extension is None else [extension_key(extension)]
+        case Mode.X:
+            return [ANYONE]
+
+
 def takes_all(mode: Mode, y_on_demand: bool) -> bool:
     """Whether anyone may dial the X, so that nobody else's leg may be dialled on it."""
     return mode in (Mode.AX, Mode.AXE, Mode.X) or y_on_demand
@@ -108,6 +130,8 @@ def leg_rows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
             "callee_sealed": sealed[leg.callee],
             "display": leg.display,
             "valid_until": row["expires_at"],
+            "quarantine_until": None,
+            "grace_until": None,
             "record": row["record"],
             "max_duration_s": row["max_duration_s"],
             "prompts": row["prompts"],

@@ -11,17 +11,19 @@ from sqlalchemy import Connection
 
 from xiaohao.bindings import lookup_store, store
 from xiaohao.bindings.allocation import Exhausted, Wish
+from xiaohao.bindings.asking import changed_values, number_of, wish_of
+from xiaohao.bindings.changing import Change
 from xiaohao.bindings.explain import explain
-from xiaohao.bindings.jobs import Clerk, Expire, Purge, Release, Reserve, Reserved
-from xiaohao.bindings.model import Binding, BindingState, Reservation
+from xiaohao.bindings.jobs import Clerk, Expire, GiveY, Purge, Release, Reserve, Reserved
+from xiaohao.bindings.model import Binding, BindingState, Changes, Mode, Reservation
 from xiaohao.bindings.recognition import LegMatch, judge
 from xiaohao.bindings.writing_store import writing_statements
 from xiaohao.clock import now_us
 from xiaohao.database.direct import errors_translated
 from xiaohao.database.engine import Database
 from xiaohao.database.writer import ATTEMPTS, LOST, Job, Writer, out_of_breath
-from xiaohao.errors import Refusal, not_found, validation_failed
-from xiaohao.numbers.model import canonical, is_foreign
+from xiaohao.errors import Refusal, not_found
+from xiaohao.numbers.model import is_foreign
 from xiaohao.secrecy import Vault
 
 #: Rows ended or purged in one transaction: short enough for the writers in between.
@@ -31,10 +33,6 @@ _BATCHES: Final = 200
 #: Reservations in one transaction. PostgreSQL has a table of so many advisory locks for all its clients.
 _GROUP: Final = 500
 _POSTGRESQL_GROUP: Final = 100
-_LONGEST_LIFE_S: Final = 10 * 366 * 86_400
-_LONGEST_CALL_S: Final = 86_400
-_LONGEST_REFERENCE: Final = 200
-_LONGEST_USER_DATA: Final = 2000
 
 
 class Bindings:
@@ -132,42 +130,84 @@ class Bindings:
         state: BindingState | None = None,
         a: str | None = None,
         b: str | None = None,
+        mode: Mode | None = None,
         number: str | None = None,
+        city: str | None = None,
         order_ref: str | None = None,
+        parent_id: str | None = None,
     ) -> list[Binding]:
         """At most `limit` bindings, newest first, of those made before the one with seq `before` (None: all).
 
-        `a` and `b` are real numbers, `number` is an X or Y, in any spelling. Raises Refusal:
-        `validation_failed`.
+        `a` and `b` are real numbers, `number` is an X or Y, in any spelling; `city` is the area code of X or
+        Y. Raises Refusal: `validation_failed`.
         """
         where = store.filters(
             self._clock(),
             state,
-            None if a is None else self._vault.index(_number("a", a)),
-            None if b is None else self._vault.index(_number("b", b)),
-            None if number is None else _number("number", number),
-            order_ref,
+            mode=mode,
+            a_key=None if a is None else self._vault.index(number_of("a", a)),
+            b_key=None if b is None else self._vault.index(number_of("b", b)),
+            number=None if number is None else number_of("number", number),
+            city=city,
+            order_ref=order_ref,
+            parent_id=parent_id,
         )
         async with self._database.read() as connection:
             rows = await store.page(connection, customer_id, before, limit, where)
         return [self._clerk.binding(dict(row)) for row in rows]
 
-    async def release(self, customer_id: str, binding_id: str) -> Binding:
+    async def change(
+        self, customer_id: str, binding_id: str, changes: Changes, changed_by: str | None = None
+    ) -> Binding:
+        """Change a live binding; the same change again is no error. `changed_by`: the key that asks.
+
+        The key of a person who is replaced rests, so that their late call reaches nobody. Raises Refusal:
+        `not_found`, `binding_ended`, `validation_failed`, `pair_taken`, `number_taken`, `pool_not_found`;
+        DatabaseUnavailable.
+        """
+        job = Change(customer_id, binding_id, changed_values(changes), changed_by)
+        return self._or_refused(await self._do(job))
+
+    async def extend(
+        self, customer_id: str, binding_id: str, expires_at: int, changed_by: str | None = None
+    ) -> Binding:
+        """Let a live binding live until this moment at least. Raises as `change` does."""
+        job = Change(customer_id, binding_id, {"expires_at": expires_at}, changed_by, extend=True)
+        return self._or_refused(await self._do(job))
+
+    async def give_y(self, parent_id: str, caller: str) -> str | None:
+        """Bind A of a binding with `y_on_demand` and this canonical number, with a Y of its pool.
+
+        Gives back the X by which they are bound, which is another one where they were already; None where
+        there is no Y to be had, or the two cannot be bound. Raises DatabaseUnavailable.
+        """
+        x: str | None = await self._do(GiveY(parent_id, caller))
+        return x
+
+    @staticmethod
+    def _or_refused(outcome: Binding | Refusal) -> Binding:
+        if isinstance(outcome, Refusal):
+            raise outcome
+        return outcome
+
+    async def release(self, customer_id: str, binding_id: str, *, hang_up: bool = False) -> Binding:
         """End a binding; its keys rest for the recycle time of their numbers' pools.
 
-        A binding that has ended already is given back as it is. Calls that talk go on. Raises Refusal:
-        `not_found`.
+        The pairs that came about by it end with it. A binding that has ended already is given back as it is.
+        Calls that talk go on, unless `hang_up`. Raises Refusal: `not_found`.
         """
-        (outcome,) = await self.release_all(customer_id, [binding_id])
+        (outcome,) = await self.release_all(customer_id, [binding_id], hang_up=hang_up)
         if isinstance(outcome, Binding):
             return outcome
         raise outcome
 
-    async def release_all(self, customer_id: str, ids: Sequence[str]) -> list[Binding | Refusal]:
+    async def release_all(
+        self, customer_id: str, ids: Sequence[str], *, hang_up: bool = False
+    ) -> list[Binding | Refusal]:
         """Many at once: each is ended, or not found without harm to the others."""
         outcomes: list[Binding | Refusal] = []
         for start in range(0, len(ids), self._group):
-            outcomes += await self._do(Release(customer_id, ids[start : start + self._group]))
+            outcomes += await self._do(Release(customer_id, ids[start : start + self._group], hang_up))
         return outcomes
 
     async def look_up(self, caller: str | None, dialled: str) -> LegMatch:
@@ -203,48 +243,6 @@ class Bindings:
 
     def _wish(self, customer_id: str, wanted: Reservation) -> Wish | Refusal:
         try:
-            _check(wanted)
-            a, b = _number("a", wanted.a), _number("b", wanted.b)
-            x = None if wanted.x is None else _number("x", wanted.x)
-            y = None if wanted.y is None else _number("y", wanted.y)
-            if a == b:
-                raise validation_failed("b", "A and B are the same number")
-            if x is not None and x == y:
-                raise validation_failed("y", "x and y are the same number")
+            return wish_of(self._vault, customer_id, wanted)
         except Refusal as refused:
             return refused
-        return Wish(
-            customer_id=customer_id,
-            a=a,
-            b=b,
-            a_key=self._vault.index(a),
-            b_key=self._vault.index(b),
-            x=x,
-            y=y,
-            x_pool=wanted.x_pool,
-            y_pool=wanted.y_pool,
-        )
-
-
-def _number(name: str, text: str) -> str:
-    number = canonical(text)
-    if number is None:
-        raise validation_failed(name, "is not a telephone number that the platform knows how to dial")
-    return number
-
-
-def _check(wanted: Reservation) -> None:
-    limits = (
-        ("expires_in_s", wanted.expires_in_s, _LONGEST_LIFE_S),
-        ("max_duration_s", wanted.max_duration_s, _LONGEST_CALL_S),
-    )
-    for name, value, largest in limits:
-        if value is not None and not 1 <= value <= largest:
-            raise validation_failed(name, f"must be between 1 and {largest}")
-    texts = (
-        ("order_ref", wanted.order_ref, _LONGEST_REFERENCE),
-        ("user_data", wanted.user_data, _LONGEST_USER_DATA),
-    )
-    for name, text, longest in texts:
-        if text is not None and (len(text) > longest or "\0" in text):
-            raise validation_failed(name, f"must have at most {longest} characters, U+0000 not among them")

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, RowMapping, and_, or_, select
+from sqlalchemy import ColumnElement, RowMapping, and_, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.bindings.model import BindingState
-from xiaohao.database.schema import bindings
+from xiaohao.bindings.model import BindingState, Mode
+from xiaohao.database.schema import bindings, numbers
 
 
 async def find(connection: AsyncConnection, customer_id: str, binding_id: str) -> RowMapping | None:
@@ -32,10 +32,14 @@ async def page(
 def filters(
     now: int,
     state: BindingState | None,
+    *,
+    mode: Mode | None,
     a_key: bytes | None,
     b_key: bytes | None,
     number: str | None,
+    city: str | None,
     order_ref: str | None,
+    parent_id: str | None,
 ) -> list[ColumnElement[bool]]:
     """Conditions for `page`; a live binding past its expiry counts as expired."""
     overdue = and_(bindings.c.state == BindingState.LIVE, bindings.c.expires_at <= now)
@@ -56,4 +60,11 @@ def filters(
         chosen.append(or_(bindings.c.x == number, bindings.c.y == number))
     if order_ref is not None:
         chosen.append(bindings.c.order_ref == order_ref)
+    if mode is not None:
+        chosen.append(bindings.c.mode == mode.value)
+    if city is not None:
+        either = or_(numbers.c.number == bindings.c.x, numbers.c.number == bindings.c.y)
+        chosen.append(exists().where(either, numbers.c.city == city))
+    if parent_id is not None:
+        chosen.append(bindings.c.parent_id == parent_id)
     return chosen

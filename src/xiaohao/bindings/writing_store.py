@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -89,6 +90,8 @@ class WritingStatements:
             dialect, 3, lambda rows: _OF_PAIRS.format(rows=rows, columns=columns, marker=marker), AT_ONCE
         )
         self._dialled = ForKeys(dialect, _dialled, AT_ONCE)
+        self._holder = Statement(dialect, _holder())
+        self._is_dialled = Statement(dialect, _is_dialled())
         self._find = ForKeys(dialect, _find, AT_ONCE)
         self._free_keys = ForRows(dialect, 2, lambda rows: _FREE_KEYS.format(rows=rows), AT_ONCE)
         self._add_legs = Insert(dialect, legs, _LEG_COLUMNS, lambda into: into, AT_ONCE)
@@ -130,6 +133,17 @@ class WritingStatements:
     def dialled(self, cursor: Cursor, keys: Sequence[bytes]) -> list[tuple[bytes, str, LegFacts]]:
         """Everything that these people dial, live or in quarantine."""
         return [(key, number, LegFacts(*facts)) for key, number, *facts in self._dialled.fetch(cursor, keys)]
+
+    def holder(self, cursor: Cursor, key: bytes, number: str) -> LegFacts | None:
+        """Who has this key on this number."""
+        self._holder.run(cursor, key=key, wanted=number)
+        rows = cursor.fetchall()
+        return LegFacts(*rows[0]) if rows else None
+
+    def is_dialled(self, cursor: Cursor, number: str, now: int) -> bool:
+        """Whether a leg is dialled on this number that lives or rests."""
+        self._is_dialled.run(cursor, wanted=number, now=now)
+        return bool(cursor.fetchall())
 
     def find(self, cursor: Cursor, ids: Sequence[str]) -> list[BindingRow]:
         """Bindings by their ids, whoever's they are; nobody else ends or changes them from now on."""
@@ -199,6 +213,20 @@ def _binding(row: Row) -> BindingRow:
 def _dialled(keys: list[Any]) -> Any:
     columns = (legs.c.caller_key, legs.c.dialled, legs.c.binding_id, legs.c.state, legs.c.quarantine_until)
     return select(*columns).where(legs.c.caller_key.in_(keys))
+
+
+def _holder() -> Any:
+    columns = (legs.c.binding_id, legs.c.state, legs.c.quarantine_until)
+    return select(*columns).where(
+        legs.c.caller_key == bindparam("key"), legs.c.dialled == bindparam("wanted")
+    )
+
+
+def _is_dialled() -> Any:
+    still = or_(
+        legs.c.quarantine_until.is_(None), legs.c.quarantine_until > bindparam("now", type_=BigInteger)
+    )
+    return select(legs.c.dialled).where(legs.c.dialled == bindparam("wanted"), still).limit(1)
 
 
 def _find(ids: list[Any]) -> Any:

@@ -1,0 +1,96 @@
+"""What a customer asks for, checked and in canonical form, before anybody looks into the database."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from xiaohao.bindings.allocation import Wish
+from xiaohao.bindings.model import Changes, PromptMoment, Reservation
+from xiaohao.bindings.modes import is_extension, misfit
+from xiaohao.errors import validation_failed
+from xiaohao.numbers.model import canonical
+from xiaohao.secrecy import Vault
+
+_LONGEST_LIFE_S: Final = 10 * 366 * 86_400
+_LONGEST_CALL_S: Final = 86_400
+_LONGEST_REFERENCE: Final = 200
+_LONGEST_USER_DATA: Final = 2000
+_PROMPT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
+
+
+def number_of(name: str, text: str) -> str:
+    """The canonical form of a number. Raises Refusal: `validation_failed`, with the field's name."""
+    number = canonical(text)
+    if number is None:
+        raise validation_failed(name, "is not a telephone number that the platform knows how to dial")
+    return number
+
+
+def wish_of(vault: Vault, customer_id: str, wanted: Reservation) -> Wish:
+    """A reservation as the allocation takes it. Raises Refusal: `validation_failed`."""
+    parts = ("a", "b", "x", "y", "x_pool", "y_pool", "extension", "y_on_demand", "y_life_s")
+    wrong = misfit(wanted.mode, wanted.direction, {name: getattr(wanted, name) for name in parts})
+    if wrong is not None:
+        raise validation_failed(*wrong)
+    _check_terms({name: getattr(wanted, name) for name in (*_LIMITS, *_LENGTHS, "prompts")})
+    numbers = {name: getattr(wanted, name) for name in ("a", "b", "x", "y")}
+    given = {name: None if text is None else number_of(name, text) for name, text in numbers.items()}
+    a, b, x, y = given["a"], given["b"], given["x"], given["y"]
+    if a is not None and a == b:
+        raise validation_failed("b", "A and B are the same number")
+    if x is not None and x == y:
+        raise validation_failed("y", "x and y are the same number")
+    return Wish(
+        customer_id=customer_id,
+        mode=wanted.mode,
+        a=a,
+        b=b,
+        a_key=None if a is None else vault.index(a),
+        b_key=None if b is None else vault.index(b),
+        x=x,
+        y=y,
+        x_pool=wanted.x_pool,
+        y_pool=wanted.y_pool,
+        extension=wanted.extension,
+        y_on_demand=wanted.y_on_demand,
+    )
+
+
+def changed_values(changes: Changes) -> dict[str, Any]:
+    """Changes as `changing.Change` takes them. Raises Refusal: `validation_failed`."""
+    values: dict[str, Any] = dict(changes)
+    _check_terms(values)
+    for person in ("a", "b"):
+        if values.get(person) is not None:
+            values[person] = number_of(person, values[person])
+    if "extension" in values and not is_extension(values["extension"]):
+        raise validation_failed("extension", "must be one to six digits")
+    if "direction" in values:
+        values["direction"] = values["direction"].value
+    return values
+
+
+_LIMITS: Final = {
+    "expires_in_s": _LONGEST_LIFE_S,
+    "y_life_s": _LONGEST_LIFE_S,
+    "max_duration_s": _LONGEST_CALL_S,
+}
+_LENGTHS: Final = {"order_ref": _LONGEST_REFERENCE, "user_data": _LONGEST_USER_DATA}
+
+
+def _check_terms(values: Mapping[str, Any]) -> None:
+    for name, largest in _LIMITS.items():
+        value = values.get(name)
+        if value is not None and not 1 <= value <= largest:
+            raise validation_failed(name, f"must be between 1 and {largest}")
+    for name, longest in _LENGTHS.items():
+        text = values.get(name)
+        if text is not None and (len(text) > longest or "\0" in text):
+            raise validation_failed(name, f"must have at most {longest} characters, U+0000 not among them")
+    _check_prompts(values.get("prompts"))
+
+
+def _check_prompts(prompts: Mapping[PromptMoment, str] | None) -> None:
+    for moment, name in (prompts or {}).items():
+        if moment not in set(PromptMoment) or not _PROMPT_NAME.fullmatch(name):
+            raise validation_failed("prompts", "each moment needs the name of a prompt")

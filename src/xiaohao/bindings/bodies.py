@@ -1,0 +1,258 @@
+"""The JSON of bindings: what a request says, and how a binding is shown."""
+
+from typing import Annotated, Final, Self
+
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+
+from xiaohao.api.fields import CityCode, Id, Moment, Number, Reference, Request, Timestamp, UserData
+from xiaohao.api.paging import PageQuery
+from xiaohao.bindings.model import (
+    Binding,
+    BindingState,
+    Changes,
+    Direction,
+    Mode,
+    PromptMoment,
+    Reservation,
+)
+from xiaohao.bindings.modes import LONGEST_EXTENSION
+from xiaohao.clock import SECOND, rfc3339
+from xiaohao.errors import validation_failed
+
+LONGEST_LIFE_S: Final = 10 * 366 * 86_400
+_DAY_S: Final = 86_400
+
+_Extension = Annotated[
+    str,
+    StringConstraints(pattern=rf"^[0-9]{{1,{LONGEST_EXTENSION}}}$"),
+    Field(description="What tells A apart from others behind the same X", examples=["123"]),
+]
+_PromptName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+_Prompts = Annotated[
+    dict[Annotated[PromptMoment, Field(strict=False)], _PromptName],
+    Field(
+        description="Which prompt is played at which moment of a call", examples=[{"to_callee": "delivery"}]
+    ),
+]
+_Direction = Annotated[Direction, Field(strict=False, description="Who may call whom")]
+_LifeS = Annotated[int, Field(ge=1, le=LONGEST_LIFE_S)]
+_DurationS = Annotated[int, Field(ge=1, le=_DAY_S, description="Ends each call after so long")]
+
+
+class _Expiring(Request):
+    # one of the two, or neither
+    expires_in_s: _LifeS | None = Field(
+        None, description="Seconds from now; neither this nor expires_at: no end"
+    )
+    expires_at: Moment | None = Field(None, description="Rounded up to whole seconds from now")
+
+    @model_validator(mode="after")
+    def _one_expiry(self) -> Self:
+        if self.expires_in_s is not None and self.expires_at is not None:
+            raise ValueError("expires_in_s and expires_at exclude each other")
+        return self
+
+    def life_s(self, now: int) -> int | None:
+        """Seconds from now until the end. Raises Refusal: `validation_failed`."""
+        if self.expires_at is None:
+            return self.expires_in_s
+        life_s = -((now - self.expires_at) // SECOND)
+        if not 1 <= life_s <= LONGEST_LIFE_S:
+            raise validation_failed("expires_at", "must be in the future, and at most ten years away")
+        return life_s
+
+
+class NewBinding(_Expiring):
+    """A and B shall be able to call each other."""
+
+    mode: Mode = Field(
+        Mode.AXYB, strict=False, description="How they reach one another; each mode has its own fields"
+    )
+    a: Number | None = Field(
+        None, description="Real number of A, e.g. the driver; needed in every mode but x"
+    )
+    b: Number | None = Field(
+        None,
+        description="Real number of B, e.g. the passenger; in mode ax whom A calls, else who called last",
+    )
+    x: Number | None = Field(
+        None, description="Platform number that stands for A; else A's own, or one of x_pool"
+    )
+    y: Number | None = Field(None, description="Platform number that stands for B; else one of y_pool")
+    x_pool: Id | None = None
+    y_pool: Id | None = None
+    extension: _Extension | None = Field(None, description="Mode axe; without it one that is free is chosen")
+    direction: _Direction = Direction.BOTH
+    y_on_demand: bool = Field(
+        False,
+        description="Mode axyb without b: whoever dials X becomes B and is given a Y of y_pool on the spot",
+    )
+    y_life_s: _LifeS | None = Field(
+        None, description="So long lives a pair that came about on the spot; else as long as this binding"
+    )
+    record: bool = True
+    max_duration_s: _DurationS | None = None
+    prompts: _Prompts | None = None
+    order_ref: Reference | None = None
+    user_data: UserData | None = Field(None, description="Comes back in events and records")
+    reuse: bool = Field(
+        False, description="Give back the pair's live binding if it has the same content, with status 200"
+    )
+
+    def reservation(self, now: int) -> Reservation:
+        """What is asked for. Raises Refusal: `validation_failed`."""
+        return Reservation(
+            a=self.a,
+            b=self.b,
+            x=self.x,
+            y=self.y,
+            x_pool=self.x_pool,
+            y_pool=self.y_pool,
+            expires_in_s=self.life_s(now),
+            record=self.record,
+            max_duration_s=self.max_duration_s,
+            order_ref=self.order_ref,
+            user_data=self.user_data,
+            reuse=self.reuse,
+            mode=self.mode,
+            extension=self.extension,
+            direction=self.direction,
+            y_on_demand=self.y_on_demand,
+            y_life_s=self.y_life_s,
+            prompts=self.prompts,
+        )
+
+
+class BindingChange(_Expiring):
+    """What is to become different; what is not named stays as it is. null takes away what may be absent."""
+
+    a: Number | None = Field(None, description="A's new real number; never null")
+    b: Number | None = Field(None, description="B's new real number; null only in mode ax")
+    extension: _Extension | None = Field(None, description="Mode axe; never null")
+    direction: _Direction | None = Field(None, description="Never null")
+    y_pool: Id | None = Field(None, description="Where y_on_demand; never null")
+    y_life_s: _LifeS | None = Field(None, description="Where y_on_demand, of pairs that come about from now")
+    record: bool | None = Field(None, description="Never null")
+    max_duration_s: _DurationS | None = None
+    prompts: _Prompts | None = None
+    order_ref: Reference | None = None
+    user_data: UserData | None = None
+
+    @model_validator(mode="after")
+    def _not_null(self) -> Self:
+        for name in ("a", "extension", "direction", "y_pool", "record"):
+            if name in self.model_fields_set and getattr(self, name) is None:
+                raise ValueError(f"{name} cannot be null")
+        return self
+
+    def changes(self, now: int) -> Changes:
+        """What is asked for. Raises Refusal: `validation_failed`."""
+        expiry = {"expires_in_s", "expires_at"}
+        named = self.model_fields_set
+        values = {name: getattr(self, name) for name in named - expiry}
+        if named & expiry:
+            life_s = self.life_s(now)
+            values["expires_at"] = None if life_s is None else now + life_s * SECOND
+        changes: Changes = values  # type: ignore[assignment]
+        return changes
+
+
+class NewEnd(_Expiring):
+    """Until when a binding shall live at least."""
+
+    @model_validator(mode="after")
+    def _an_end(self) -> Self:
+        if self.expires_in_s is None and self.expires_at is None:
+            raise ValueError("expires_in_s or expires_at is needed")
+        return self
+
+
+class BindingView(BaseModel):
+    """A and B can call each other while it is live."""
+
+    id: str
+    mode: Mode
+    state: BindingState
+    parent_id: str | None = Field(description="The binding with y_on_demand by which this pair came about")
+    dial: str | None = Field(
+        description="What A dials: y in mode axyb, x in axb and ax", examples=["+861062000001"]
+    )
+    a: str | None
+    b: str | None
+    x: str = Field(description="Stands for A: B sees it and dials it")
+    y: str | None = Field(description="Stands for B: A sees it and dials it; null in modes with one number")
+    extension: str | None
+    direction: Direction
+    y_on_demand: bool
+    y_pool: str | None = Field(description="Where y_on_demand")
+    y_life_s: int | None
+    expires_at: Timestamp | None
+    ended_at: Timestamp | None
+    recycle_until: Timestamp | None = Field(description="Until then nobody else gets the same keys")
+    record: bool
+    max_duration_s: int | None
+    prompts: dict[PromptMoment, str] | None
+    order_ref: str | None
+    user_data: str | None
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class BindingQuery(PageQuery):
+    """Which bindings."""
+
+    state: BindingState | None = None
+    mode: Mode | None = None
+    number: Number | None = Field(None, description="A platform number (X or Y), never a real one")
+    city: CityCode | None = Field(None, description="Area code of X or Y, without its 0")
+    order_ref: Reference | None = None
+    parent_id: Id | None = Field(None, description="Pairs that came about by this binding")
+
+
+class BindingSearch(Request):
+    """Which bindings, by real numbers, too."""
+
+    a: Number | None = None
+    b: Number | None = None
+    number: Number | None = Field(None, description="A platform number (X or Y)")
+    state: BindingState | None = Field(None, strict=False)
+    mode: Mode | None = Field(None, strict=False)
+    city: CityCode | None = None
+    order_ref: Reference | None = None
+    parent_id: Id | None = None
+    after: Annotated[str, Field(max_length=500, pattern=r"^[A-Za-z0-9_-]*$")] | None = None
+    limit: int = Field(100, ge=1, le=500)
+
+
+def view(binding: Binding) -> BindingView:
+    """How a binding is shown."""
+    return BindingView(
+        id=binding.id,
+        mode=binding.mode,
+        state=binding.state,
+        parent_id=binding.parent_id,
+        dial={Mode.AXYB: binding.y, Mode.AXB: binding.x, Mode.AX: binding.x}.get(binding.mode),
+        a=binding.a,
+        b=binding.b,
+        x=binding.x,
+        y=binding.y,
+        extension=binding.extension,
+        direction=binding.direction,
+        y_on_demand=binding.y_on_demand,
+        y_pool=binding.y_pool,
+        y_life_s=binding.y_life_s,
+        expires_at=_moment(binding.expires_at),
+        ended_at=_moment(binding.ended_at),
+        recycle_until=_moment(binding.recycle_until),
+        record=binding.record,
+        max_duration_s=binding.max_duration_s,
+        prompts=None if binding.prompts is None else dict(binding.prompts),
+        order_ref=binding.order_ref,
+        user_data=binding.user_data,
+        created_at=rfc3339(binding.created_at),
+        updated_at=rfc3339(binding.updated_at),
+    )
+
+
+def _moment(us: int | None) -> str | None:
+    return None if us is None else rfc3339(us)

@@ -1,0 +1,254 @@
+"""How a live binding is changed: its terms, its end, and the real numbers of its people.
+
+A key that falls away rests in quarantine, so that a late call of the person who had it meets a refusal and
+never somebody else.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from xiaohao.bindings.change_store import ChangeStatements
+from xiaohao.bindings.model import BindingState, Direction, LegState, Mode, PromptMoment, Role
+from xiaohao.bindings.modes import claim_of, leg_rows, misfit
+from xiaohao.bindings.writing_store import BindingRow, WritingStatements
+from xiaohao.database.direct import Cursor
+from xiaohao.database.writer import LostRace
+from xiaohao.errors import Refusal, conflict, not_found, validation_failed
+from xiaohao.secrecy import Vault
+
+#: what says who can be reached by a binding
+_WHO: Final = ("a_key", "b_key", "extension")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Change a live binding. Result: the Binding, or the Refusal.
+
+    `values` are columns of its row and their new values, with `a` and `b` for canonical real numbers.
+    `extend`: an end that is later than the one named stays.
+    """
+
+    customer_id: str
+    binding_id: str
+    values: Mapping[str, Any] = field(repr=False)
+    changed_by: str | None = None
+    extend: bool = False
+    weight: int = 3
+
+
+class Changing:
+    """Carries changes out inside a transaction."""
+
+    def __init__(self, statements: WritingStatements, changes: ChangeStatements, vault: Vault) -> None:
+        self._statements = statements
+        self._changes = changes
+        self._vault = vault
+
+    def carry_out(self, cursor: Cursor, job: Change, now: int) -> BindingRow:
+        """Gives back the row as it is from now on. Raises Refusal, LostRace, IntegrityError."""
+        sealed = self._sealed(job.values)
+        was = self._locked(cursor, job, sealed)
+        if was["state"] != BindingState.LIVE or (was["expires_at"] or now + 1) <= now:
+            raise conflict("binding_ended", "The binding has ended", "Only a live binding can be changed.")
+        row = {**was, **{name: value for name, value in sealed.items() if value != was[name]}}
+        row = _keeping_what_is_the_same(was, row)
+        if job.extend:
+            row["expires_at"] = _later(was["expires_at"], row["expires_at"])
+        _check(row, sealed)
+        if row == was:
+            return was
+        row["updated_at"] = now
+        self._check_pool(cursor, row, sealed)
+        children = self._live_children(cursor, row)
+        self._check_people(cursor, job, was, row, [child["id"] for child in children], now)
+        if was["a_key"] != row["a_key"] and claim_of(Mode(row["mode"]), row["a_key"]) == row["a_key"]:
+            self._changes.pass_on(cursor, row, job.changed_by)
+        self._write(cursor, was, row, now, job.changed_by)
+        for child in children:
+            self._follow(cursor, child, was, row, now, job.changed_by)
+        return row
+
+    def _live_children(self, cursor: Cursor, row: BindingRow) -> list[BindingRow]:
+        if not row["y_on_demand"]:
+            return []
+        found = self._statements.find(cursor, self._changes.children(cursor, row["id"]))
+        return [child for child in found if child["state"] == BindingState.LIVE]
+
+    def _check_pool(self, cursor: Cursor, row: BindingRow, named: Mapping[str, Any]) -> None:
+        """Raises Refusal: `pool_not_found`."""
+        if "y_pool" in named:
+            pools = self._statements.pools(cursor, [row["y_pool"]])
+            if not pools or pools[0]["customer_id"] not in (None, row["customer_id"]):
+                raise Refusal(
+                    "pool_not_found", "No such pool", "There is no such pool.", 404, {"field": "y_pool"}
+                )
+
+    def _sealed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Real numbers as keys and sealed, prompts as JSON."""
+        sealed = {name: value for name, value in values.items() if name not in ("a", "b", "prompts")}
+        for person in ("a", "b"):
+            if person in values:
+                number = values[person]
+                sealed[f"{person}_key"] = None if number is None else self._vault.index(number)
+                sealed[f"{person}_sealed"] = None if number is None else self._vault.seal(number)
+        if "prompts" in values:
+            sealed["prompts"] = prompts_json(values["prompts"])
+        return sealed
+
+    def _locked(self, cursor: Cursor, job: Change, values: Mapping[str, Any]) -> BindingRow:
+        """The binding, which nobody else changes from now on. Raises Refusal: `not_found`."""
+        people = self._changes.people(cursor, job.binding_id)
+        new = [values[name] for name in ("a_key", "b_key") if values.get(name) is not None]
+        self._statements.lock_people(cursor, {*people, *new})
+        found = self._statements.find(cursor, [job.binding_id])
+        if not found or found[0]["customer_id"] != job.customer_id:
+            raise not_found("binding")
+        if {found[0]["a_key"], found[0]["b_key"]} - {None} != set(people):
+            raise LostRace  # somebody else has just changed its people
+        return found[0]
+
+    def _check_people(
+        self,
+        cursor: Cursor,
+        job: Change,
+        was: BindingRow,
+        row: BindingRow,
+        children: Sequence[str],
+        now: int,
+    ) -> None:
+        changed = [person for person in ("a", "b") if was[f"{person}_key"] != row[f"{person}_key"]]
+        numbers = [job.values[person] for person in changed if job.values[person] is not None]
+        for facts in self._statements.numbers.find(cursor, numbers):
+            person = next(person for person in changed if job.values[person] == facts.number)
+            raise validation_failed(person, "is a number of the platform, not of a person")
+        if not changed:
+            return
+        if row["a_key"] is not None and row["a_key"] == row["b_key"]:
+            raise validation_failed(changed[0], "A and B are the same number")
+        if row["b_key"] is not None:
+            pair = (row["customer_id"], row["a_key"], row["b_key"])
+            for other in self._statements.of_pairs(cursor, [pair], now):
+                if other["state"] == BindingState.LIVE and other["id"] != row["id"]:
+                    raise conflict(
+                        "pair_taken",
+                        "The pair is taken",
+                        "A and B have another live binding.",
+                        binding_id=other["id"],
+                        x=other["x"],
+                        y=other["y"],
+                    )
+        personal = claim_of(Mode(row["mode"]), row["a_key"]) == row["a_key"]
+        mine = [row["id"], *children]
+        if personal and "a" in changed and self._changes.serves_others(cursor, row["x"], mine):
+            raise conflict(
+                "number_taken",
+                "Number taken",
+                "The X is the same person's in other live bindings: release those first, or bind anew.",
+                field="a",
+            )
+
+    def _follow(
+        self,
+        cursor: Cursor,
+        child: BindingRow,
+        was: BindingRow,
+        row: BindingRow,
+        now: int,
+        changed_by: str | None,
+    ) -> None:
+        """A pair that came about on the spot has the A of its parent, and lives no longer."""
+        new = {**child, "a_key": row["a_key"], "a_sealed": row["a_sealed"], "updated_at": now}
+        if child["a_key"] == row["a_key"]:
+            new["a_sealed"] = child["a_sealed"]
+        if was["expires_at"] != row["expires_at"]:
+            own = None if child["y_life_s"] is None else child["expires_at"]
+            new["expires_at"] = min(
+                (end for end in (own, row["expires_at"]) if end is not None), default=None
+            )
+        if {**new, "updated_at": child["updated_at"]} != child:
+            self._write(cursor, child, new, now, changed_by)
+
+    def _write(
+        self, cursor: Cursor, was: BindingRow, row: BindingRow, now: int, changed_by: str | None
+    ) -> None:
+        old = {(leg["caller_key"], leg["dialled"]): leg for leg in self._changes.live_legs(cursor, was["id"])}
+        new = leg_rows(row)
+        keys = {(leg["caller_key"], leg["dialled"]) for leg in new}
+        if was["b_key"] is None and row["b_key"] is None:
+            self._keep_last_caller(list(old.values()), new)
+        self._changes.rest(cursor, list(old.keys() - keys), now)
+        self._take_keys(cursor, row, list(keys - old.keys()), now)
+        self._changes.replace_live_legs(cursor, row["id"], new)
+        self._changes.put(cursor, row)
+        if any(was[name] != row[name] for name in _WHO):
+            self._changes.put_version(cursor, was, now, changed_by)
+
+    @staticmethod
+    def _keep_last_caller(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> None:
+        """Of mode AX: A is the same person, with another number or not."""
+        by_a = [leg["callee_sealed"] for leg in old if leg["role"] == Role.A and leg["mode"] == Mode.AX]
+        for leg in new:
+            if leg["role"] == Role.A and by_a:
+                leg["callee_sealed"] = by_a[0]
+
+    def _take_keys(
+        self, cursor: Cursor, row: BindingRow, keys: Sequence[tuple[bytes, str]], now: int
+    ) -> None:
+        """Make sure that keys are free. Raises Refusal: `number_taken`."""
+        mine = {row["id"]}
+        if row["b_key"] is not None:
+            pair = (row["customer_id"], row["a_key"], row["b_key"])
+            mine |= {other["id"] for other in self._statements.of_pairs(cursor, [pair], now)}
+        free = []
+        for key, number, binding_id, state, until in self._changes.holders(cursor, keys):
+            resting = state != LegState.LIVE
+            if resting and ((until or 0) <= now or binding_id in mine):
+                free.append((key, number))
+                continue
+            raise conflict(
+                "number_taken",
+                "Number taken",
+                "The new number, or extension, is in use on this platform number, or was a short while ago.",
+                number=number,
+            )
+        self._statements.free_keys(cursor, free)
+
+
+def prompts_json(prompts: Mapping[PromptMoment, str] | None) -> str | None:
+    """Prompts as they are stored."""
+    if not prompts:
+        return None
+    return json.dumps({moment.value: name for moment, name in sorted(prompts.items())})
+
+
+def prompts_of(text: str | None) -> dict[PromptMoment, str] | None:
+    """The inverse of `prompts_json`."""
+    if text is None:
+        return None
+    return {PromptMoment(moment): name for moment, name in json.loads(text).items()}
+
+
+def _keeping_what_is_the_same(was: BindingRow, row: BindingRow) -> BindingRow:
+    # the same number sealed again is not a change
+    for person in ("a", "b"):
+        if was[f"{person}_key"] == row[f"{person}_key"]:
+            row[f"{person}_sealed"] = was[f"{person}_sealed"]
+    return row
+
+
+def _later(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)
+
+
+def _check(row: BindingRow, named: Mapping[str, Any]) -> None:
+    """Raises Refusal unless the changed binding is one of its mode."""
+    given = {"a": row["a_key"], "b": row["b_key"], "x": row["x"], "y": row["y"], "x_pool": None}
+    given |= {name: row[name] for name in ("y_pool", "extension", "y_on_demand")}
+    given["y_life_s"] = row["y_life_s"] if row["y_on_demand"] else named.get("y_life_s")
+    wrong = misfit(Mode(row["mode"]), Direction(row["direction"]), given)
+    if wrong is not None:
+        raise validation_failed(*wrong)
+    if "y_pool" in named and not row["y_on_demand"]:
+        raise validation_failed("y_pool", "only a binding with y_on_demand takes numbers later")
