@@ -221,7 +221,7 @@ def _lend_to_many() -> Any:
         .values(
             state=NumberState.IN_SERVICE.value,
             assigned_to_key=bindparam("claim"),
-            assigned_to_sealed=None,
+            assigned_to_sealed=null(),
             assigned_by=bindparam("borrower"),
         )
     )

@@ -238,7 +238,7 @@ class Clerk:
         parent = found[0] if found else None
         if parent is None or parent["state"] != BindingState.LIVE or _is_overdue(parent, now):
             return None
-        if not parent["y_on_demand"]:
+        if not parent["y_on_demand"] or parent["a_key"] == caller_key:
             return None
         wish, wanted = self._child(parent, job.caller, caller_key)
         desk = Desk(cursor, self._statements, now)
