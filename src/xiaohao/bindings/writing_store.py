@@ -55,8 +55,8 @@ WHERE state = 'quarantined' AND (caller_key, dialled) IN (SELECT caller_key, dia
 """
 
 # A partial index is used only where the statement says its condition in so many words.
-_LIVE: Final = literal_column("'live'")
-_QUARANTINED: Final = literal_column("'quarantined'")
+_LIVE: Final[Any] = literal_column("'live'")
+_QUARANTINED: Final[Any] = literal_column("'quarantined'")
 
 BindingRow = dict[str, Any]
 
