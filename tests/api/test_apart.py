@@ -32,6 +32,7 @@ ABSENT = {
     "call_id": "01990000-0000-7000-8000-000000000000",
     "customer_id": "cus_00000000000000000000000000000000",
     "key_id": "key_00000000000000000000000000000000",
+    "parent_id": "bnd_00000000000000000000000000000000",
     "number": "+8617000009999",
     "pool_id": "pool_00000000000000000000000000000000",
     "trunk_id": "trk_00000000000000000000000000000000",
@@ -39,9 +40,14 @@ ABSENT = {
 #: filters of lists that name no thing of anybody
 PLAIN_FILTERS = {
     *("after", "limit", "state", "kind", "city", "since", "until", "reason", "action", "order_ref"),
+    *("mode", "hang_up"),
 }
 #: bodies that a route with an id in its path accepts, so that the id alone decides
-BODIES = {"/v1/numbers/{number}/person": {"person": D}}
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/numbers/{number}/person": {"person": D},
+    "/v1/bindings/{binding_id}": {"record": False, "b": C},
+    "/v1/bindings/{binding_id}:extend": {"expires_in_s": 60},
+}
 #: routes whose answer is about who asks, whatever is sent
 ABOUT_ONESELF = {
     ("GET", "/v1/webhook"),
@@ -134,6 +140,7 @@ async def theirs(
     (entry,) = (await customer.get("/v1/audit")).json()["items"]
     ids = {
         "binding_id": [binding["id"]],
+        "parent_id": [binding["id"]],
         "call_id": [live.id, over.id],
         "customer_id": [customer_id],
         "key_id": [entry["key_id"]],

@@ -42,7 +42,8 @@ class ChangeStatements:
 
     def __init__(self, dialect: Dialect) -> None:
         by_id = bindings.c.id == bindparam("id")
-        self._people = Statement(dialect, select(bindings.c.a_key, bindings.c.b_key).where(by_id))
+        people = select(bindings.c.customer_id, bindings.c.a_key, bindings.c.b_key)
+        self._people = Statement(dialect, people.where(by_id))
         self._children = Statement(dialect, _children())
         self._live_legs = Statement(dialect, select(legs).where(_leg_of_binding()))
         self._holders = ForRows(dialect, 2, lambda rows: _HOLDERS.format(rows=rows))
@@ -63,10 +64,16 @@ class ChangeStatements:
         self._put_history = Insert(dialect, number_history, _HISTORY_COLUMNS, lambda into: into)
         self._hang_up = ForKeys(dialect, _hang_up)
 
-    def people(self, cursor: Cursor, binding_id: str) -> list[bytes]:
-        """Keys of a binding's people as they are now, unlocked."""
+    def people(self, cursor: Cursor, binding_id: str, customer_id: str | None = None) -> list[bytes] | None:
+        """Keys of a binding's people as they are now, unlocked; None where it is not there.
+
+        `customer_id` None: whoever's it is.
+        """
         self._people.run(cursor, id=binding_id)
-        return [key for row in cursor.fetchall() for key in row if key is not None]
+        for owner, *keys in cursor.fetchall():
+            if customer_id in (None, owner):
+                return [key for key in keys if key is not None]
+        return None
 
     def children(self, cursor: Cursor, parent_id: str) -> list[str]:
         """Ids of the live pairs that came about by a binding."""

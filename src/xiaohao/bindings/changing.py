@@ -99,12 +99,12 @@ class Changing:
 
     def _locked(self, cursor: Cursor, job: Change, values: Mapping[str, Any]) -> BindingRow:
         """The binding, which nobody else changes from now on. Raises Refusal: `not_found`."""
-        people = self._changes.people(cursor, job.binding_id)
+        people = self._changes.people(cursor, job.binding_id, job.customer_id)
+        if people is None:
+            raise not_found("binding")  # of another customer's nothing is locked
         new = [values[name] for name in ("a_key", "b_key") if values.get(name) is not None]
         self._statements.lock_people(cursor, {*people, *new})
         found = self._statements.find(cursor, [job.binding_id])
-        if not found or found[0]["customer_id"] != job.customer_id:
-            raise not_found("binding")
         if {found[0]["a_key"], found[0]["b_key"]} - {None} != set(people):
             raise LostRace  # somebody else has just changed its people
         return found[0]

@@ -233,7 +233,8 @@ class Clerk:
 
     def _give_y(self, cursor: Cursor, job: GiveY) -> str | None:
         now, caller_key = self._clock(), self._vault.index(job.caller)
-        self._statements.lock_people(cursor, {caller_key, *self._changes.people(cursor, job.parent_id)})
+        people = self._changes.people(cursor, job.parent_id) or []
+        self._statements.lock_people(cursor, {caller_key, *people})
         found = self._statements.find(cursor, [job.parent_id])
         parent = found[0] if found else None
         if parent is None or parent["state"] != BindingState.LIVE or _is_overdue(parent, now):
