@@ -7,6 +7,7 @@ result, or the exception that its author is to hear. A job that is refused has w
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from xiaohao.bindings.allocation import Allocation, Exhausted, Wish
@@ -19,12 +20,13 @@ from xiaohao.bindings.writing_store import BINDING_COLUMNS, BindingRow, WritingS
 from xiaohao.clock import SECOND
 from xiaohao.database.direct import Cursor
 from xiaohao.errors import Refusal, conflict, not_found
-from xiaohao.ids import new_id
+from xiaohao.ids import ordered_id
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import CustomerState
 
 #: what a binding shows as its row has it
 _SHOWN: Final = tuple(item.name for item in fields(Binding) if item.name not in ("a", "b"))
+_shown_of = itemgetter(*_SHOWN)
 _EMPTY_ROW: Final[BindingRow] = dict.fromkeys(BINDING_COLUMNS)
 
 
@@ -117,18 +119,15 @@ class Clerk:
 
     def binding(self, row: BindingRow, a: str | None = None, b: str | None = None) -> Binding:
         """A row as it is shown: a live binding past its expiry has expired."""
-        shown = {name: row[name] for name in _SHOWN}
+        shown = dict(zip(_SHOWN, _shown_of(row), strict=True))
         state, expires_at = BindingState(row["state"]), row["expires_at"]
         if state is BindingState.LIVE and expires_at is not None and expires_at <= self._clock():
             state, shown["ended_at"] = BindingState.EXPIRED, expires_at
-        shown |= {
-            "mode": Mode(row["mode"]),
-            "state": state,
-            "direction": Direction(row["direction"]),
-            "prompts": prompts_of(row["prompts"]),
-            "a": a or self._opened(row["a_sealed"]),
-            "b": b or self._opened(row["b_sealed"]),
-        }
+        shown["mode"], shown["state"] = Mode(row["mode"]), state
+        shown["direction"] = Direction(row["direction"])
+        shown["prompts"] = prompts_of(row["prompts"])
+        shown["a"] = a or self._opened(row["a_sealed"])
+        shown["b"] = b or self._opened(row["b_sealed"])
         return Binding(**shown)
 
     def _opened(self, sealed: bytes | None) -> str | None:
@@ -199,7 +198,7 @@ class Clerk:
         ends = [wish.latest_end, None if life is None else now + life * SECOND]
         return {
             **_EMPTY_ROW,
-            "id": new_id("bnd"),
+            "id": ordered_id("bnd"),
             "customer_id": wish.customer_id,
             "mode": wish.mode.value,
             "state": BindingState.LIVE.value,

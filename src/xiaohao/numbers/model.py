@@ -122,8 +122,16 @@ def canonical(raw: str, region: str = _CHINA) -> str | None:
     country is recognised only behind `+` or the international prefix, because its bare digits can be
     somebody else's national number.
     """
+    if _is_plain_mobile(raw):
+        return raw  # most of what there is, and already as it should be: not worth a place in the cache
     # The limit stands before the cache, so that no sender of long rubbish fills the memory.
     return _canonical(raw, region) if len(raw) <= _LONGEST else None
+
+
+def _is_plain_mobile(raw: str) -> bool:
+    return (
+        len(raw) == 14 and raw[:4] == "+861" and "3" <= raw[4] <= "9" and raw.isascii() and raw[5:].isdigit()
+    )
 
 
 @lru_cache(maxsize=65_536)
