@@ -1,4 +1,4 @@
-"""A web process to measure, and a client that costs little: HTTP/1.1 over kept connections, bodies made before.
+"""A web process to measure, and a client that costs little: HTTP/1.1 over kept connections, ready bodies.
 
 The process is the platform's own (`xiaohao.api.main`), with one route more: `POST /v1/nothing`, which needs a
 customer's key, takes a JSON object, does nothing and answers with `{}`. That is the empty POST.
@@ -55,7 +55,7 @@ async def web(folder: Path, database_url: str, master_key: bytes, port: int) -> 
     config.write_text(f'[database]\nurl = "{database_url}"\n[web]\nlisten = "127.0.0.1:{port}"\n')
     environment = {**os.environ, "XIAOHAO_MASTER_KEY": master_key.hex()}
     with (folder / "web.log").open("wb") as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220 - nothing else is going on
             [sys.executable, "-c", _PROGRAM, str(config)], env=environment, stdout=log, stderr=log
         )
     try:
