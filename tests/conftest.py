@@ -13,7 +13,8 @@ from tests.world import World
 from xiaohao.database.engine import Database
 from xiaohao.secrecy import Vault
 
-#: Tests of these folders listen on the same loopback addresses, and some share a platform: one process runs them.
+#: Tests of these folders listen on the same loopback addresses, and some share a platform: one process runs
+#: them.
 _ENGINES = tuple(Path(__file__).parent / name for name in ("calls", "simulator"))
 
 

@@ -6,7 +6,7 @@ from xiaohao.bindings.model import Binding, Reservation
 from xiaohao.bindings.service import Bindings
 from xiaohao.clock import SECOND
 from xiaohao.database.engine import Database
-from xiaohao.numbers.model import NumberSpec
+from xiaohao.numbers.model import Kind, NumberSpec, kind_of
 from xiaohao.numbers.service import Numbers
 from xiaohao.pools.model import Policy, Pool
 from xiaohao.pools.service import Pools
@@ -45,6 +45,12 @@ def y_number(place: int) -> str:
     return f"+86106{place:07}"
 
 
+def verified(number: str, pool_id: str | None = None, **wanted: object) -> NumberSpec:
+    """A number whose real name, if it is a mobile one, is verified; `wanted`: further fields."""
+    documents = ("archive 1",) if kind_of(number) is Kind.MOBILE else ()
+    return NumberSpec(number, pool_id, documents=documents, **wanted)  # type: ignore[arg-type]
+
+
 @dataclass
 class World:
     """The services of one database under one clock."""
@@ -68,7 +74,7 @@ class World:
         """A pool with numbers in it; `wanted`: further fields of its policy."""
         policy = Policy(recycle_s=recycle_s, **wanted)  # type: ignore[arg-type]
         pool = await self.pools.create("pool", policy, customer.id if customer else None)
-        await self.numbers.add_numbers([NumberSpec(number, pool.id) for number in numbers])
+        await self.numbers.add_numbers([verified(number, pool.id) for number in numbers])
         return pool
 
     async def ride(self, xs: int = 3, ys: int = 3, x_recycle_s: int = 60, y_recycle_s: int = 600) -> "Ride":

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from xiaohao.api.app import create_app
 from xiaohao.database.engine import Database
+from xiaohao.numbers.model import Kind, kind_of
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.tenants.service import Tenants
@@ -110,9 +111,15 @@ async def inventory(operator: httpx.AsyncClient, customer_id: str) -> Inventory:
     xs = [f"+8617000000{n:03d}" for n in range(3)]
     ys = [f"+86106200{n:04d}" for n in range(100, 103)]
     for pool_id, numbers in zip(pools, (xs, ys), strict=True):
-        wanted = [{"number": number, "pool_id": pool_id, "trunk_id": trunk} for number in numbers]
+        wanted = [inventory_entry(number, pool_id=pool_id, trunk_id=trunk) for number in numbers]
         await created(operator, "/v1/numbers", {"numbers": wanted})
     return Inventory(trunk, pools[0], pools[1], xs, ys)
+
+
+def inventory_entry(number: str, **fields: Any) -> dict[str, Any]:
+    """A number for the inventory, verified if it is a mobile one."""
+    proof = {"verification": {"documents": ["archive 1"]}} if kind_of(number) is Kind.MOBILE else {}
+    return {"number": number, **fields, **proof}
 
 
 async def created(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:

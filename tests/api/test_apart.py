@@ -40,7 +40,7 @@ ABSENT = {
 #: filters of lists that name no thing of anybody
 PLAIN_FILTERS = {
     *("after", "limit", "state", "kind", "city", "since", "until", "reason", "action", "order_ref"),
-    *("mode", "hang_up"),
+    *("mode", "hang_up", "carrier", "verification"),
 }
 #: bodies that a route with an id in its path accepts, so that the id alone decides
 BODIES: dict[str, dict[str, Any]] = {

@@ -5,7 +5,7 @@ import sqlite3
 import psycopg
 import pytest
 from sqlalchemy import select
-from tests.world import NOON, World, person, x_number, y_number
+from tests.world import NOON, World, person, verified, x_number, y_number
 
 from xiaohao.bindings.lookup_store import HOT_LOOKUP_PSYCOPG, HOT_LOOKUP_SQL, parameters
 from xiaohao.bindings.model import Binding, BindingState, Role
@@ -14,7 +14,6 @@ from xiaohao.calls.model import Reason
 from xiaohao.clock import SECOND
 from xiaohao.database.schema import bindings, legs
 from xiaohao.errors import Refusal
-from xiaohao.numbers.model import NumberSpec
 from xiaohao.secrecy import Vault
 from xiaohao.trunks.model import Target, TrunkSpec
 from xiaohao.trunks.service import Trunks
@@ -57,7 +56,7 @@ async def test_everybody_else_reaches_nobody(world: World) -> None:
 async def test_the_display_s_trunk_is_told(world: World) -> None:
     ride = await world.ride()
     trunk = await Trunks(world.database, world.vault).create("c", TrunkSpec("Mobile", [Target("127.0.0.9")]))
-    await world.numbers.set_trunk(x_number(1), trunk.id)
+    await world.numbers.change_number(x_number(1), {"trunk_id": trunk.id})
     binding = await ride.reserve(1, 2)
     assert (await world.bindings.look_up(person(1), binding.y)).display_trunk_id == trunk.id
     assert (await world.bindings.look_up(person(2), binding.x)).display_trunk_id is None
@@ -108,7 +107,7 @@ async def test_no_quarantine_where_the_pool_wants_none(world: World) -> None:
 async def test_a_number_without_a_pool_rests_for_a_day(world: World) -> None:
     ride = await world.ride()
     await world.numbers.add_numbers(
-        [NumberSpec(number, customer_id=ride.customer.id) for number in (x_number(70), y_number(70))]
+        [verified(number, customer_id=ride.customer.id) for number in (x_number(70), y_number(70))]
     )
     binding = await ride.reserve(1, 2, x=x_number(70), y=y_number(70))
     released = await ride.release(binding)

@@ -14,7 +14,7 @@ from tests.world import World, person, x_number, y_number
 from xiaohao.bindings.model import BindingState, Reservation
 from xiaohao.bindings.recognition import Outcome
 from xiaohao.database.engine import Database
-from xiaohao.database.schema import bindings, customers, legs, numbers, pools
+from xiaohao.database.schema import bindings, customers, legs, numbers, pools, verifications
 from xiaohao.errors import Refusal
 from xiaohao.secrecy import Vault
 
@@ -54,7 +54,7 @@ class BindingsMachine(RuleBasedStateMachine):
     def build(self) -> None:
         async def build() -> None:
             async with self.world.database.begin() as connection:
-                for table in (legs, bindings, numbers, pools, customers):
+                for table in (legs, bindings, numbers, verifications, pools, customers):
                     await connection.execute(delete(table))
             made = [await self.world.customer(name) for name in ("0", "1")]
             self.customers = [customer.id for customer in made]

@@ -1,12 +1,12 @@
 """Which numbers a binding gets, and what is said where it gets none."""
 
 import pytest
-from tests.world import NOON, World, person, x_number, y_number
+from tests.world import NOON, World, person, verified, x_number, y_number
 
 from xiaohao.bindings.model import BindingState, Mode, Reservation
 from xiaohao.clock import SECOND, rfc3339
 from xiaohao.errors import Refusal
-from xiaohao.numbers.model import NumberSpec, NumberState
+from xiaohao.numbers.model import NumberState
 
 
 async def test_a_binding_is_what_was_asked_for(world: World) -> None:
@@ -282,7 +282,7 @@ async def test_customers_are_strictly_apart(world: World) -> None:
     mine, yours = await world.ride(), await world.customer("yours")
     binding = await mine.reserve(1, 2)
     stock = [y_number(50)]
-    await world.numbers.add_numbers([NumberSpec(number) for number in stock])
+    await world.numbers.add_numbers([verified(number) for number in stock])
     for wanted, code in (
         (Reservation(person(1), person(2), x_pool=mine.x_pool.id, y=y_number(1)), "pool_not_found"),
         (Reservation(person(1), person(2), x=x_number(2), y_pool="pool_no"), "pool_not_found"),

@@ -3,7 +3,7 @@
 import msgspec
 
 from tests.calls_store.lives import CALLEE, CALLER, NOON, life
-from xiaohao.notifications.model import SEQUENCE, Kind, event_id
+from xiaohao.notifications.model import OF_CALLS, SEQUENCE, Kind, event_id
 from xiaohao.notifications.wire import event_document
 
 CALL_ID = "01980000-0000-7000-8000-000000000001"
@@ -56,5 +56,5 @@ def test_what_comes_with_some_events_only_is_absent_in_others() -> None:
 
 
 def test_each_kind_has_its_place() -> None:
-    assert [SEQUENCE[kind] for kind in Kind] == [1, 2, 3, 4, 5, 6]
-    assert len({event_id(CALL_ID, kind) for kind in Kind}) == 6
+    assert [SEQUENCE[kind] for kind in OF_CALLS] == [1, 2, 3, 4, 5, 6]
+    assert len({event_id(CALL_ID, kind) for kind in OF_CALLS}) == 6

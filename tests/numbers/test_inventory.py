@@ -65,7 +65,7 @@ async def test_all_numbers_or_none(world: World) -> None:
 async def test_a_number_of_what_is_not_there(world: World, spec: NumberSpec, field: str) -> None:
     with pytest.raises(Refusal) as refused:
         await world.numbers.add_numbers([spec])
-    assert refused.value.extra["errors"][0]["field"] == field
+    assert refused.value.extra["errors"][0]["field"] == f"numbers.0.{field}"
 
 
 async def test_a_number_in_a_pool_is_the_pool_s_customer_s(world: World) -> None:
@@ -89,10 +89,10 @@ async def test_a_trunk_owns_a_number(world: World) -> None:
         [NumberSpec(x_number(1), trunk_id=trunk.id), NumberSpec(x_number(2))]
     )
     assert added[0].trunk_id == trunk.id
-    assert (await world.numbers.set_trunk(x_number(2), trunk.id)).trunk_id == trunk.id
-    assert (await world.numbers.set_trunk(x_number(2), None)).trunk_id is None
+    assert (await world.numbers.change_number(x_number(2), {"trunk_id": trunk.id})).trunk_id == trunk.id
+    assert (await world.numbers.change_number(x_number(2), {"trunk_id": None})).trunk_id is None
     with pytest.raises(Refusal, match="no such trunk"):
-        await world.numbers.set_trunk(x_number(2), "trk_no")
+        await world.numbers.change_number(x_number(2), {"trunk_id": "trk_no"})
 
 
 async def test_somebody_s_real_number_does_not_become_the_platform_s(world: World) -> None:
@@ -181,7 +181,7 @@ async def test_unassign_at_once_or_when_the_last_leg_is_gone(world: World) -> No
     assert binding.x == x_number(1)
     await ride.release(binding)
     still = await world.numbers.unassign(x_number(1))
-    assert (still.state, still.assigned_to, still.fixed) == (NumberState.IN_SERVICE, person(1), False)
+    assert (still.state, still.assigned_to, still.fixed) == (NumberState.AGEING, person(1), False)
     world.clock.forward(61)
     await world.bindings.sweep()
     free = await world.numbers.get_number(x_number(1))

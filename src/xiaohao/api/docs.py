@@ -12,8 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from xiaohao import __version__
 from xiaohao.api.errors import Problem
-from xiaohao.notifications.model import Kind
-from xiaohao.notifications.wire import EventDocument
+from xiaohao.notifications.wire import DOCUMENTS
 
 DESCRIPTION: Final = """\
 Two phones call each other through the platform and never learn each other's number.
@@ -115,11 +114,11 @@ def _remove_the_frameworks_errors(document: dict[str, Any], schemas: dict[str, A
 
 def _webhooks(schemas: dict[str, Any]) -> dict[str, Any]:
     """What the platform sends, one operation for each kind of event; adds its schemas to `schemas`."""
-    (event,), parts = msgspec.json.schema_components(
-        [EventDocument], ref_template="#/components/schemas/Webhook{name}"
+    kinds = tuple(DOCUMENTS)
+    events, parts = msgspec.json.schema_components(
+        [DOCUMENTS[kind] for kind in kinds], ref_template="#/components/schemas/Webhook{name}"
     )
     schemas.update({f"Webhook{name}": part for name, part in parts.items()})
-    body = {"required": True, "content": {"application/json": {"schema": event}}}
     answers = {"2XX": {"description": "Taken. Anything else, or silence, and it is sent again."}}
     return {
         kind.value: {
@@ -128,11 +127,11 @@ def _webhooks(schemas: dict[str, Any]) -> dict[str, Any]:
                 "operationId": kind.value.replace(".", "_"),
                 "description": "Signed as Standard Webhooks has it: `webhook-id`, `webhook-timestamp`,"
                 " `webhook-signature`.",
-                "requestBody": body,
+                "requestBody": {"required": True, "content": {"application/json": {"schema": event}}},
                 "responses": answers,
             }
         }
-        for kind in Kind
+        for kind, event in zip(kinds, events, strict=True)
     }
 
 

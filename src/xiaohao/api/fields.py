@@ -75,6 +75,13 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=_O
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]*$")]
 #: the area code of a Chinese city without its 0
 CityCode = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{1,2}$"), Field(examples=["10", "755"])]
+#: references to documents, such as the file numbers of an archive: never the documents themselves
+Documents = Annotated[
+    list[Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_ONE_LINE)]],
+    Field(min_length=1, max_length=20, description="References to documents; never the documents themselves"),
+]
+#: a remark for people
+Note = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=_ONE_LINE)]
 #: the customer's own short reference
 Reference = Annotated[str, StringConstraints(max_length=200, pattern=_ONE_LINE)]
 #: anything the customer wants to see again in events and records

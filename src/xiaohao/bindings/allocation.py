@@ -18,7 +18,7 @@ from xiaohao.bindings.modes import (
 )
 from xiaohao.bindings.writing_store import BindingRow
 from xiaohao.errors import Refusal, conflict, validation_failed
-from xiaohao.numbers.model import USABLE_STATES, NumberState
+from xiaohao.numbers.model import PERSONAL_STATES, USABLE_STATES, NumberState
 
 #: an extension that is chosen has so many digits, unless so many draws in a row find none that is free
 _DIGITS: Final = 3
@@ -148,7 +148,7 @@ class Allocation:
             facts
             for facts in self._desk.own(wish.claim)
             if facts.assigned_by == wish.customer_id
-            and facts.state == NumberState.IN_SERVICE
+            and facts.state in PERSONAL_STATES
             and (facts.fixed or wish.x_pool in (None, facts.pool_id))
             and facts.may_be_bound(self._desk.now)
             and not self._is_held(facts)
@@ -247,6 +247,9 @@ class Allocation:
             raise conflict(
                 "number_not_in_service", "Number not in service", f"The number is {facts.state}.", field=name
             )
+        if not facts.may_be_bound(self._desk.now):
+            detail = "The real name behind this number has not been verified."
+            raise conflict("number_not_verified", "Number not verified", detail, field=name)
         return facts
 
     def _is_visible(self, facts: NumberFacts) -> bool:

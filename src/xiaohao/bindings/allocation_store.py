@@ -14,9 +14,7 @@ from sqlalchemy import (
     bindparam,
     case,
     distinct,
-    exists,
     func,
-    null,
     or_,
     select,
     tuple_,
@@ -24,8 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from xiaohao.bindings.lending_store import LendingStatements
 from xiaohao.bindings.model import LegState, Role
-from xiaohao.database.direct import Cursor, ForKeys, ForRows, Row, Statement
+from xiaohao.database.direct import Cursor, ForKeys, Row, Statement
 from xiaohao.database.schema import legs, numbers
 from xiaohao.numbers.model import USABLE_STATES, Kind, NumberState
 
@@ -59,8 +58,8 @@ class NumberFacts:
     added: int = 0
     #: place in the order of use within the group; 0: not used by it
     used: int = 0
-    #: the group makes it somebody's X
-    lent: bool = False
+    #: the group makes it somebody's X: its state, and whose it was, before that
+    lent: tuple[str, bytes | None] | None = field(default=None, repr=False)
     #: nobody may dial it
     alone: bool = False
     assigned_to_sealed: bytes | None = field(default=None, repr=False)
@@ -96,14 +95,6 @@ _IS_VERIFIED: Final = or_(
 _CAN_BE_SHOWN: Final = or_(numbers.c.displayable, numbers.c.displayed_as.is_not(None))
 
 
-_LEND: Final = """
-WITH given(number, a_key, a_sealed, borrower) AS (VALUES {rows})
-UPDATE numbers SET state = 'in_service', assigned_to_key = given.a_key,
-    assigned_to_sealed = given.a_sealed, assigned_by = given.borrower
-FROM given WHERE numbers.number = given.number
-"""
-
-
 class NumberStatements:
     """What reservations ask of and write to `numbers`, compiled for one of the two databases."""
 
@@ -123,15 +114,9 @@ class NumberStatements:
             for of_city in (False, True)
             for locking in (False, True)
         }
-        self._lend = ForRows(
-            dialect,
-            4,
-            lambda rows: _LEND.format(rows=rows),
-            AT_ONCE,
-        )
-        self._lend_to_many = Statement(dialect, _lend_to_many())
         self._use = ForKeys(dialect, _use, AT_ONCE)
-        self._give_back = ForKeys(dialect, _give_back, AT_ONCE)
+        #: what changes states, and writes their history
+        self.lending = LendingStatements(dialect, AT_ONCE)
 
     def find(self, cursor: Cursor, wanted: Sequence[str]) -> list[NumberFacts]:
         """Those of the wanted numbers that are the platform's, whoever's they are."""
@@ -166,23 +151,9 @@ class NumberStatements:
         )
         return _numbers(cursor.fetchall())
 
-    def lend(self, cursor: Cursor, rows: Sequence[Row]) -> None:
-        """Make numbers people's X: (number, key of the person, sealed number of the person, customer).
-
-        An X of many is no person's: the sealed number is None.
-        """
-        self._lend.run(cursor, [row for row in rows if row[2] is not None])
-        for number, key, sealed, customer_id in rows:
-            if sealed is None:
-                self._lend_to_many.run(cursor, wanted=number, claim=key, borrower=customer_id)
-
     def use(self, cursor: Cursor, used: Sequence[str], added: int, now: int) -> None:
         """Note that numbers are used now, each by so many new legs."""
         self._use.run(cursor, sorted(used), now=now, added=added)
-
-    def give_back(self, cursor: Cursor, lent: Sequence[str], now: int) -> None:
-        """Make those of the numbers free that were lent and that no leg leads through any more."""
-        self._give_back.run(cursor, sorted(lent), now=now)
 
 
 def _numbers(rows: Sequence[Row]) -> list[NumberFacts]:
@@ -214,19 +185,6 @@ def _window(of_city: bool, locking: bool) -> Select[Any]:
     return query.with_for_update(skip_locked=True, key_share=True) if locking else query
 
 
-def _lend_to_many() -> Any:
-    return (
-        update(numbers)
-        .where(numbers.c.number == bindparam("wanted"))
-        .values(
-            state=NumberState.IN_SERVICE.value,
-            assigned_to_key=bindparam("claim"),
-            assigned_to_sealed=null(),
-            assigned_by=bindparam("borrower"),
-        )
-    )
-
-
 def _use(keys: list[Any]) -> Any:
     return (
         update(numbers)
@@ -234,23 +192,6 @@ def _use(keys: list[Any]) -> Any:
         .values(
             last_used_at=bindparam("now", type_=BigInteger),
             relations=numbers.c.relations + bindparam("added", type_=BigInteger),
-        )
-    )
-
-
-def _give_back(keys: list[Any]) -> Any:
-    in_use = exists().where(legs.c.dialled == numbers.c.number, legs.c.role == Role.B.value)
-    is_lent = and_(~numbers.c.fixed, numbers.c.assigned_to_key.is_not(None))
-    available = (numbers.c.state == NumberState.IN_SERVICE.value, NumberState.AVAILABLE.value)
-    return (
-        update(numbers)
-        .where(numbers.c.number.in_(keys), is_lent, ~in_use)
-        .values(
-            assigned_to_key=null(),
-            assigned_to_sealed=null(),
-            assigned_by=null(),
-            state=case(available, else_=numbers.c.state),
-            updated_at=bindparam("now", type_=BigInteger),
         )
     )
 

@@ -198,11 +198,14 @@ class Desk:
     # What is going to be written.
 
     def lend(self, facts: NumberFacts, customer_id: str, key: bytes, sealed: bytes | None) -> None:
-        """Make a free number a person's X, or that of many (without `sealed`)."""
-        facts.lent, facts.assigned_to_sealed = True, sealed
+        """Make a number a person's X, or that of many (without `sealed`): one that is free, or was theirs
+        and has not rested to the end.
+        """
+        facts.lent, facts.assigned_to_sealed = (facts.state, facts.assigned_to_key), sealed
         facts.assigned_to_key, facts.assigned_by = key, customer_id
         facts.state = NumberState.IN_SERVICE.value
-        self.own(key).append(facts)
+        if facts not in self.own(key):
+            self.own(key).append(facts)
 
     def use(self, facts: NumberFacts, legs: int) -> None:
         """Note that a number is used now, by so many new live legs."""
@@ -253,7 +256,7 @@ class Desk:
             for facts in used.values()
             if facts.lent
         ]
-        numbers.lend(self.cursor, sorted(lent))
+        numbers.lending.lend(self.cursor, sorted(lent), self.now)
         for added in {facts.added for facts in used.values()}:
             numbers.use(self.cursor, [n for n, f in used.items() if f.added == added], added, self.now)
         self.statements.free_keys(self.cursor, list(self._freed))
@@ -261,14 +264,14 @@ class Desk:
         for row in self._rows:
             row["seq"] = seqs[row["id"]]
         for facts in used.values():
-            facts.added, facts.lent, facts.alone = 0, False, False
+            facts.added, facts.lent, facts.alone = 0, None, False
         self._rows, self._legs, self._freed, self._used = [], [], set(), []
 
     def _look_again(self, used: dict[str, NumberFacts]) -> None:
         unlocked = [number for number, facts in used.items() if not facts.locked]
         for found in self.statements.numbers.lock(self.cursor, unlocked):
             facts = used[found.number]
-            before = (NumberState.AVAILABLE, None) if facts.lent else (facts.state, facts.assigned_to_key)
+            before = facts.lent or (facts.state, facts.assigned_to_key)
             same = (found.state, found.assigned_to_key) == before and found.pool_id == facts.pool_id
             if not same or found.relations + facts.added > self._most_relations(found):
                 raise LostRace

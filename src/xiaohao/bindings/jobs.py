@@ -21,6 +21,7 @@ from xiaohao.clock import SECOND
 from xiaohao.database.direct import Cursor
 from xiaohao.errors import Refusal, conflict, not_found
 from xiaohao.ids import ordered_id
+from xiaohao.numbers.model import NumberState
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import CustomerState
 
@@ -177,7 +178,7 @@ class Clerk:
         y_number = None if y is None else y.number
         row = self._row(wish, wanted, x.number, y_number, allocation.extension, desk.now)
         legs = leg_rows(row)
-        if x.assigned_to_key is None and wish.claim is not None:
+        if x.state != NumberState.IN_SERVICE and wish.claim is not None:
             desk.lend(x, wish.customer_id, wish.claim, row["a_sealed"] if wish.claim == wish.a_key else None)
         for facts in (x, y):
             if facts is not None:

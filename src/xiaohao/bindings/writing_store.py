@@ -180,6 +180,7 @@ class WritingStatements:
         ids = sorted(ids)
         self.take_off(cursor, ids)
         self._rest_legs.run(cursor, ids, ended_at=ended_at)
+        self.numbers.lending.let_age(cursor, ids, now)
         self._end.run(cursor, ids, state=state.value, now=now, ended_at=ended_at)
 
     def take_off(self, cursor: Cursor, ids: Sequence[str]) -> None:
@@ -199,7 +200,7 @@ class WritingStatements:
         self.numbers.lock(cursor, lent)
         # A key that was taken again in the meantime is live, or rests for longer.
         self._delete_legs.run(cursor, sorted((key, dialled) for key, dialled, _ in found), now)
-        self.numbers.give_back(cursor, lent, now)
+        self.numbers.lending.give_back(cursor, lent, now)
         return len(found)
 
 

@@ -387,8 +387,8 @@ events = Table(
     Column("seq", Serial, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False),  # evt_…: call id and sequence, found by these two
     Column("customer_id", Text, nullable=False),
-    Column("call_id", Text, nullable=False),
-    Column("sequence", Integer, nullable=False),  # place of the kind in a call's life, the order of delivery
+    Column("call_id", Text, nullable=False),  # or the number that it tells of
+    Column("sequence", BigInteger, nullable=False),  # place in a call's or number's life, order of delivery
     Column("kind", Text, nullable=False),  # call.received …
     Column("occurred_at", BigInteger, nullable=False),
     Column("body_sealed", LargeBinary, nullable=False),  # the JSON that is POSTed

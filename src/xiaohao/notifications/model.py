@@ -15,6 +15,7 @@ class Kind(StrEnum):
     CDR_CREATED = "cdr.created"
     RECORDING_READY = "recording.ready"
     DIGEST_CREATED = "digest.created"
+    NUMBER_STATUS_CHANGED = "number.status_changed"
 
 
 #: `type` of a POST that holds several events `cdr.created`
@@ -51,12 +52,17 @@ def event_id(call_id: str, kind: Kind) -> str:
     return f"evt_{call_id.replace('-', '')}{SEQUENCE[kind]:02d}"
 
 
+def number_event_id(number: str, sequence: int) -> str:
+    """The id of an event of a platform number: `evt_n`, its digits, `_`, its sequence."""
+    return f"evt_n{number.removeprefix('+')}_{sequence}"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """An event that is due. `before` counts the earlier ones of its call that are still due.
 
-    `call_id` is what the event tells of, a call or something else; `since` is when it was stored, or asked
-    for again (`replayed`).
+    `call_id` is what the event tells of, a call or something else such as a number; `since` is when it was
+    stored, or asked for again (`replayed`).
     """
 
     seq: int

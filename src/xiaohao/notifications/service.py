@@ -1,5 +1,6 @@
 """What other rooms can tell customers. The journal of calls stores its events itself."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -8,6 +9,7 @@ from xiaohao.calls.service import ended_call
 from xiaohao.clock import now_us
 from xiaohao.notifications import store
 from xiaohao.notifications.model import Kind
+from xiaohao.numbers.lifecycle import NumberChanged
 from xiaohao.secrecy import Vault
 
 
@@ -26,3 +28,12 @@ async def announce_recording(
     row = store.event_row(vault, Kind.RECORDING_READY, call, ready_at, now_us(), extra=extra)
     await store.insert(connection, [row])
     return True
+
+
+async def announce_numbers(
+    connection: AsyncConnection, vault: Vault, changes: Sequence[tuple[NumberChanged, str]], now: int
+) -> None:
+    """Store `number.status_changed`, each for the customer named, in the transaction of `connection`."""
+    rows = [store.number_event_row(vault, change, customer_id, now) for change, customer_id in changes]
+    if rows:
+        await store.insert(connection, rows)

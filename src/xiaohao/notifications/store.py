@@ -23,8 +23,18 @@ from xiaohao.calls.model import Call
 from xiaohao.database.direct import Cursor, Direct, Insert, Row, Statement, insert_into
 from xiaohao.database.horizon import announce
 from xiaohao.database.schema import events, leases
-from xiaohao.notifications.model import SEQUENCE, Backlog, Event, EventState, Kind, Outcome, event_id
-from xiaohao.notifications.wire import event_document
+from xiaohao.notifications.model import (
+    SEQUENCE,
+    Backlog,
+    Event,
+    EventState,
+    Kind,
+    Outcome,
+    event_id,
+    number_event_id,
+)
+from xiaohao.notifications.wire import event_document, number_event_document
+from xiaohao.numbers.lifecycle import NumberChanged
 from xiaohao.secrecy import Vault
 
 _COLUMNS: Final = (
@@ -77,19 +87,21 @@ def event_row(
     """The row of an event of a call that belongs to a customer; `now` is when it is stored and due."""
     name = event_id(call.id, kind)
     body = event_document(kind, name, occurred_at, call, extra)
-    return (
-        name,
-        call.customer_id,
-        call.id,
-        SEQUENCE[kind],
-        kind.value,
-        occurred_at,
-        vault.seal(body.decode()),
-        EventState.DUE.value,
-        now,
-        0,
-        now,
-    )
+    place = (name, call.customer_id, call.id, SEQUENCE[kind], kind.value)
+    return (*place, occurred_at, *_due(vault, body, now))
+
+
+def number_event_row(vault: Vault, change: NumberChanged, customer_id: str, now: int) -> Row:
+    """The row of an event of a number that this customer is to be told of; `now` is when it is stored."""
+    kind, name = Kind.NUMBER_STATUS_CHANGED, number_event_id(change.number, change.seq)
+    body = number_event_document(name, change)
+    place = (name, customer_id, change.number, change.seq, kind.value)
+    return (*place, change.at, *_due(vault, body, now))
+
+
+def _due(vault: Vault, body: bytes, now: int) -> Row:
+    """The rest of a row: body, state, due, tries, created."""
+    return (vault.seal(body.decode()), EventState.DUE.value, now, 0, now)
 
 
 def event_insert(dialect: Dialect) -> Insert:

@@ -1,13 +1,17 @@
 """The one place that makes the body of a webhook."""
 
 import hashlib
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 
 from xiaohao.calls.model import Call, Party, Reason, State
 from xiaohao.clock import rfc3339, rfc3339_local
-from xiaohao.notifications.model import CDR_BATCH, SEQUENCE, Kind
+from xiaohao.notifications.model import CDR_BATCH, OF_CALLS, SEQUENCE, Kind
+from xiaohao.numbers.lifecycle import NumberChanged
+from xiaohao.numbers.lifecycle import Reason as NumberReason
+from xiaohao.numbers.model import Kind as NumberKind
+from xiaohao.numbers.model import NumberState
 
 _encode = msgspec.json.Encoder().encode
 
@@ -49,6 +53,37 @@ class EventDocument(msgspec.Struct, frozen=True):
     timestamp_local: str
     sequence: int
     data: EventData
+
+
+class NumberEventData(msgspec.Struct, frozen=True):
+    """What became of a number of the platform. No person stands in it."""
+
+    number: str
+    kind: NumberKind
+    city: str | None
+    pool_id: str | None
+    from_state: NumberState | None
+    to_state: NumberState
+    reason: NumberReason
+    suspended_until: str | None
+
+
+class NumberEventDocument(msgspec.Struct, frozen=True):
+    """A webhook's body. `sequence` grows from one event of a number to the next, with gaps."""
+
+    id: str
+    type: Literal["number.status_changed"]
+    timestamp: str
+    timestamp_local: str
+    sequence: int
+    data: NumberEventData
+
+
+#: the body of each kind
+DOCUMENTS: Final[dict[Kind, type[msgspec.Struct]]] = {
+    **dict.fromkeys((*OF_CALLS, Kind.DIGEST_CREATED), EventDocument),
+    Kind.NUMBER_STATUS_CHANGED: NumberEventDocument,
+}
 
 
 def event_document(
@@ -109,6 +144,30 @@ def batch_document(event_ids: list[str], events: list[str], now: int) -> tuple[s
         }
     ).decode()
     return name, f'{head[:-1]},"events":[{",".join(events)}]}}'
+
+
+def number_event_document(event_id: str, change: NumberChanged) -> bytes:
+    """The JSON of `number.status_changed`, ready to be POSTed."""
+    data = NumberEventData(
+        number=change.number,
+        kind=change.kind,
+        city=change.city,
+        pool_id=change.pool_id,
+        from_state=change.from_state,
+        to_state=change.to_state,
+        reason=change.reason,
+        suspended_until=_moment(change.suspended_until),
+    )
+    return _encode(
+        NumberEventDocument(
+            id=event_id,
+            type="number.status_changed",
+            timestamp=rfc3339(change.at),
+            timestamp_local=rfc3339_local(change.at),
+            sequence=change.seq,
+            data=data,
+        )
+    )
 
 
 def _moment(us: int | None) -> str | None:

@@ -41,19 +41,54 @@ class NumberForm(StrEnum):
 
 
 class NumberState(StrEnum):
-    """Where a platform number stands."""
+    """Where a platform number stands. `lifecycle.TRANSITIONS` says what may follow what."""
 
+    #: there, and not given out yet
+    IN_STOCK = "in_stock"
+    #: may be given out; a number that serves many people at once (a Y) stays so
     AVAILABLE = "available"
-    #: fixed to one person; still allocated and displayed
+    #: one person's X, lent by bindings or fixed
     IN_SERVICE = "in_service"
+    #: its person's last binding has ended, and its keys rest: nobody else's yet
+    AGEING = "ageing"
     #: neither allocated nor displayed until it is resumed
     SUSPENDED = "suspended"
     #: the same for good
     RETIRED = "retired"
 
 
-#: The states in which a number may be allocated and displayed.
-USABLE_STATES: Final = (NumberState.AVAILABLE, NumberState.IN_SERVICE)
+#: The states in which a number may be dialled, displayed, and given out to those who may have it.
+USABLE_STATES: Final = (NumberState.AVAILABLE, NumberState.IN_SERVICE, NumberState.AGEING)
+#: The states of a number that is one person's.
+PERSONAL_STATES: Final = (NumberState.IN_SERVICE, NumberState.AGEING)
+
+
+class Verification(StrEnum):
+    """How far the real name behind a number is proven."""
+
+    #: not needed: it is no mobile number
+    NONE = "none"
+    PENDING = "pending"
+    VERIFIED = "verified"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+
+
+#: A number with one of these may be bound and displayed (a verified one until its `verified_until`).
+PROVEN: Final = (Verification.NONE, Verification.VERIFIED)
+
+
+def is_proven(verification: str, verified_until: int | None, now: int) -> bool:
+    """Whether a number with this verification may be bound and displayed at the moment `now`."""
+    return verification in PROVEN and (verified_until is None or verified_until > now)
+
+
+class DialledBy(StrEnum):
+    """Whose calls a number takes."""
+
+    ANYONE = "anyone"
+    #: Chinese numbers only
+    DOMESTIC = "domestic"
 
 
 #: Quarantine of the keys of a number that is in no pool.
@@ -65,13 +100,22 @@ class Number:
     """A platform number as the inventory knows it.
 
     `assigned_to`: the person whose X it is, for the customer `assigned_by`; `fixed`: it stays theirs when no
-    binding of it is left.
+    binding of it is left. `displayed_as`: what is shown instead of a number that is not `displayable`.
     """
 
     number: str
     kind: Kind
     city: str | None
+    carrier: str | None
     state: NumberState
+    state_reason: str | None
+    state_at: int
+    suspended_until: int | None
+    displayable: bool
+    displayed_as: str | None
+    dialled_by: DialledBy
+    verification: Verification
+    verified_until: int | None
     customer_id: str | None
     pool_id: str | None
     trunk_id: str | None
@@ -85,12 +129,30 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class NumberSpec:
-    """A number to put into the inventory, in any spelling."""
+    """A number to put into the inventory, in any spelling. None: what its kind has by default.
+
+    `documents`: references to what proves the real name of a mobile number, which is verified by them until
+    `valid_until` (None: for good); without them it waits for its verification.
+    """
 
     number: str
     pool_id: str | None = None
     trunk_id: str | None = None
     customer_id: str | None = None
+    city: str | None = None
+    carrier: str | None = None
+    state: NumberState = NumberState.AVAILABLE
+    displayable: bool | None = None
+    displayed_as: str | None = None
+    dialled_by: DialledBy | None = None
+    documents: tuple[str, ...] = ()
+    valid_until: int | None = None
+
+
+#: Only dialled, never displayed: carriers let no call out under such a number.
+NEVER_DISPLAYED: Final = (Kind.SERVICE_400,)
+#: No other country can dial them.
+DOMESTIC_KINDS: Final = (Kind.SERVICE_400, Kind.SHORT_95, Kind.PROTECTION_700)
 
 
 _CHINA: Final = "CN"

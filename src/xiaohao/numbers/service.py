@@ -1,49 +1,41 @@
 """What can be done with the inventory: numbers, their states, and whose X a number is.
 
 Where a `customer_id` says who asks, None is the operator, who sees everything; what is not a customer's own
-does not exist for that customer.
+does not exist for that customer. `by` is the id of the key that asks, for the history; None: the platform.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import RowMapping
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.clock import now_us
-from xiaohao.database.engine import Database
-from xiaohao.errors import Refusal, conflict, not_found, validation_failed
+from xiaohao.errors import conflict, validation_failed
 from xiaohao.numbers import store
-from xiaohao.numbers.intake import rows_of
+from xiaohao.numbers.intake import Fault, Known, differs, fault_of_shown, refuse, row_of, rows_of
+from xiaohao.numbers.life import Life
+from xiaohao.numbers.lifecycle import Change, Entry, Reason
 from xiaohao.numbers.model import (
-    USABLE_STATES,
+    DialledBy,
     Kind,
     Number,
     NumberSpec,
     NumberState,
+    Verification,
     canonical,
 )
+from xiaohao.numbers.records import check_unused, visible
 from xiaohao.pools.service import Pools
-from xiaohao.secrecy import Vault
-from xiaohao.tenants.service import Tenants
-from xiaohao.trunks.service import Trunks
+from xiaohao.verifications.service import add_verified
 
 #: Numbers that one call of `add_numbers` takes.
 BATCH_MAX: Final = 1000
 
 
-class Numbers:
+class Numbers(Life):
     """The inventory of the platform's numbers. `clock` gives microseconds since the epoch."""
 
-    def __init__(self, database: Database, vault: Vault, clock: Callable[[], int] = now_us) -> None:
-        self._database = database
-        self._vault = vault
-        self._clock = clock
-        self._tenants = Tenants(database, vault, clock)
-        self._trunks = Trunks(database, vault)
-
-    async def add_numbers(self, specs: Sequence[NumberSpec]) -> list[Number]:
+    async def add_numbers(self, specs: Sequence[NumberSpec], by: str | None = None) -> list[Number]:
         """Put numbers into the inventory, all of them or none; kind and city come from the number itself.
 
         A number that is there already just so is no error. Raises Refusal: `validation_failed`,
@@ -51,14 +43,11 @@ class Numbers:
         """
         if len(specs) > BATCH_MAX:
             raise validation_failed("numbers", f"at most {BATCH_MAX} numbers at once")
-        await self._check_references(specs)
-        now = self._clock()
         try:
             async with self._database.begin() as connection:
-                wanted = [spec.pool_id for spec in specs if spec.pool_id]
-                pools = await Pools.held(connection, wanted)
-                rows = rows_of(specs, pools, now)
-                await self._add(connection, rows)
+                known = await self._known(connection, specs)
+                rows = rows_of(specs, known, self._clock())
+                await self._add(connection, specs, rows, by)
                 found = await store.find_all(connection, list(rows))
         except IntegrityError:
             detail = "A number was added by somebody else just now."
@@ -70,7 +59,7 @@ class Numbers:
         """One number, in any spelling. Raises Refusal: `not_found`."""
         async with self._database.read() as connection:
             row = await store.find(connection, canonical(number) or "")
-        return self._number(_visible(row, customer_id))
+        return self._number(visible(row, customer_id))
 
     async def page_numbers(
         self,
@@ -82,104 +71,99 @@ class Numbers:
         state: NumberState | None = None,
         kind: Kind | None = None,
         city: str | None = None,
+        carrier: str | None = None,
+        verification: Verification | None = None,
         trunk_id: str | None = None,
     ) -> list[Number]:
         """At most `limit` numbers after `after`, in their own order, that fit the filters."""
         where = store.filters(
-            customer_id=customer_id, pool_id=pool_id, state=state, kind=kind, city=city, trunk_id=trunk_id
+            customer_id=customer_id,
+            pool_id=pool_id,
+            state=state,
+            kind=kind,
+            city=city,
+            carrier=carrier,
+            verification=verification,
+            trunk_id=trunk_id,
         )
         async with self._database.read() as connection:
             return [self._number(row) for row in await store.page(connection, after, limit, where)]
 
-    async def assign(self, number: str, person: str, customer_id: str) -> Number:
-        """Make a number the fixed X of one person of a customer, until `unassign`; again is no error.
+    async def history(
+        self, number: str, before: int | None, limit: int, customer_id: str | None = None
+    ) -> list[Entry]:
+        """At most `limit` changes of a number, newest first, of those before the one with seq `before`.
 
-        Raises Refusal: `not_found`, `number_taken`, `number_not_in_service`, `validation_failed`.
+        A customer sees those of the time in which the number was its own. Raises Refusal: `not_found`.
         """
-        real = canonical(person)
-        if real is None:
-            raise validation_failed("person", "is not a telephone number that the platform knows how to dial")
-        key = self._vault.index(real)
-        async with self._database.begin() as connection:
-            row = await self._locked(connection, number, customer_id)
-            if await store.find(connection, real) is not None:
-                raise validation_failed("person", "is a number of the platform, not of a person")
-            if row["state"] not in USABLE_STATES:
-                detail = f"The number is {row['state']}."
-                raise conflict("number_not_in_service", "Number not in service", detail)
-            if row["assigned_to_key"] is not None and row["assigned_to_key"] != key:
-                raise conflict("number_taken", "Number taken", "The number is another person's.")
-            values = {
-                "assigned_to_key": key,
-                "assigned_to_sealed": row["assigned_to_sealed"] or self._vault.seal(real),
-                "assigned_by": customer_id,
-                "fixed": True,
-                "state": NumberState.IN_SERVICE.value,
-            }
-            return await self._changed(connection, row["number"], values)
+        async with self._database.read() as connection:
+            row = visible(await store.find(connection, canonical(number) or ""), customer_id)
+            found = await store.page_history(connection, row["number"], before, limit, customer_id)
+        return [self._entry(entry) for entry in found]
 
-    async def unassign(self, number: str, customer_id: str | None = None) -> Number:
-        """Take a fixed X away from its person: at once, or when its last binding and quarantine are over.
+    async def change_number(self, number: str, values: dict[str, Any], by: str | None = None) -> Number:
+        """Change what is said of a number: `trunk_id`, `carrier`, `city`, `displayable`, `displayed_as`,
+        `dialled_by`, or `pool_id` (its customer becomes the pool's; only while no leg leads through it).
 
-        Raises Refusal: `not_found`.
+        Raises Refusal: `not_found`, `validation_failed`, `number_in_use`, `number_retired`,
+        `number_in_another_state`.
         """
-        async with self._database.begin() as connection:
-            row = await self._locked(connection, number, customer_id)
-            values: dict[str, Any] = {"fixed": False}
-            if not await store.is_dialled_by_callers_of_its_person(connection, row["number"]):
-                values |= {"assigned_to_key": None, "assigned_to_sealed": None, "assigned_by": None}
-                if row["state"] == NumberState.IN_SERVICE:
-                    values["state"] = NumberState.AVAILABLE.value
-            return await self._changed(connection, row["number"], values)
-
-    async def suspend(self, number: str) -> Number:
-        """Neither allocate nor display a number until `resume`; again is no error.
-
-        Raises Refusal: `not_found`, `number_retired`.
-        """
-        return await self._set_state(number, NumberState.SUSPENDED)
-
-    async def resume(self, number: str) -> Number:
-        """Undo `suspend`. Raises Refusal: `not_found`, `number_retired`."""
         async with self._database.begin() as connection:
             row = await self._locked(connection, number, None)
-            _check_not_retired(row)
-            await store.resume(connection, row["number"], self._clock())
-            return self._number(_visible(await store.find(connection, row["number"]), None))
+            wanted = {**row, **values}
+            spec = NumberSpec(
+                number=row["number"],
+                pool_id=wanted["pool_id"],
+                trunk_id=wanted["trunk_id"],
+                city=wanted["city"],
+                carrier=wanted["carrier"],
+                displayable=wanted["displayable"],
+                displayed_as=wanted["displayed_as"],
+                dialled_by=None if wanted["dialled_by"] is None else DialledBy(wanted["dialled_by"]),
+            )
+            checked = await self._checked(connection, spec)
+            new = {name: checked[name] for name in values}
+            moved = "pool_id" in values and checked["pool_id"] != row["pool_id"]
+            if not moved:
+                return await self._written(connection, row, new)
+            await check_unused(connection, row)
+            if checked["pool_id"] is not None:
+                new["customer_id"] = checked["customer_id"]
+            change = Change(NumberState(row["state"]), Reason.MOVED, by, values=new)
+            return await self._changed(connection, row, change)
 
-    async def retire(self, number: str) -> Number:
-        """Take a number out of use for good; again is no error. Raises Refusal: `not_found`."""
-        return await self._set_state(number, NumberState.RETIRED)
+    async def _known(self, connection: AsyncConnection, specs: Sequence[NumberSpec]) -> Known:
+        pools = await Pools.held(connection, sorted({s.pool_id for s in specs if s.pool_id is not None}))
+        customers = {s.customer_id for s in specs if s.customer_id is not None}
+        trunks = {s.trunk_id for s in specs if s.trunk_id is not None}
+        return Known(
+            pools,
+            await store.customers_among(connection, customers),
+            await store.trunks_among(connection, trunks),
+        )
 
-    async def set_trunk(self, number: str, trunk_id: str | None) -> Number:
-        """Say which trunk owns a number. Raises Refusal: `not_found`, `validation_failed`."""
-        await self._check_trunk(trunk_id)
-        async with self._database.begin() as connection:
-            row = await self._locked(connection, number, None)
-            return await self._changed(connection, row["number"], {"trunk_id": trunk_id})
+    async def _checked(self, connection: AsyncConnection, spec: NumberSpec) -> dict[str, Any]:
+        """The row of one number as `spec` has it. Raises Refusal with the fields of one number."""
+        known = await self._known(connection, [spec])
+        row = row_of(spec, known, self._clock())
+        if not isinstance(row, Fault):
+            fault = fault_of_shown(row, await self._displays(connection, [row]))
+            if fault is None:
+                return row
+            row = fault
+        raise validation_failed(row.field, row.detail)
 
-    async def _check_references(self, specs: Sequence[NumberSpec]) -> None:
-        for customer_id in {spec.customer_id for spec in specs if spec.customer_id is not None}:
-            try:
-                await self._tenants.get_customer(customer_id)
-            except Refusal:
-                raise validation_failed("customer_id", "there is no such customer") from None
-        for trunk_id in {spec.trunk_id for spec in specs}:
-            await self._check_trunk(trunk_id)
-
-    async def _check_trunk(self, trunk_id: str | None) -> None:
-        if trunk_id is None:
-            return
-        try:
-            await self._trunks.get(trunk_id)
-        except Refusal:
-            raise validation_failed("trunk_id", "there is no such trunk") from None
-
-    async def _add(self, connection: AsyncConnection, rows: dict[str, dict[str, Any]]) -> None:
+    async def _add(
+        self,
+        connection: AsyncConnection,
+        specs: Sequence[NumberSpec],
+        rows: dict[str, dict[str, Any]],
+        by: str | None,
+    ) -> None:
         there = {row["number"]: row for row in await store.find_all(connection, list(rows))}
-        for number, row in there.items():
-            if any(row[name] != rows[number][name] for name in ("customer_id", "pool_id", "trunk_id")):
-                detail = "The number is there already, with another customer, pool or trunk."
+        for spec, (number, wanted) in zip(specs, rows.items(), strict=True):
+            if number in there and differs(there[number], wanted, spec):
+                detail = "The number is there already, and is said to be another one."
                 raise conflict("number_exists", "Number exists", detail, number=number)
         new = [row for number, row in rows.items() if number not in there]
         keys = [self._vault.index(row["number"]) for row in new]
@@ -189,48 +173,28 @@ class Numbers:
                 "Somebody's real number",
                 "One of the numbers belongs to a person who is in a binding.",
             )
-        if new:
-            await store.add(connection, new)
+        if not new:
+            return
+        displays = await self._displays(connection, new)
+        faults = [
+            (place, fault)
+            for place, row in enumerate(rows.values())
+            if row["number"] not in there and (fault := fault_of_shown(row, displays)) is not None
+        ]
+        refuse(faults, len(specs))
+        await store.add(connection, new)
+        await store.add_imports(connection, new, by)
+        proofs = [
+            (row["number"], row["customer_id"], spec.documents, spec.valid_until)
+            for spec, row in zip(specs, rows.values(), strict=True)
+            if spec.documents and row["number"] not in there
+        ]
+        await add_verified(connection, proofs, self._clock())
 
-    async def _locked(self, connection: AsyncConnection, number: str, customer_id: str | None) -> RowMapping:
-        return _visible(await store.find(connection, canonical(number) or "", lock=True), customer_id)
-
-    async def _changed(self, connection: AsyncConnection, number: str, values: dict[str, Any]) -> Number:
-        await store.change(connection, number, {**values, "updated_at": self._clock()})
-        return self._number(_visible(await store.find(connection, number), None))
-
-    async def _set_state(self, number: str, state: NumberState) -> Number:
-        async with self._database.begin() as connection:
-            row = await self._locked(connection, number, None)
-            if state is not NumberState.RETIRED:
-                _check_not_retired(row)
-            return await self._changed(connection, row["number"], {"state": state.value})
-
-    def _number(self, row: RowMapping) -> Number:
-        sealed = row["assigned_to_sealed"]
-        return Number(
-            number=row["number"],
-            kind=Kind(row["kind"]),
-            city=row["city"],
-            state=NumberState(row["state"]),
-            customer_id=row["customer_id"],
-            pool_id=row["pool_id"],
-            trunk_id=row["trunk_id"],
-            assigned_to=None if sealed is None else self._vault.open(sealed),
-            assigned_by=row["assigned_by"],
-            fixed=row["fixed"],
-            last_used_at=row["last_used_at"],
-            created_at=row["created_at"],
-            updated_at=row["updated_at"],
-        )
-
-
-def _visible(row: RowMapping | None, customer_id: str | None) -> RowMapping:
-    if row is None or (customer_id is not None and row["customer_id"] != customer_id):
-        raise not_found("number")
-    return row
-
-
-def _check_not_retired(row: RowMapping) -> None:
-    if row["state"] == NumberState.RETIRED:
-        raise conflict("number_retired", "Number retired", "A retired number does not come back.")
+    @staticmethod
+    async def _displays(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """What `displayed_as` of these rows names, by number: in the database or among the rows."""
+        among = {row["number"]: row for row in rows}
+        wanted = {row["displayed_as"] for row in rows if row["displayed_as"] is not None}
+        there = await store.find_all(connection, sorted(wanted - among.keys()))
+        return {row["number"]: row for row in there} | {n: among[n] for n in wanted & among.keys()}

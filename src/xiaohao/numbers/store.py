@@ -1,12 +1,12 @@
-"""All SQL about the inventory of numbers and its pools."""
+"""All SQL about the inventory of numbers."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, RowMapping, case, exists, insert, select, update
+from sqlalchemy import Column, ColumnElement, RowMapping, and_, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.database.schema import legs, numbers
+from xiaohao.database.schema import customers, legs, number_history, numbers, trunks
 from xiaohao.numbers.model import NumberState
 
 
@@ -46,20 +46,85 @@ async def change(connection: AsyncConnection, number: str, values: dict[str, Any
     await connection.execute(update(numbers).where(numbers.c.number == number).values(**values))
 
 
-async def resume(connection: AsyncConnection, number: str, now: int) -> None:
-    """Put a suspended number back where it was."""
-    assigned = (numbers.c.assigned_to_key.is_not(None), NumberState.IN_SERVICE.value)
-    await connection.execute(
-        update(numbers)
-        .where(numbers.c.number == number, numbers.c.state == NumberState.SUSPENDED)
-        .values(state=case(assigned, else_=NumberState.AVAILABLE.value), updated_at=now)
+class LegsThrough(NamedTuple):
+    """What legs lead through a number: any at all; to the person whose X it is; live ones of these."""
+
+    any: bool
+    to_its_person: bool
+    live_to_its_person: bool
+
+
+async def legs_through(connection: AsyncConnection, number: str) -> LegsThrough:
+    """Which legs, live or in quarantine, lead through a number."""
+    through = legs.c.dialled == number
+    to_person = and_(through, legs.c.role == "b")
+    live = and_(to_person, legs.c.state == "live")
+    query = select(*(exists().where(condition) for condition in (through, to_person, live)))
+    return LegsThrough(*map(bool, (await connection.execute(query)).one()))
+
+
+async def suspensions_over(connection: AsyncConnection, now: int, limit: int) -> list[RowMapping]:
+    """Suspended numbers whose time is over and that nobody else is resuming; locked."""
+    query = (
+        select(numbers)
+        .where(numbers.c.state == NumberState.SUSPENDED, numbers.c.suspended_until <= now)
+        .order_by(numbers.c.number)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
     )
+    return list((await connection.execute(query)).mappings())
 
 
-async def is_dialled_by_callers_of_its_person(connection: AsyncConnection, number: str) -> bool:
-    """Whether legs, live or in quarantine, lead through this X to the person whose it is."""
-    found = await connection.execute(select(exists().where(legs.c.dialled == number, legs.c.role == "b")))
-    return bool(found.scalar_one())
+async def add_history(connection: AsyncConnection, entry: dict[str, Any]) -> int:
+    """Write a line of history; gives its seq."""
+    found = await connection.execute(insert(number_history).values(entry).returning(number_history.c.seq))
+    seq: int = found.scalar_one()
+    return seq
+
+
+async def add_imports(connection: AsyncConnection, rows: Sequence[dict[str, Any]], by: str | None) -> None:
+    """Write the first line of history of new numbers."""
+    entries = [
+        {
+            "number": row["number"],
+            "at": row["created_at"],
+            "to_state": row["state"],
+            "reason": row["state_reason"],
+            "changed_by": by,
+            "customer_id": row["customer_id"],
+        }
+        for row in rows
+    ]
+    await connection.execute(insert(number_history), entries)
+
+
+async def page_history(
+    connection: AsyncConnection, number: str, before: int | None, limit: int, customer_id: str | None
+) -> list[RowMapping]:
+    """Lines of a number's history, newest first, before the one with seq `before`; of a customer, or all."""
+    query = select(number_history).where(number_history.c.number == number)
+    if before is not None:
+        query = query.where(number_history.c.seq < before)
+    if customer_id is not None:
+        query = query.where(number_history.c.customer_id == customer_id)
+    newest_first = query.order_by(number_history.c.seq.desc()).limit(limit)
+    return list((await connection.execute(newest_first)).mappings())
+
+
+async def customers_among(connection: AsyncConnection, wanted: Collection[str]) -> set[str]:
+    """Those of the wanted customers that are there."""
+    return await _ids_among(connection, customers.c.id, wanted)
+
+
+async def trunks_among(connection: AsyncConnection, wanted: Collection[str]) -> set[str]:
+    """Those of the wanted trunks that are there."""
+    return await _ids_among(connection, trunks.c.id, wanted)
+
+
+async def _ids_among(connection: AsyncConnection, column: Column[str], wanted: Collection[str]) -> set[str]:
+    if not wanted:
+        return set()
+    return set((await connection.execute(select(column).where(column.in_(wanted)))).scalars())
 
 
 async def people_among(connection: AsyncConnection, keys: Sequence[bytes]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from xiaohao.numbers.model import Kind, kind_of
 from xiaohao.settings import Settings
 
 
@@ -222,8 +223,13 @@ class Stage:
         return str((await self.request("POST", "/v1/pools", body))["id"])
 
     async def add_numbers(self, numbers: list[str], trunk_id: str, pool_id: str) -> None:
-        """Put numbers of this trunk into a pool."""
-        entries = [{"number": number, "pool_id": pool_id, "trunk_id": trunk_id} for number in numbers]
+        """Put numbers of this trunk into a pool, the mobile ones verified."""
+        proof = {"verification": {"documents": ["stage"]}}
+        entries = [
+            {"number": number, "pool_id": pool_id, "trunk_id": trunk_id}
+            | (proof if kind_of(number) is Kind.MOBILE else {})
+            for number in numbers
+        ]
         await self.request("POST", "/v1/numbers", {"numbers": entries})
 
 
