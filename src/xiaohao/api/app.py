@@ -20,6 +20,7 @@ from xiaohao.api.guard import Guard
 from xiaohao.api.idempotency import Idempotency
 from xiaohao.audit import http as audit_routes
 from xiaohao.audit.service import Audit
+from xiaohao.bindings import batch_http as many_binding_routes
 from xiaohao.bindings import http as binding_routes
 from xiaohao.bindings.service import Bindings
 from xiaohao.calls import http as call_routes
@@ -103,6 +104,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
     for router in (
         audit_routes.router(audit, vault),
         binding_routes.router(bindings, vault),
+        many_binding_routes.router(bindings),
         call_routes.router(records, vault),
         call_routes.cdr_router(records, vault),
         recording_routes.router(Recordings(database, settings)),

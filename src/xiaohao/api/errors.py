@@ -67,7 +67,19 @@ def problem(
     instance: str | None = None,
 ) -> Response:
     """The response that says no."""
-    document = {
+    document = _document(status, code, title, detail, extra, instance)
+    return Response(msgspec.json.encode(document), status, headers, MEDIA_TYPE)
+
+
+def _document(
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    extra: Mapping[str, Any] | None = None,
+    instance: str | None = None,
+) -> dict[str, Any]:
+    return {
         **(extra or {}),
         "type": f"urn:xiaohao:problem:{code}",
         "title": title,
@@ -76,7 +88,13 @@ def problem(
         "code": code,
         "instance": instance or new_instance(),
     }
-    return Response(msgspec.json.encode(document), status, headers, MEDIA_TYPE)
+
+
+def document_of(error: Refusal | RequestValidationError) -> dict[str, Any]:
+    """The problem document of one row of many, whose answer as a whole is no problem."""
+    if isinstance(error, Refusal):
+        return _document(error.status, error.code, error.title, error.detail, error.extra)
+    return _document(*_invalid(error))
 
 
 def new_instance() -> str:
@@ -90,7 +108,7 @@ def problem_of(error: Exception) -> Response:
         case Refusal():
             return _refused(error)
         case RequestValidationError():
-            return _invalid(error)
+            return problem(*_invalid(error))
         case DatabaseUnavailable():
             return problem(
                 503,
@@ -130,9 +148,10 @@ def _by_framework(error: HTTPException) -> Response:
     return problem(error.status_code, code, title, f"{title}.", headers=error.headers)
 
 
-def _invalid(error: RequestValidationError) -> Response:
+def _invalid(error: RequestValidationError) -> tuple[int, str, str, str, dict[str, Any]]:
+    """Status, code, title, detail and further members."""
     faults = [_fault(item) for item in error.errors()]
-    return problem(
+    return (
         422,
         "validation_failed",
         "The request is not valid",

@@ -1,0 +1,113 @@
+"""Routes: many bindings at once, with a result a row."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, WithJsonSchema
+from starlette.responses import Response
+
+from xiaohao.api.auth import CustomerKey
+from xiaohao.api.errors import Problem, document_of
+from xiaohao.api.fields import Id, Request
+from xiaohao.api.route import api_router
+from xiaohao.bindings.bodies import BindingView, NewBinding, view
+from xiaohao.bindings.jobs import Reserved
+from xiaohao.bindings.model import Binding, Reservation
+from xiaohao.bindings.service import Bindings
+from xiaohao.clock import now_us
+from xiaohao.errors import Refusal
+
+_ROWS_MAX: Final = 1000
+_ITEM: Final = TypeAdapter(NewBinding)
+
+# Each row is checked by itself: one that is anything else is refused in its own result.
+_Row = Annotated[Any, WithJsonSchema({"anyOf": [{"$ref": "#/components/schemas/NewBinding"}, {}]})]
+
+
+class NewBindings(Request):
+    """Many bindings; each is made or refused by itself."""
+
+    bindings: list[_Row] = Field(min_length=1, max_length=_ROWS_MAX)
+
+
+class EndedBindings(Request):
+    """Which bindings are to end."""
+
+    ids: list[Id] = Field(min_length=1, max_length=_ROWS_MAX)
+    hang_up: bool = Field(False, description="End their live calls, too; else they go on")
+
+
+class RowResult(BaseModel):
+    """What became of one row."""
+
+    status: int = Field(description="As if the row had been a request of its own", examples=[201])
+    binding: BindingView | None = Field(description="Where the status is 200 or 201")
+    problem: Problem | None = Field(description="Where it is not")
+
+
+class BatchResult(BaseModel):
+    """What became of each row, in the order of the request."""
+
+    results: list[RowResult]
+
+
+def router(bindings: Bindings) -> APIRouter:
+    """The routes of this room that take many rows."""
+    routes = api_router("bindings")
+
+    @routes.post("/v1/bindings:batch", response_model=BatchResult)
+    async def reserve_many(key: CustomerKey, body: NewBindings) -> Response:
+        """Make up to 1,000 bindings. The answer is 200 whatever becomes of each: look at the results.
+
+        Rows are carried out in their order, and one that is refused does not harm the others. With `reuse`
+        the same request may be sent again until every row is there.
+        """
+        now = now_us()
+        rows = [_reservation(item, now) for item in body.bindings]
+        good = [row for row in rows if isinstance(row, Reservation)]
+        outcomes = iter(await bindings.reserve_all(str(key.customer_id), good))
+        return _answer([next(outcomes) if isinstance(row, Reservation) else row for row in rows])
+
+    @routes.post("/v1/bindings:release", response_model=BatchResult)
+    async def release_many(key: CustomerKey, body: EndedBindings) -> Response:
+        """End up to 1,000 bindings. One that has ended already is given as it is."""
+        customer_id = str(key.customer_id)
+        return _answer(await bindings.release_all(customer_id, body.ids, hang_up=body.hang_up))
+
+    return routes
+
+
+def _reservation(item: Any, now: int) -> Reservation | Refusal | RequestValidationError:
+    try:
+        return _ITEM.validate_python(item).reservation(now)
+    except ValidationError as error:
+        # The framework's own faults begin with the part of the request that they are in.
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        return RequestValidationError([{**fault, "loc": ("body", *fault["loc"])} for fault in faults])
+    except Refusal as refused:
+        return refused
+
+
+_Outcome = Reserved | Binding | Refusal | RequestValidationError
+
+
+def _answer(outcomes: Sequence[_Outcome]) -> Response:
+    # Written as it is: checking a thousand rows once more would cost more than making them.
+    results = [_result(outcome) for outcome in outcomes]
+    return Response(msgspec.json.encode({"results": results}), media_type="application/json")
+
+
+def _result(outcome: _Outcome) -> dict[str, Any]:
+    if isinstance(outcome, Reserved):
+        return {"status": 201 if outcome.fresh else 200, "binding": _shown(outcome.binding), "problem": None}
+    if isinstance(outcome, Binding):
+        return {"status": 200, "binding": _shown(outcome), "problem": None}
+    problem = document_of(outcome)
+    return {"status": problem["status"], "binding": None, "problem": problem}
+
+
+def _shown(binding: Binding) -> dict[str, Any]:
+    return view(binding).__dict__
