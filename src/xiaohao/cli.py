@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-keys = typer.Typer(help="API keys.", no_args_is_help=True)
+keys = typer.Typer(help="API keys, and the master key.", no_args_is_help=True)
 app.add_typer(keys, name="key")
 
 Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration file (TOML).")]
@@ -124,6 +124,21 @@ def create_key(
     if operator == bool(customer):
         raise typer.BadParameter("give either --operator or --customer ID")
     typer.echo(_chores().create_key(_load(config), customer or None, label))
+
+
+@keys.command("rotate")
+def rotate_key(
+    new_key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The new key; made when missing. Otherwise beside the old one."),
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Seal everything in the database with a new master key. The platform must be stopped.
+
+    Run again after an interruption it goes on where it stopped.
+    """
+    typer.echo(_chores().rotate_key(_load(config), new_key_file))
 
 
 @app.command("check-config")

@@ -1,20 +1,27 @@
 """Real numbers are secrets: sealed at rest, found by a keyed hash, masked where a person must recognise one.
 
 Sealing is AES-256-GCM with a random 12-byte nonce (NIST SP 800-38D); the blind index is the first 16 bytes
-of HMAC-SHA256 (RFC 2104) under a second key. Both keys are derived from one master key with HKDF (RFC 5869).
+of HMAC-SHA256 (RFC 2104) under a second key. Both keys, and the id by which a master key is known, are
+derived from the master key with HKDF (RFC 5869). A sealed value is a version byte, its key's id, nonce, text.
 """
 
 import hmac
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+if TYPE_CHECKING:
+    from xiaohao.settings import Settings
+
 _NONCE_BYTES: Final = 12
 _VERSION: Final = b"\x01"
+_ID_BYTES: Final = 4
+#: the first bytes of a sealed value, the same for all that one key sealed
+PREFIX_BYTES: Final = len(_VERSION) + _ID_BYTES
 
 
 class SecrecyError(Exception):
@@ -22,34 +29,54 @@ class SecrecyError(Exception):
 
 
 class Vault:
-    """Seals, opens and indexes secrets under one master key (32 bytes or more)."""
+    """Seals, opens and indexes secrets under one master key (32 bytes or more).
 
-    def __init__(self, master_key: bytes) -> None:
-        if len(master_key) < 32:
-            raise SecrecyError("the master key must have at least 32 bytes")
-        self._aead = AESGCM(self._derive(master_key, b"xiaohao seal"))
-        self._index_key = self._derive(master_key, b"xiaohao index")
+    What was sealed with one of `old_keys` is still opened; nothing is sealed or indexed with them.
+    """
 
-    @staticmethod
-    def _derive(master_key: bytes, purpose: bytes) -> bytes:
-        return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(master_key)
+    def __init__(self, master_key: bytes, *old_keys: bytes) -> None:
+        #: tells master keys apart and nothing of what they are
+        self.key_id, self.prefix, self._aead = _sealer(master_key)
+        self._index_key = _derive(master_key, b"xiaohao index", 32)
+        self._openers = {prefix: aead for _, prefix, aead in map(_sealer, old_keys)} | {
+            self.prefix: self._aead
+        }
 
     def seal(self, text: str) -> bytes:
         """Encrypt `text`; two calls give two different results."""
         nonce = os.urandom(_NONCE_BYTES)
-        return _VERSION + nonce + self._aead.encrypt(nonce, text.encode(), _VERSION)
+        return self.prefix + nonce + self._aead.encrypt(nonce, text.encode(), self.prefix)
 
     def open(self, sealed: bytes) -> str:
         """Give back what `seal` was given. Raises SecrecyError where the key or the bytes are wrong."""
-        nonce, body = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+        prefix, body = sealed[:PREFIX_BYTES], sealed[PREFIX_BYTES:]
+        aead = self._openers.get(prefix)
+        if aead is None:
+            raise SecrecyError("a value was sealed with another master key")
         try:
-            return self._aead.decrypt(nonce, body, _VERSION).decode()
+            return aead.decrypt(body[:_NONCE_BYTES], body[_NONCE_BYTES:], prefix).decode()
         except (InvalidTag, ValueError) as error:
             raise SecrecyError("a sealed value cannot be opened with this master key") from error
 
     def index(self, text: str) -> bytes:
         """The blind index of `text`: 16 bytes, equal for equal texts, useless without the key."""
         return hmac.digest(self._index_key, text.encode(), "sha256")[:16]
+
+
+def vault_of(settings: "Settings") -> Vault:
+    """The vault under the configured master key. Raises SettingsError, SecrecyError."""
+    return Vault(settings.master_key(), *settings.old_master_keys())
+
+
+def _sealer(master_key: bytes) -> tuple[int, bytes, AESGCM]:
+    if len(master_key) < 32:
+        raise SecrecyError("the master key must have at least 32 bytes")
+    key_id = _derive(master_key, b"xiaohao id", _ID_BYTES)
+    return int.from_bytes(key_id), _VERSION + key_id, AESGCM(_derive(master_key, b"xiaohao seal", 32))
+
+
+def _derive(master_key: bytes, purpose: bytes, length: int) -> bytes:
+    return HKDF(algorithm=SHA256(), length=length, salt=None, info=purpose).derive(master_key)
 
 
 def masked(number: str | None) -> str:

@@ -4,13 +4,16 @@
 """
 
 import os
+import re
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 KEY_VARIABLE = "XIAOHAO_MASTER_KEY"
+_OLD = re.compile(r"\.[0-9a-f]{8}$")
 
 
 class SettingsError(Exception):
@@ -189,13 +192,41 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
             return _key_from(text, KEY_VARIABLE)
         path = Path(self.secrets.master_key_file)
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                    file.write(os.urandom(32).hex() + "\n")
-            except FileExistsError:
-                pass  # another process of the platform was quicker: its key is the key
-        return _key_from(path.read_text(), path.name)
+            with suppress(FileExistsError):  # another process of the platform was quicker: its key is the key
+                write_key(path, os.urandom(32))
+        return read_key(path)
+
+    def old_master_keys(self) -> list[bytes]:
+        """Keys that were replaced and lie beside the key's file, e.g. as `master.key.0a1b2c3d`."""
+        path = Path(self.secrets.master_key_file)
+        return [read_key(old) for old in sorted(path.parent.glob(f"{path.name}.*")) if _OLD.search(old.name)]
+
+
+def write_key(path: Path, key: bytes) -> None:
+    """Make a key's file, for nobody else to read. It is on the disk when this returns.
+
+    Raises FileExistsError where there is one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(key.hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that the names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_key(path: Path) -> bytes:
+    """The key in a file. Raises SettingsError, OSError."""
+    return _key_from(path.read_text(), path.name)
 
 
 def _key_from(text: str, source: str) -> bytes:

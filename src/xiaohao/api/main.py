@@ -12,7 +12,7 @@ import uvicorn
 from xiaohao.api.app import create_app
 from xiaohao.api.protocol import BoundedProtocol
 from xiaohao.database.engine import Database
-from xiaohao.secrecy import Vault
+from xiaohao.secrecy import Vault, vault_of
 from xiaohao.settings import Settings, host_port
 
 #: requests that are at work when the process is told to stop get so long to end
@@ -25,13 +25,14 @@ log = structlog.get_logger(__name__)
 async def run(settings: Settings) -> None:
     """Serve the API until SIGTERM or SIGINT; requests at work are finished first.
 
-    Raises DatabaseUnavailable when the database cannot be brought up to date, OSError when the address is
-    taken, SettingsError.
+    Raises DatabaseUnavailable when the database cannot be brought up to date or has another master key,
+    OSError when the address is taken, SettingsError.
     """
-    vault = Vault(settings.master_key())
-    database = Database(settings.database.url)
+    vault = vault_of(settings)
+    database = Database(settings.database.url, vault.key_id)
     try:
         await database.migrate()
+        await database.agree()
         server = _server(settings, database, vault)
         await server.serve()
         if not server.started:

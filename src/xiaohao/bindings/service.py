@@ -44,7 +44,7 @@ class Bindings:
         self._clock = clock
         self._group = _GROUP if database.is_sqlite else _POSTGRESQL_GROUP
         self._clerk = Clerk(writing_statements(database.url.get_backend_name()), vault, clock)
-        self._writer = Writer(database.url, self._clerk.carry_out, self._group)
+        self._writer = Writer(database.url, self._clerk.carry_out, self._group, database.fence)
         database.at_close(self._writer.close)
 
     async def reserve(self, customer_id: str, reservation: Reservation) -> Binding:

@@ -70,7 +70,7 @@ class CallJournal:
         self._db = db
         self._vault = vault
         # The worker writes all the time too: as long as it lives, tidying SQLite's log up is its work.
-        self._direct = Direct(db.url, checkpoint_pages=8000)
+        self._direct = Direct(db.url, checkpoint_pages=8000, fence=db.fence)
         self._statements = store.JournalStatements(self._direct.dialect)
         self._put_events = event_insert(self._direct.dialect)
         self._remember_last_caller = remember_last_caller(self._direct.dialect)

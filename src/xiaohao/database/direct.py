@@ -21,6 +21,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
 from xiaohao.database.engine import BUSY_TIMEOUT_MS, DatabaseUnavailable, TransactionLost
+from xiaohao.database.fence import Fence
 
 #: Sets of up to so many rows or keys have a statement of their own; bigger ones are cut into powers of two,
 #: so that few different texts are ever compiled and prepared.
@@ -67,13 +68,20 @@ def dialect_of(name: str) -> Dialect:
 class Direct:
     """A connection that opens itself when it is first used and again after it broke."""
 
-    def __init__(self, url: URL, checkpoint_pages: int = 1000, cache_kib: int = 2000) -> None:
+    def __init__(
+        self,
+        url: URL,
+        checkpoint_pages: int = 1000,
+        cache_kib: int = 2000,
+        fence: Fence | None = None,
+    ) -> None:
         """`checkpoint_pages`: how long SQLite's log may be before this connection copies it into the file.
 
-        `cache_kib`: memory for pages of the file.
+        `cache_kib`: memory for SQLite's pages. `fence`: that of the `Database` beside which it works.
         """
         self._cache_kib = cache_kib
         self._url = url
+        self._fence = fence
         self._checkpoint_pages = checkpoint_pages
         self.dialect: Dialect = dialect_of(url.get_backend_name())
         self._connection: Any = None
@@ -122,6 +130,12 @@ class Direct:
     def _cursor(self) -> Cursor:
         if self._connection is None:
             self._connection = self._open_sqlite() if self.is_sqlite else self._open_postgresql()
+            if self._fence is not None:
+                try:
+                    self._fence.admit(self._connection.cursor())
+                except BaseException:
+                    self.close()
+                    raise
         cursor: Cursor = self._connection.cursor()
         return cursor
 

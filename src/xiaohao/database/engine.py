@@ -14,10 +14,16 @@ from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy import URL, Connection, event, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from xiaohao.database.errors import DatabaseUnavailable, TransactionLost
+from xiaohao.database.fence import MASTER_KEY, NEXT_MASTER_KEY, Fence
+from xiaohao.database.schema import marks
+
+__all__ = ["BUSY_TIMEOUT_MS", "Database", "DatabaseUnavailable", "TransactionLost"]
 
 BUSY_TIMEOUT_MS: Final = 5000
 _SQLITE_READERS: Final = 4
@@ -51,23 +57,23 @@ _ROLLED_BACK: Final = "40"
 _POSTGRESQL_PASSING: Final = ("08", _ROLLED_BACK, "53", "57", "58", "55P03", "25006")
 
 
+_CLAIM: Final = text("INSERT INTO marks (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING")
+_KEY_MARKS: Final = select(marks).where(marks.c.name.in_((MASTER_KEY, NEXT_MASTER_KEY)))
+
 _Shared = tuple["Database", "asyncio.Task[Any] | None", AsyncConnection]
 _shared: ContextVar[_Shared | None] = ContextVar("shared", default=None)
 
 
-class DatabaseUnavailable(Exception):
-    """The database is locked or away: the same request may succeed later. Carries no data of the request."""
-
-
-class TransactionLost(DatabaseUnavailable):
-    """The server rolled the transaction back in favour of another one: worth another try at once."""
-
-
 class Database:
-    """One per process. `url` is `sqlite:///path` or `postgresql://user@host/name`."""
+    """One per process. `url` is `sqlite:///path` or `postgresql://user@host/name`.
 
-    def __init__(self, url: str) -> None:
+    `key_id` is that of the vault whose secrets are written (`secrecy.Vault.key_id`): a database that is
+    sealed with another key then lets no connection in.
+    """
+
+    def __init__(self, url: str, key_id: int | None = None) -> None:
         self.url = make_url(url)
+        self.fence = Fence(self.url, key_id)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._closers: list[Callable[[], Awaitable[None]]] = []
         if self.is_sqlite:
@@ -76,6 +82,8 @@ class Database:
             event.listen(self._writer.sync_engine, "connect", _prepare_sqlite_writer)
             event.listen(self._writer.sync_engine, "begin", _begin_immediate)
             event.listen(self._reader.sync_engine, "connect", _prepare_sqlite_reader)
+            for one in (self._writer, self._reader):
+                event.listen(one.sync_engine, "connect", self._admit)
         else:
             self._writer = create_async_engine(
                 self.url.set(drivername="postgresql+psycopg"),
@@ -87,6 +95,7 @@ class Database:
                 hide_parameters=True,
             )
             event.listen(self._writer.sync_engine, "connect", _prepare_postgresql)
+            event.listen(self._writer.sync_engine, "connect", self._admit)
             # The same pool of connections; single statements need no transaction around them.
             self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -164,6 +173,28 @@ class Database:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             await connection.run_sync(_upgrade)
 
+    async def agree(self) -> None:
+        """Make our master key the database's if it has none yet; whoever starts does so first.
+
+        Raises WrongMasterKey, MasterKeyChanging, DatabaseUnavailable.
+        """
+        if self.fence.key_id is None:
+            return
+        async with self.begin() as connection:
+            await connection.execute(_CLAIM, {"name": MASTER_KEY, "value": self.fence.key_id})
+            said = {row.name: row.value for row in await connection.execute(_KEY_MARKS)}
+        self.fence.judge(said)
+
+    def _admit(self, connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        try:
+            self.fence.admit(cursor)
+        except BaseException:
+            connection.close()
+            raise
+        cursor.close()
+        connection.commit()
+
     async def ping(self) -> None:
         """Raises DatabaseUnavailable unless the database answers."""
         async with self.read() as connection:
@@ -175,6 +206,7 @@ class Database:
             await self._closers.pop()()
         await self._writer.dispose()
         await self._reader.dispose()
+        self.fence.release()
 
 
 def _sqlite_engine(url: URL, connections: int) -> AsyncEngine:

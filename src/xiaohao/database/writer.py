@@ -21,6 +21,7 @@ from sqlalchemy import URL
 
 from xiaohao.database.direct import Cursor, Direct
 from xiaohao.database.engine import DatabaseUnavailable, TransactionLost
+from xiaohao.database.fence import Fence
 
 #: Two, so that one decides while the other one waits for the server's disk. SQLite has one writer anyway.
 _POSTGRESQL_THREADS: Final = 2
@@ -64,9 +65,13 @@ class _Entry:
 class Writer:
     """The writing threads of one process; they start with the first job."""
 
-    def __init__(self, url: URL, carry_out: CarryOut, group_weight: int) -> None:
-        """`group_weight`: so much work goes into one transaction, or one job if that is more."""
+    def __init__(self, url: URL, carry_out: CarryOut, group_weight: int, fence: Fence | None = None) -> None:
+        """`group_weight`: so much work goes into one transaction, or one job if that is more.
+
+        `fence`: that of the `Database` beside which it writes.
+        """
         self._url = url
+        self._fence = fence
         self._carry_out = carry_out
         self._group_weight = group_weight
         self._is_sqlite = url.get_backend_name() == "sqlite"
@@ -97,7 +102,7 @@ class Writer:
             thread.start()
 
     def _run(self) -> None:
-        direct = Direct(self._url, _CHECKPOINT_PAGES, _CACHE_KIB)
+        direct = Direct(self._url, _CHECKPOINT_PAGES, _CACHE_KIB, self._fence)
         while (group := self._group()) is not None:
             began = time.monotonic()
             # Who does not wait any more has gone, or was told that the database is away.

@@ -69,7 +69,7 @@ class Deliverer:
         self._give_up_after_s = settings.give_up_after_h * 3600
         self._metrics = metrics
         self._tenants = Tenants(database, vault)
-        self._outbox = Outbox(database.url, owner)
+        self._outbox = Outbox(database.url, owner, database.fence)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._network = Network(settings.allow_private_urls)
         self._wake = asyncio.Event()

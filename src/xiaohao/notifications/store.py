@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.calls.model import Call
 from xiaohao.database.direct import Cursor, Direct, Insert, Row, Statement, insert_into
+from xiaohao.database.fence import Fence
 from xiaohao.database.horizon import announce
 from xiaohao.database.schema import events, leases
 from xiaohao.notifications.model import (
@@ -125,9 +126,9 @@ class Outbox:
     method raises DatabaseUnavailable.
     """
 
-    def __init__(self, url: URL, owner: str) -> None:
+    def __init__(self, url: URL, owner: str, fence: Fence | None = None) -> None:
         """`owner` is this worker's name in leases: the same after a restart, another on each machine."""
-        self._direct = Direct(url)
+        self._direct = Direct(url, fence=fence)
         self._owner = owner
         self._finding = _Finding(self._direct.dialect)
         self._settling = _Settling(self._direct.dialect)

@@ -1,4 +1,4 @@
-"""What the command line does beside supervising: serve one kind, migrate, make a key.
+"""What the command line does beside supervising: serve one kind, migrate, make keys, replace the master key.
 
 Kept apart from the supervisor, which does without the database's libraries and stays small.
 """
@@ -6,18 +6,27 @@ Kept apart from the supervisor, which does without the database's libraries and 
 import asyncio
 import contextlib
 import importlib
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Final
 
 import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from xiaohao import log
 from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.database.errors import DatabaseInUse
 from xiaohao.errors import Refusal
+from xiaohao.rotation.files import KeyFiles
+from xiaohao.rotation.model import RotationFailed
+from xiaohao.rotation.service import Progress, Rotation
 from xiaohao.runtime.errors import ChoreFailed
-from xiaohao.secrecy import SecrecyError, Vault
-from xiaohao.settings import Settings
+from xiaohao.secrecy import SecrecyError, vault_of
+from xiaohao.settings import KEY_VARIABLE, Settings
 from xiaohao.tenants.service import Tenants
 
 #: where each kind's `async def run(settings)` is; it is cancelled on SIGTERM
@@ -34,7 +43,7 @@ def _plainly() -> Iterator[None]:
         yield
     except Refusal as refusal:
         raise ChoreFailed(refusal.detail) from refusal
-    except (DatabaseUnavailable, SecrecyError, OSError) as error:
+    except (DatabaseUnavailable, DatabaseInUse, RotationFailed, SecrecyError, OSError) as error:
         raise ChoreFailed(str(error)) from error
 
 
@@ -56,7 +65,7 @@ async def _until_signal(kind: str, settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings.database.url)
+    database = Database(settings.database.url, vault_of(settings).key_id)
     try:
         yield database
     finally:
@@ -72,6 +81,7 @@ def migrate(settings: Settings) -> None:
 async def _migrate(settings: Settings) -> None:
     async with _database(settings) as database:
         await database.migrate()
+        await database.agree()
 
 
 def create_key(settings: Settings, customer_id: str | None, label: str) -> str:
@@ -83,5 +93,51 @@ def create_key(settings: Settings, customer_id: str | None, label: str) -> str:
 async def _create_key(settings: Settings, customer_id: str | None, label: str) -> str:
     async with _database(settings) as database:
         await database.migrate()
-        _, text = await Tenants(database, Vault(settings.master_key())).create_key(customer_id, label)
+        await database.agree()
+        _, text = await Tenants(database, vault_of(settings)).create_key(customer_id, label)
         return text
+
+
+def rotate_key(settings: Settings, new_key_file: Path | None) -> str:
+    """Seal the database with another master key and put that in the old one's place; gives what to tell.
+
+    Raises ChoreFailed; run again it goes on where it stopped.
+    """
+    from_environment = bool(os.environ.get(KEY_VARIABLE))
+    files = KeyFiles.of(settings, new_key_file, from_environment)
+    with _plainly():
+        if files.in_use is not None and not files.in_use.exists():
+            raise ChoreFailed(f"there is no master key {files.in_use}: nothing was sealed with it")
+        old, new = settings.master_key(), files.new_key(lambda: os.urandom(32))
+        with _progress() as progress:
+            rows = asyncio.run(_rotate_key(settings, old, new, progress))
+        kept = files.swap(old)
+    said = f"{rows} rows are sealed with the new master key. "
+    if kept is None:
+        return said + f"Put the key in {files.coming} into {KEY_VARIABLE} before you start the platform."
+    return said + f"It is in {files.in_use}; the old one is kept in {kept} for what is still under it."
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar a table, on the terminal only."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(table: str, done: int, total: int) -> None:
+            if total and table not in tasks:
+                tasks[table] = bars.add_task(table, total=total)
+            if table in tasks:
+                bars.update(tasks[table], completed=done)
+
+        yield show
+
+
+async def _rotate_key(settings: Settings, old: bytes, new: bytes, progress: Progress) -> int:
+    database = Database(settings.database.url)
+    try:
+        await database.migrate()
+        return await Rotation(database, old, new, progress).run()
+    finally:
+        await database.close()

@@ -28,12 +28,13 @@ from xiaohao import log
 from xiaohao.bindings.service import Bindings
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.database.errors import WrongMasterKey
 from xiaohao.log import where
 from xiaohao.notifications.delivery import Deliverer
 from xiaohao.notifications.metrics import DeliveryMetrics
 from xiaohao.notifications.wake import listen
 from xiaohao.recordings.service import Conversions
-from xiaohao.secrecy import Vault
+from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings, host_port
 
 _log = structlog.get_logger(__name__)
@@ -52,8 +53,8 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        vault = Vault(settings.master_key())
-        self._database = Database(settings.database.url)
+        vault = vault_of(settings)
+        self._database = Database(settings.database.url, vault.key_id)
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._failures = Counter(
@@ -72,8 +73,9 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish the deliveries under way.
 
-        Raises OSError where an address is taken.
+        Raises OSError where an address is taken, WrongMasterKey.
         """
+        await self._agree()
         runner = web.AppRunner(self._application(), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, *host_port(self._settings.worker.listen)).start()
@@ -93,6 +95,14 @@ class Worker:
             await runner.cleanup()
             await self._conversions.close()
             await self._database.close()
+
+    async def _agree(self) -> None:
+        try:
+            await self._database.agree()
+        except WrongMasterKey:
+            raise
+        except DatabaseUnavailable:
+            return  # each connection is asked again when it can be made
 
     def _chores(self) -> list[Coroutine[Any, Any, None]]:
         return [

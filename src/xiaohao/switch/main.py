@@ -17,12 +17,13 @@ from xiaohao.calls.journal import CallJournal, JournalWriter
 from xiaohao.calls.model import Reason
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.database.errors import WrongMasterKey
 from xiaohao.edge import kamailio, rtpengine, wire
 from xiaohao.edge.evapi import EdgeConnection
 from xiaohao.edge.ng import Ng, NgError
 from xiaohao.edge.rpc import Rpc, RpcError
 from xiaohao.runtime.peak import Peak
-from xiaohao.secrecy import Vault
+from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings, host_port
 from xiaohao.switch import http, metrics
 from xiaohao.switch.admission import Governor, Watch
@@ -62,8 +63,8 @@ class Switch:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        vault = Vault(settings.master_key())
-        self._database = Database(settings.database.url)
+        vault = vault_of(settings)
+        self._database = Database(settings.database.url, vault.key_id)
         self._journal = CallJournal(self._database, vault)
         self._waker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._waker.setblocking(False)
@@ -266,8 +267,9 @@ class Switch:
     # Its own life
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set."""
+        """Work until `stop` is set. Raises WrongMasterKey."""
         await self._lookup.open()
+        await self._patiently(self._database.agree)
         await self._patiently(self._trunks.load)
         self.switchboard.adopt(await self._patiently(self._journal.live))
         runner = web.AppRunner(http.application(lambda: self._ready, self._media_died), access_log=None)
@@ -304,6 +306,8 @@ class Switch:
         while True:
             try:
                 return await action()
+            except WrongMasterKey:
+                raise  # waiting does not help
             except DatabaseUnavailable as error:
                 _log.warning("database_away", error=str(error))
                 await asyncio.sleep(0.5)

@@ -1,0 +1,1 @@
+"""Another master key: everything that the old one sealed is sealed anew."""

@@ -1,0 +1,142 @@
+"""A database in which every column that holds secrets holds some, made by the platform's own services.
+
+What no service fills is filled in by hand, from the schema itself, so that a new column is never left out.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, func, insert, select, update
+from starlette.responses import JSONResponse
+
+from tests.api.facts import ended, journal_of, talking
+from tests.world import Ride, World, person
+from xiaohao.api.idempotency import Idempotency
+from xiaohao.audit.service import Audit
+from xiaohao.bindings.model import Binding
+from xiaohao.bindings.modes import ANYONE, extension_key
+from xiaohao.clock import SECOND
+from xiaohao.database.schema import binding_versions, bindings, legs
+from xiaohao.lookups.service import Lookups
+from xiaohao.rotation.model import secrets_of
+from xiaohao.tenants.model import Principal
+
+#: the people of whom nothing may be found: A, B, B before a change, the person of what is filled in by hand
+_PLACES = (31_415_926, 27_182_818, 14_142_135, 16_180_339)
+A, B, BEFORE, OTHER = map(person, _PLACES)
+MARKERS = (A, B, BEFORE, OTHER)
+OPERATOR = Principal("key_operator", None, None)
+
+
+@dataclass
+class Filled:
+    """What was made: (caller, dialled) and whom each of them reached."""
+
+    ride: Ride
+    live: Binding
+    released: Binding
+
+
+async def fill(world: World) -> Filled:
+    """Make everything that a running platform would have."""
+    ride = await world.ride(xs=4, ys=4)
+    live = await ride.reserve(_PLACES[0], _PLACES[1], order_ref="order 1")
+    released = await ride.release(await ride.reserve(_PLACES[3], _PLACES[1]))
+    await _change_b(world, await ride.reserve(_PLACES[0], _PLACES[2]))
+    await _other_modes(world, ride, live)
+    await world.tenants.set_webhook(ride.customer.id, "https://example.com/events")
+    await _calls(world, ride, live)
+    await _questions(world, live)
+    await _an_idempotent_answer(world, ride)
+    await _whatever_is_left(world)
+    return Filled(ride, live, released)
+
+
+async def _change_b(world: World, binding: Binding) -> None:
+    """B gets another number; the leg of the one before rests, and its caller stands in the version only."""
+    vault, now = world.vault, world.clock()
+    async with world.database.begin() as connection:
+        row = (await connection.execute(select(bindings).where(bindings.c.id == binding.id))).mappings().one()
+        kept = ("customer_id", "a_key", "a_sealed", "b_key", "b_sealed", "x", "y", "extension")
+        version = {name: row[name] for name in kept} | {"binding_id": binding.id}
+        version |= {"valid_from": now - SECOND, "valid_until": now}
+        await connection.execute(insert(binding_versions).values(**version))
+        new = {"b_key": vault.index(OTHER), "b_sealed": vault.seal(OTHER)}
+        await connection.execute(update(bindings).where(bindings.c.id == binding.id).values(**new))
+        await connection.execute(
+            update(legs)
+            .where(legs.c.binding_id == binding.id, legs.c.role == "b")
+            .values(state="quarantined", quarantine_until=now + 3600 * SECOND)
+        )
+
+
+async def _other_modes(world: World, ride: Ride, like: Binding) -> None:
+    """Legs that anyone may dial, that an extension tells apart, and an X that is nobody's."""
+    common = {"binding_id": like.id, "customer_id": ride.customer.id, "state": "live", "record": False}
+    rows = [
+        {
+            "caller_key": ANYONE,
+            "dialled": "+861069999991",
+            "role": "b",
+            "mode": "ax",
+        },
+        {"caller_key": extension_key("123"), "dialled": "+861069999992", "role": "b", "mode": "axe"},
+        {"caller_key": ANYONE, "dialled": "+861069999993", "role": "b", "mode": "x"},
+    ]
+    async with world.database.begin() as connection:
+        for row in rows:
+            await connection.execute(insert(legs).values(**common, **row, callee_sealed=world.vault.seal(A)))
+
+
+async def _calls(world: World, ride: Ride, binding: Binding) -> None:
+    seen = {"caller": A, "callee": B, "dialled": binding.y, "displayed": binding.x, "binding_id": binding.id}
+    async with journal_of(world.database, world.vault) as journal:
+        await talking(journal, ride.customer.id, **seen)
+        await ended(journal, ride.customer.id, record=True, **seen)
+        await ended(journal, None, caller=None, callee=None)
+
+
+async def _questions(world: World, binding: Binding) -> None:
+    audit = Audit(world.database, world.vault, world.clock)
+    lookups = Lookups(world.database, world.vault, audit, world.clock)
+    await lookups.person(OPERATOR, A)
+    await lookups.pair(OPERATOR, A, B)
+    await lookups.number(OPERATOR, binding.x, None, 10)
+    reason = f"the owner of {B} complains"
+    await lookups.evidence(OPERATOR, binding.x, world.clock(), 60, reason, B, None, 10)
+
+
+async def _an_idempotent_answer(world: World, ride: Ride) -> None:
+
+    async def run() -> JSONResponse:
+        return JSONResponse({"a": A, "b": B}, 201)
+
+    keys = Idempotency(world.database, world.vault)
+    await keys.once(ride.customer.id, "order-1", (b"POST", b"/v1/bindings", A.encode()), run)
+
+
+async def _whatever_is_left(world: World) -> None:
+    for secrets in secrets_of():
+        table = secrets.table
+        async with world.database.begin() as connection:
+            if not (await connection.execute(select(func.count()).select_from(table))).scalar_one():
+                row = {column.name: _some(column) for column in table.columns if not column.nullable}
+                row.pop("seq", None)
+                row |= {name: world.vault.seal(OTHER) for name in row if name.endswith("_sealed")}
+                await connection.execute(insert(table).values(**row))
+            for sealed, index in secrets.columns:
+                values: dict[str, Any] = {sealed: world.vault.seal(OTHER)}
+                if index is not None:
+                    values[index] = world.vault.index(OTHER)
+                empty = table.c[sealed].is_(None)
+                query = select(func.count()).select_from(table).where(~empty)
+                if not (await connection.execute(query)).scalar_one():
+                    await connection.execute(update(table).where(empty).values(**values))
+
+
+def _some(column: Any) -> Any:
+    if isinstance(column.type, Boolean):
+        return False
+    if isinstance(column.type, BigInteger | Integer):
+        return 1
+    return b"" if isinstance(column.type, LargeBinary) else f"some {column.name}"
