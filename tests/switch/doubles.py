@@ -106,6 +106,11 @@ class JournalDouble:
         return found
 
 
+async def nobody_is_given_a_y(parent_id: str, caller: str) -> str | None:
+    """No binding of these tests has y_on_demand."""
+    raise AssertionError(f"{parent_id} has no Y to give")
+
+
 @dataclass
 class Life:
     """A call as the edge knows it."""
@@ -231,7 +236,7 @@ def switchboard(
 ) -> tuple[Switchboard, Carriers]:
     """A switch that was started just now."""
     carriers = Carriers([CITY, MOBILE, OTHER])
-    tools = Tools(Settings(), VAULT, lookup, carriers)
+    tools = Tools(Settings(), VAULT, lookup, carriers, nobody_is_given_a_y)
     return Switchboard(tools, journal, edge.hear), carriers  # type: ignore[arg-type]
 
 

@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from xiaohao import log
+from xiaohao.bindings.service import Bindings
 from xiaohao.calls.journal import CallJournal, JournalWriter
 from xiaohao.calls.model import Reason
 from xiaohao.clock import SECOND, now_us
@@ -33,6 +34,7 @@ from xiaohao.switch.custody import Custody, Pulse
 from xiaohao.switch.hangup import hang_up
 from xiaohao.switch.lookup import lookup_for
 from xiaohao.switch.media import MediaWatch, identity_of
+from xiaohao.switch.on_the_spot import OnTheSpot
 from xiaohao.switch.steps import Tools
 from xiaohao.switch.switchboard import Switchboard
 from xiaohao.switch.trunk_table import TrunkTable
@@ -75,7 +77,8 @@ class Switch:
         carriers = Carriers(edge_address=address)
         self._rpc, self._ng = Rpc(settings.edge.rpc), Ng(settings.media.ng)
         self._edge = EdgeConnection(self._on_signal, self._on_up, self._on_down)
-        tools = Tools(settings, vault, self._lookup, carriers)
+        on_the_spot = OnTheSpot(Bindings(self._database, vault), settings.calls.decision_ms)
+        tools = Tools(settings, vault, self._lookup, carriers, on_the_spot.give_y)
         self.switchboard = Switchboard(tools, self._writer, self._edge.send)
         self.switchboard.on_dialogs = self._hang_up
         self.switchboard.on_media_failed = self._media_failed

@@ -3,18 +3,20 @@
 Read `STEPS` from top to bottom and you know what happens to a call before it is connected.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from xiaohao.bindings.recognition import LegMatch, Outcome
+from xiaohao.bindings.recognition import LegMatch, Outcome, judge
 from xiaohao.calls.model import Call, Reason
 from xiaohao.edge.wire import Invite, Leg
+from xiaohao.numbers.model import is_foreign
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.switch import carriers as trunking
 from xiaohao.switch.carriers import Carriers
 from xiaohao.switch.lookup import Lookup
-from xiaohao.switch.recognise import recognise
+from xiaohao.switch.recognise import note, recognise
 from xiaohao.trunks.model import Trunk
 
 #: a caller whose number is withheld is told that, and not that nobody knows them
@@ -48,6 +50,8 @@ class Tools:
     vault: Vault
     lookup: Lookup
     carriers: Carriers
+    #: binds A of a binding and a caller; gives back the X of the two
+    give_y: Callable[[str, str], Awaitable[str | None]]
 
 
 async def know_the_trunk(passage: Passage, tools: Tools) -> None:
@@ -74,6 +78,26 @@ async def find_the_binding(passage: Passage, tools: Tools) -> None:
     match = passage.match = await recognise(call, dialled, trunk, region, tools.vault, tools.lookup)
     if match.outcome in _NEED_THE_CALLER and call.caller is None:
         raise Refused(Reason.CALLER_WITHHELD)
+    if match.outcome not in (Outcome.CONNECT, Outcome.NO_Y_FREE):
+        raise Refused(Reason(match.outcome.value))
+
+
+async def give_a_y(passage: Passage, tools: Tools) -> None:
+    """Is the caller one who only becomes the B of this X by calling? Then they are bound to A now."""
+    call, match = passage.call, passage.match
+    assert match is not None  # noqa: S101 – the step before
+    if match.outcome is Outcome.CONNECT:
+        return
+    assert match.binding_id is not None  # noqa: S101 – NO_Y_FREE has a leg and a caller
+    assert match.callee_sealed is not None  # noqa: S101
+    assert call.caller is not None  # noqa: S101
+    if tools.vault.open(match.callee_sealed) == call.caller:
+        raise Refused(Reason.LOOP)
+    x = await tools.give_y(match.binding_id, call.caller)
+    if x is not None:
+        row = await tools.lookup.find(tools.vault.index(call.caller), x, call.received_at)
+        match = passage.match = judge(row, call.received_at, from_abroad=is_foreign(call.caller))
+        note(call, match)
     if match.outcome is not Outcome.CONNECT:
         raise Refused(Reason(match.outcome.value))
 
@@ -109,6 +133,7 @@ STEPS: Final = (
     know_the_trunk,
     recognise_the_caller,
     find_the_binding,
+    give_a_y,
     take_the_terms,
     choose_the_ways,
 )
