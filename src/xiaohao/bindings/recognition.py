@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from xiaohao.bindings.model import LegState, Mode, Role
 from xiaohao.bindings.modes import EXTENSIONS, PAIRS
-from xiaohao.numbers.model import USABLE_STATES, Kind
+from xiaohao.numbers.model import USABLE_STATES, DialledBy, is_proven
 from xiaohao.tenants.model import CustomerState
-
-#: The states in which a number still leads somewhere: one that rests knows whom it led to.
-_KNOWN_STATES: Final = (*USABLE_STATES, "ageing")
 
 
 class Outcome(StrEnum):
@@ -130,7 +127,7 @@ def judge(
 
 
 def _without_leg(row: LegRow, from_abroad: bool, extension: bool) -> Outcome:
-    if row.number_state not in _KNOWN_STATES:
+    if row.number_state not in USABLE_STATES:
         return Outcome.NUMBER_NOT_IN_SERVICE
     if _is_barred_abroad(row, from_abroad):
         return Outcome.CALLER_FROM_ABROAD
@@ -141,7 +138,7 @@ def _without_leg(row: LegRow, from_abroad: bool, extension: bool) -> Outcome:
 
 def _with_leg(row: LegRow, now_us: int, from_abroad: bool) -> tuple[Outcome, bool]:
     """The outcome, and whether the binding has ended and is in its time of grace."""
-    if row.number_state not in _KNOWN_STATES:
+    if row.number_state not in USABLE_STATES:
         return Outcome.NUMBER_NOT_IN_SERVICE, False
     if _is_barred_abroad(row, from_abroad):
         return Outcome.CALLER_FROM_ABROAD, False
@@ -167,18 +164,13 @@ def _of_living(row: LegRow, now_us: int) -> Outcome:
 
 def _of_display(row: LegRow, now_us: int) -> Outcome:
     for state in (row.display_state, row.shown_state):
-        if state is not None and state not in _KNOWN_STATES:
+        if state is not None and state not in USABLE_STATES:
             return Outcome.NUMBER_NOT_IN_SERVICE
     if row.shown is None or not row.shown_displayable:
         return Outcome.DISPLAY_NOT_ALLOWED
-    if row.shown_kind == Kind.MOBILE and not _is_verified(row, now_us):
+    if not is_proven(row.shown_verification or "", row.shown_verified_until, now_us):
         return Outcome.NUMBER_NOT_VERIFIED
     return Outcome.CONNECT
-
-
-def _is_verified(row: LegRow, now_us: int) -> bool:
-    until = row.shown_verified_until
-    return row.shown_verification in ("none", "verified") and (until is None or until > now_us)
 
 
 def _is_in_grace(row: LegRow, now_us: int) -> bool:
@@ -192,4 +184,4 @@ def _is_in_grace(row: LegRow, now_us: int) -> bool:
 
 
 def _is_barred_abroad(row: LegRow, from_abroad: bool) -> bool:
-    return from_abroad and row.dialled_by == "domestic"
+    return from_abroad and row.dialled_by == DialledBy.DOMESTIC
