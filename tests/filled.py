@@ -128,10 +128,11 @@ async def _whatever_is_left(world: World) -> None:
                 values: dict[str, Any] = {sealed: world.vault.seal(OTHER)}
                 if index is not None:
                     values[index] = world.vault.index(OTHER)
-                empty = table.c[sealed].is_(None)
-                query = select(func.count()).select_from(table).where(~empty)
+                query = select(func.count()).select_from(table).where(table.c[sealed].is_not(None))
                 if not (await connection.execute(query)).scalar_one():
-                    await connection.execute(update(table).where(empty).values(**values))
+                    key = next(iter(table.primary_key.columns))
+                    first = select(func.min(key)).scalar_subquery()
+                    await connection.execute(update(table).where(key == first).values(**values))
 
 
 def _some(column: Any) -> Any:
