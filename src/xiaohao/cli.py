@@ -166,6 +166,42 @@ def demo(
 
 
 @app.command()
+def plan(
+    file: Annotated[Path | None, typer.Argument(help="The demand, as TOML or JSON.")] = None,
+    city: Annotated[str | None, typer.Option(help="Name of the one city, without a file.")] = None,
+    drivers: Annotated[int | None, typer.Option(help="Drivers who have an X.")] = None,
+    orders: Annotated[float | None, typer.Option(help="Orders a day of all drivers together.")] = None,
+    orders_per_driver: Annotated[float | None, typer.Option(help="A day, of a driver who works.")] = None,
+    call_probability: Annotated[float | None, typer.Option(help="Share of orders with a call.")] = None,
+    life: Annotated[float | None, typer.Option(help="Seconds that a binding lives.")] = None,
+    recycle: Annotated[float | None, typer.Option(help="Recycle period of the Y, in seconds.")] = None,
+    blocking: Annotated[float | None, typer.Option(help="Share of reservations that may be refused.")] = None,
+    pool: Annotated[str | None, typer.Option(metavar="ID", help="Plan from the history of a pool.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=92, help="Days of history, or of the simulation.")] = 7,
+    output: Annotated[list[Path] | None, typer.Option(help="Write .json, .csv, .svg, .png; repeatable.")] = None,
+    language: Annotated[str, typer.Option(help="en or zh.")] = "en",
+    simulate: Annotated[bool, typer.Option("--simulate", help="Try it on the real allocator.")] = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Say how many numbers drivers and passengers need, and draw it."""
+    options = {
+        "city": city,
+        "drivers": drivers,
+        "orders_a_day": orders,
+        "orders_per_driver": orders_per_driver,
+        "call_probability": call_probability,
+        "binding_life_s": life,
+        "recycle_s": recycle,
+        "blocking": blocking,
+    }
+    if language not in ("en", "zh"):
+        raise typer.BadParameter("en or zh", param_hint="--language")
+    history = None if pool is None else (_load(config), pool)
+    command = importlib.import_module("xiaohao.planning.command")
+    command.run(file, options, history, days, output or [], language, simulate=simulate)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)

@@ -147,3 +147,36 @@ class Occupation:
     since: float
     ends: float
     rests_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a pool stands at a moment, in numbers.
+
+    `usable`: those in a state that can be used; `assigned`: X of somebody; `used`: with a live relation;
+    `resting`: with relations that all rest; `free`: usable without either. `peak`: the most numbers, live and
+    resting, that one person holds. A number that is used by one person is free for another, so that a pool is
+    exhausted for somebody when `peak` has reached what is `usable` and not `assigned`, however many are used.
+    """
+
+    total: int
+    usable: int
+    assigned: int
+    used: int
+    resting: int
+    free: int
+    peak: int
+
+    @property
+    def needed(self) -> int:
+        """Numbers without which somebody would have been refused."""
+        return self.assigned + self.peak
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A pool's standing and what its trend says; `days_left` None: it does not grow, or it is not known."""
+
+    standing: Standing
+    at: int
+    days_left: float | None
