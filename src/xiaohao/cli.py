@@ -178,7 +178,9 @@ def plan(
     blocking: Annotated[float | None, typer.Option(help="Share of reservations that may be refused.")] = None,
     pool: Annotated[str | None, typer.Option(metavar="ID", help="Plan from the history of a pool.")] = None,
     days: Annotated[int, typer.Option(min=1, max=92, help="Days of history, or of the simulation.")] = 7,
-    output: Annotated[list[Path] | None, typer.Option(help="Write .json, .csv, .svg, .png; repeatable.")] = None,
+    output: Annotated[
+        list[Path] | None, typer.Option(help="Write .json, .csv, .svg, .png; repeatable.")
+    ] = None,
     language: Annotated[str, typer.Option(help="en or zh.")] = "en",
     simulate: Annotated[bool, typer.Option("--simulate", help="Try it on the real allocator.")] = False,
     config: Config = DEFAULT_CONFIG,

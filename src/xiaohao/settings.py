@@ -113,6 +113,8 @@ class Worker(msgspec.Struct, forbid_unknown_fields=True):
     wake: str = "127.0.0.1:8450"
     #: /metrics and /healthz of the worker
     listen: str = "127.0.0.1:8081"
+    #: a pool that will be exhausted within so many days is reported to its customer, once a day
+    pool_warning_days: float = 14.0
 
 
 class Notifications(msgspec.Struct, forbid_unknown_fields=True):

@@ -30,6 +30,9 @@ from xiaohao.lookups import http as lookup_routes
 from xiaohao.lookups.service import Lookups
 from xiaohao.numbers import http as number_routes
 from xiaohao.numbers.service import Numbers
+from xiaohao.planning import http as planning_routes
+from xiaohao.planning import page as planning_page
+from xiaohao.planning.service import Planner
 from xiaohao.pools import http as pool_routes
 from xiaohao.pools.service import Pools
 from xiaohao.recordings import http as recording_routes
@@ -111,6 +114,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         lookup_routes.router(Lookups(database, vault, audit), vault),
         number_routes.router(numbers, vault),
         pool_routes.router(Pools(database, vault), vault),
+        planning_routes.router(Planner(database, vault)),
         tenant_routes.operator_router(tenants, keys, vault),
         tenant_routes.webhook_router(tenants),
         trunk_routes.router(Trunks(database, vault), vault),
@@ -132,6 +136,8 @@ _PLAIN_ROUTES: Final = {
     "/docs": docs.page,
     "/docs/{name}": docs.file,
     "/openapi.json": _openapi,
+    "/plan": planning_page.page,
+    "/plan/{name}": planning_page.file,
     "/healthz": health.alive,
     "/readyz": health.ready,
     "/metrics": metrics.show,

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     RECORDING_READY = "recording.ready"
     DIGEST_CREATED = "digest.created"
     NUMBER_STATUS_CHANGED = "number.status_changed"
+    POOL_RUNNING_OUT = "pool.running_out"
 
 
 #: `type` of a POST that holds several events `cdr.created`
@@ -55,6 +56,11 @@ def event_id(call_id: str, kind: Kind) -> str:
 def number_event_id(number: str, sequence: int) -> str:
     """The id of an event of a platform number: `evt_n`, its digits, `_`, its sequence."""
     return f"evt_n{number.removeprefix('+')}_{sequence}"
+
+
+def pool_event_id(pool_id: str, day: int) -> str:
+    """The id of an event of a pool: `evt_p`, what follows the prefix of its id, `_`, the day since 1970."""
+    return f"evt_p{pool_id.removeprefix('pool_')}_{day}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from xiaohao.calls.service import ended_call
 from xiaohao.clock import now_us
 from xiaohao.notifications import store
 from xiaohao.notifications.model import Kind
+from xiaohao.notifications.wire import PoolEventData
 from xiaohao.numbers.lifecycle import NumberChanged
 from xiaohao.secrecy import Vault
 
@@ -37,3 +38,13 @@ async def announce_numbers(
     rows = [store.number_event_row(vault, change, customer_id, now) for change, customer_id in changes]
     if rows:
         await store.insert(connection, rows)
+
+
+async def announce_pool(
+    connection: AsyncConnection, vault: Vault, customer_id: str, day: int, pool: PoolEventData, at: int
+) -> None:
+    """Store `pool.running_out` in the transaction of `connection`, once for each pool and day.
+
+    `day` counts since 1970, `at` is the event's moment (microseconds).
+    """
+    await store.insert(connection, [store.pool_event_row(vault, customer_id, day, pool, at, now_us())])

@@ -33,8 +33,9 @@ from xiaohao.notifications.model import (
     Outcome,
     event_id,
     number_event_id,
+    pool_event_id,
 )
-from xiaohao.notifications.wire import event_document, number_event_document
+from xiaohao.notifications.wire import PoolEventData, event_document, number_event_document, pool_event_document
 from xiaohao.numbers.lifecycle import NumberChanged
 from xiaohao.secrecy import Vault
 
@@ -98,6 +99,16 @@ def number_event_row(vault: Vault, change: NumberChanged, customer_id: str, now:
     body = number_event_document(name, change)
     place = (name, customer_id, change.number, change.seq, kind.value)
     return (*place, change.at, *_due(vault, body, now))
+
+
+def pool_event_row(
+    vault: Vault, customer_id: str, day: int, data: PoolEventData, occurred_at: int, now: int
+) -> Row:
+    """The row of an event of a customer's pool, one a day; `now` is when it is stored."""
+    name = pool_event_id(data.pool_id, day)
+    body = pool_event_document(name, occurred_at, day, data)
+    place = (name, customer_id, data.pool_id, day, Kind.POOL_RUNNING_OUT.value)
+    return (*place, occurred_at, *_due(vault, body, now))
 
 
 def _due(vault: Vault, body: bytes, now: int) -> Row:

@@ -79,10 +79,37 @@ class NumberEventDocument(msgspec.Struct, frozen=True):
     data: NumberEventData
 
 
+class PoolEventData(msgspec.Struct, frozen=True):
+    """How a pool stands, in numbers, and for how long it will do: see `planning.model.Standing`."""
+
+    pool_id: str
+    at: str
+    total: int
+    usable: int
+    assigned: int
+    used: int
+    resting: int
+    free: int
+    peak: int
+    days_left: float | None
+
+
+class PoolEventDocument(msgspec.Struct, frozen=True):
+    """A webhook's body. `sequence` is the day since 1970 on a Chinese calendar: at most one event a day."""
+
+    id: str
+    type: Literal["pool.running_out"]
+    timestamp: str
+    timestamp_local: str
+    sequence: int
+    data: PoolEventData
+
+
 #: the body of each kind
 DOCUMENTS: Final[dict[Kind, type[msgspec.Struct]]] = {
     **dict.fromkeys((*OF_CALLS, Kind.DIGEST_CREATED), EventDocument),
     Kind.NUMBER_STATUS_CHANGED: NumberEventDocument,
+    Kind.POOL_RUNNING_OUT: PoolEventDocument,
 }
 
 
@@ -126,6 +153,12 @@ def event_document(
             data=data,
         )
     )
+
+
+def pool_event_document(event_id: str, occurred_at: int, day: int, data: PoolEventData) -> bytes:
+    """The JSON of an event of a pool; `occurred_at` in microseconds."""
+    moments = rfc3339(occurred_at), rfc3339_local(occurred_at)
+    return _encode(PoolEventDocument(event_id, "pool.running_out", *moments, day, data))
 
 
 def batch_document(event_ids: list[str], events: list[str], now: int) -> tuple[str, str]:

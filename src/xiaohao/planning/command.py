@@ -11,36 +11,24 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.errors import Refusal
 from xiaohao.planning.computing import compute
 from xiaohao.planning.model import DAY_S, Demand, Plan
+from xiaohao.planning.service import Planner
 from xiaohao.planning.simulation import orders_of, simulate
 from xiaohao.planning.theory import Traffic, blocking
 from xiaohao.planning.wire import PlanRequest, PlanView
 from xiaohao.planning.words import CHINESE, ENGLISH, Language, period
 from xiaohao.runtime.errors import ChoreFailed
+from xiaohao.secrecy import Vault
+from xiaohao.settings import Settings
 
 _DRIVERS: Final = 20
 _SEED: Final = 1
-_ENGLISH: Final = (
-    *("City", "Drivers", "X", "resting", "if lent", "Calls/day", "Held", "Busiest", "Y", "Refused/day"),
-    "Never refused",
-)
-_CHINESE: Final = (
-    *(
-        "城市",
-        "司机",
-        "X",
-        "其中静置",
-        "若借用",
-        "呼叫/天",
-        "平均占用",
-        "最忙司机",
-        "Y",
-        "失败/天",
-        "零失败 Y",
-    ),
-)
+#: the columns: of a city, its drivers' numbers, a driver, its passengers' numbers
+_ENGLISH: Final = ("City", "Drivers", "X", "resting", "Calls/d", "Busiest", "Y", "Refused/d", "Y for 0")
+_CHINESE: Final = ("城市", "司机", "X", "静置", "呼叫/天", "最多占用", "Y", "失败/天", "零失败Y")
 
 
 def request_of(file: Path | None, options: dict[str, Any]) -> PlanRequest:
@@ -60,11 +48,34 @@ def request_of(file: Path | None, options: dict[str, Any]) -> PlanRequest:
     elif any(value is not None for name, value in of_city.items() if name != "city"):
         raise ChoreFailed("the cities stand in the file: leave out the options that describe one")
     document |= {name: value for name, value in options.items() if value is not None}
+    return _checked(document)
+
+
+def _checked(document: dict[str, Any]) -> PlanRequest:
     try:
         return PlanRequest.model_validate(document)
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ChoreFailed("; ".join(faults)) from None
+
+
+def _changed(request: PlanRequest, options: dict[str, Any]) -> PlanRequest:
+    """A request with options in place of what it says; none of them describes a city."""
+    fields = {name: value for name, value in options.items() if value is not None}
+    return _checked({**request.model_dump(), **fields})
+
+
+async def _from_history(settings: Settings, pool_id: str, days: int) -> PlanRequest:
+    database = Database(settings.database.url)
+    try:
+        planner = Planner(database, Vault(settings.master_key()))
+        return (await planner.history(pool_id, None, days)).request
+    except Refusal as refusal:
+        raise ChoreFailed(refusal.detail) from refusal
+    except DatabaseUnavailable as error:
+        raise ChoreFailed(str(error)) from error
+    finally:
+        await database.close()
 
 
 def plan_of(request: PlanRequest) -> Plan:
@@ -80,24 +91,23 @@ def show(plan: Plan, language: Language, console: Console) -> None:
     chinese = language is Language.CHINESE
     words = CHINESE if chinese else ENGLISH
     console.print(words.title.format(x=plan.x, y=plan.y), style="bold")
-    table = Table(box=None, header_style="bold")
+    table = Table(box=None, header_style="bold", pad_edge=False)
     for place, name in enumerate(_CHINESE if chinese else _ENGLISH):
         table.add_column(name, justify="left" if place == 0 else "right")
     for city in plan.cities:
         table.add_row(
             city.city,
-            *(f"{value:,}" for value in (city.drivers, city.x, city.x_resting, city.x_lent)),
+            *(f"{value:,}" for value in (city.drivers, city.x, city.x_resting)),
             f"{city.reservations:,.0f}",
-            f"{city.mean_held:.1f}",
             f"{city.busiest_held:.0f}",
             f"{city.y:,}",
             f"{city.refused_a_day:.2f}",
             f"{city.y_never:,}",
         )
-    figures = (plan.drivers, plan.x, sum(city.x_resting for city in plan.cities), plan.x_lent)
+    figures = (plan.drivers, plan.x, sum(city.x_resting for city in plan.cities))
     reserved = sum(city.reservations for city in plan.cities)
     refused = sum(city.refused_a_day for city in plan.cities)
-    row = [words.total, *(f"{value:,}" for value in figures), f"{reserved:,.0f}", "", ""]
+    row = [words.total, *(f"{value:,}" for value in figures), f"{reserved:,.0f}", ""]
     table.add_row(*row, f"{plan.y:,}", f"{refused:.2f}", f"{plan.y_never:,}", style="bold")
     console.print(table)
     if len(plan.cities) > 1:
@@ -184,8 +194,7 @@ def run(
     if history is None:
         request = request_of(file, options)
     else:
-        request = asyncio.run(_from_history(*history, days))
-        request = request_of(None, {**options, **_of(request)})
+        request = _changed(asyncio.run(_from_history(*history, days)), options)
     plan = plan_of(request)
     show(plan, Language(language), console)
     for target in output:

@@ -3,13 +3,14 @@
 import csv
 import io
 from dataclasses import asdict
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field
 
 from xiaohao.api.fields import Name, Request
+from xiaohao.clock import rfc3339
 from xiaohao.errors import validation_failed
-from xiaohao.planning.model import DAY_S, HOURS, TYPICAL_DAY, CityDemand, Demand, Group, Life, Plan
+from xiaohao.planning.model import DAY_S, HOURS, TYPICAL_DAY, CityDemand, Demand, Group, Life, Plan, Usage
 from xiaohao.planning.theory import groups_of
 
 #: cities of one plan; so many are computed in some seconds
@@ -206,3 +207,20 @@ def _cell(value: object) -> object:
         return f"{value:.6g}"
     # A spreadsheet takes a text that begins so for a formula.
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
+
+
+def usage_document(pool_id: str, usage: Usage) -> dict[str, Any]:
+    """What `pool.running_out` and `GET /v1/pools/{pool_id}/usage` tell."""
+    one = usage.standing
+    return {
+        "pool_id": pool_id,
+        "at": rfc3339(usage.at),
+        "total": one.total,
+        "usable": one.usable,
+        "assigned": one.assigned,
+        "used": one.used,
+        "resting": one.resting,
+        "free": one.free,
+        "peak": one.peak,
+        "days_left": usage.days_left,
+    }

@@ -33,6 +33,7 @@ from xiaohao.log import where
 from xiaohao.notifications.delivery import Deliverer
 from xiaohao.notifications.metrics import DeliveryMetrics
 from xiaohao.notifications.wake import listen
+from xiaohao.planning.watch import PoolWatch
 from xiaohao.recordings.service import Conversions
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings, host_port
@@ -42,6 +43,8 @@ _log = structlog.get_logger(__name__)
 #: a binding ends on time by itself; the sweep only says so in the tables
 _SWEEP_S: Final = 5.0
 _BACKLOG_S: Final = 10.0
+#: looks whether an hour has begun; then the pools are counted
+_POOLS_S: Final = 60.0
 #: a capture is complete moments after its call's end, and the customer waits for the recording
 _CAPTURES_S: Final = 0.3
 _LONGEST_PAUSE_S: Final = 30.0
@@ -66,6 +69,7 @@ class Worker:
         self._deliverer = Deliverer(self._database, vault, settings.notifications, owner, self._metrics)
         self._bindings = Bindings(self._database, vault)
         self._conversions = Conversions(self._database, vault, settings)
+        self._pools = PoolWatch(self._database, vault, settings.worker.pool_warning_days, self._registry)
         self._recordings = Counter(
             "xiaohao_recordings_ready", "Recordings that were made", registry=self._registry
         )
@@ -109,10 +113,14 @@ class Worker:
             self._again_and_again(_SWEEP_S, self._sweep),
             self._again_and_again(_BACKLOG_S, self._measure),
             self._again_and_again(_CAPTURES_S, self._convert),
+            self._again_and_again(_POOLS_S, self._watch_pools),
         ]
 
     async def _sweep(self) -> None:
         await self._bindings.sweep()
+
+    async def _watch_pools(self) -> None:
+        await self._pools.look()
 
     async def _convert(self) -> None:
         self._recordings.inc(await self._conversions.convert_due())
