@@ -5,6 +5,7 @@ Matplotlib is imported by whoever imports this module, which is a process of its
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Final, cast
@@ -67,7 +68,9 @@ def draw(plan: Plan, shown: Sequence[Occupation], rest_s: float, language: Langu
         "text.color": _INK,
         "axes.unicode_minus": False,
     }
-    with mpl.rc_context(cast(Any, settings)):
+    with mpl.rc_context(cast(Any, settings)), warnings.catch_warnings():
+        # Without a Chinese font here, an SVG is still drawn with one where it is looked at.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = Figure(figsize=(12, 10.5), layout="constrained")
         rows = figure.add_gridspec(3, 2, height_ratios=(1.25, 4.2, 2.9), width_ratios=(1.12, 1))
         figure.suptitle(words.title.format(x=plan.x, y=plan.y), fontsize=15, fontweight="bold")
