@@ -37,7 +37,10 @@ _TAGS: Final = [
     {"name": "numbers", "description": "The platform's own numbers and their pools"},
     {"name": "lookups", "description": "Who is behind a number, now and at any moment of the past"},
     {"name": "audit", "description": "Who asked what that is only answered for a reason"},
-    {"name": "planning", "description": "How many numbers are needed, and for how long those there are will do"},
+    {
+        "name": "planning",
+        "description": "How many numbers are needed, and for how long those there are will do",
+    },
     {"name": "customers", "description": "For the operator: customers and their keys"},
     {"name": "trunks", "description": "For the operator: the ways to the carriers"},
 ]

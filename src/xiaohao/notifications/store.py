@@ -35,7 +35,12 @@ from xiaohao.notifications.model import (
     number_event_id,
     pool_event_id,
 )
-from xiaohao.notifications.wire import PoolEventData, event_document, number_event_document, pool_event_document
+from xiaohao.notifications.wire import (
+    PoolEventData,
+    event_document,
+    number_event_document,
+    pool_event_document,
+)
 from xiaohao.numbers.lifecycle import NumberChanged
 from xiaohao.secrecy import Vault
 
