@@ -15,7 +15,7 @@ run_packages=(
     rtpengine-daemon         # RTP relay and recorder
     python3                  # 3.11 or newer
     python3-venv
-    fonts-noto-cjk           # invoices
+    fonts-noto-cjk           # invoices, pictures of plans
 )
 test_packages=(
     postgresql-15            # the database tests run on PostgreSQL too

@@ -89,7 +89,7 @@ def _families(language: Language, form: Format, names: Sequence[str]) -> list[st
         raise Refusal(
             "font_missing",
             "No Chinese font",
-            "This machine has no font for Chinese: install fonts-wqy-microhei, or ask for an SVG.",
+            "This machine has no font for Chinese: install fonts-noto-cjk, or ask for an SVG.",
             503,
         )
     return ["DejaVu Sans", *([chinese] if chinese else [])]
