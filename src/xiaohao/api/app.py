@@ -28,6 +28,9 @@ from xiaohao.calls.records import CallRecords
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.lookups import http as lookup_routes
 from xiaohao.lookups.service import Lookups
+from xiaohao.notifications import http as notification_routes
+from xiaohao.notifications.feed import Feed
+from xiaohao.notifications.streams import Streams
 from xiaohao.numbers import http as number_routes
 from xiaohao.numbers.service import Numbers
 from xiaohao.planning import http as planning_routes
@@ -104,12 +107,15 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
     bindings, numbers = Bindings(database, vault), Numbers(database, vault)
     records = CallRecords(database, vault)
     audit = Audit(database, vault)
+    feed = Feed(database, vault)
+    streams = app.state.streams = Streams(feed)
     for router in (
         audit_routes.router(audit, vault),
         binding_routes.router(bindings, vault),
         many_binding_routes.router(bindings),
         call_routes.router(records, vault),
         call_routes.cdr_router(records, vault),
+        notification_routes.router(feed, streams, records, keys, vault),
         recording_routes.router(Recordings(database, settings)),
         lookup_routes.router(Lookups(database, vault, audit), vault),
         number_routes.router(numbers, vault),

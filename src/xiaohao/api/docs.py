@@ -33,6 +33,7 @@ _TAGS: Final = [
     {"name": "bindings", "description": "Who may be connected to whom, through which numbers"},
     {"name": "calls", "description": "Calls in progress, and the records of those that ended"},
     {"name": "recordings", "description": "What was said"},
+    {"name": "events", "description": "What happened: to fetch, to follow, to have sent again"},
     {"name": "webhook", "description": "Where the platform reports what happens"},
     {"name": "numbers", "description": "The platform's own numbers and their pools"},
     {"name": "lookups", "description": "Who is behind a number, now and at any moment of the past"},

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Final
 
 import structlog
@@ -12,6 +13,7 @@ import uvicorn
 from xiaohao.api.app import create_app
 from xiaohao.api.protocol import BoundedProtocol
 from xiaohao.database.engine import Database
+from xiaohao.notifications.streams import Streams
 from xiaohao.secrecy import Vault, vault_of
 from xiaohao.settings import Settings, host_port
 
@@ -44,6 +46,15 @@ async def run(settings: Settings) -> None:
 class _Server(uvicorn.Server):
     """Ends with status 0 on a signal, where uvicorn would send the signal to itself once more."""
 
+    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+        super().__init__(config)
+        self._streams = streams
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End the streams as well, which have no end of their own."""
+        self._streams.stop()
+        super().handle_exit(sig, frame)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
@@ -59,8 +70,9 @@ class _Server(uvicorn.Server):
 
 def _server(settings: Settings, database: Database, vault: Vault) -> _Server:
     host, port = host_port(settings.web.listen)
+    app = create_app(settings, database, vault)
     config = uvicorn.Config(
-        create_app(settings, database, vault),
+        app,
         host=host.strip("[]"),
         port=port,
         http=BoundedProtocol,
@@ -73,4 +85,4 @@ def _server(settings: Settings, database: Database, vault: Vault) -> _Server:
         timeout_graceful_shutdown=_GRACE_S,
     )
     log.info("web starts", listen=settings.web.listen)
-    return _Server(config)
+    return _Server(config, app.state.streams)

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from xiaohao.api.errors import problem
+from xiaohao.notifications.streams import ABORT
 
 #: request line and headers together, in bytes
 HEAD_MAX: Final = 65_536
@@ -50,6 +51,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request line begins."""
         super().on_message_begin()
+        # for who sends without end: the peer may have stopped reading
+        self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
         # How much of this piece belongs to earlier requests is not known: counting begins with the next one.
         self._in_head, self._began, self._head_bytes = True, True, 0
 

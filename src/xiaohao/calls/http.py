@@ -1,9 +1,10 @@
 """Routes: calls in progress and the records of those that ended."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from xiaohao.api.auth import AnyKey
 from xiaohao.api.fields import Id, Moment, Number, Request, Timestamp
@@ -92,8 +93,26 @@ class _CdrConditions(BaseModel):
     customer_id: Id | None = Field(None, description="For the operator")
 
 
+class Order(StrEnum):
+    """In which order CDRs come."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+_OrderField = Annotated[
+    Order,
+    Field(
+        description="`newest` first, or `oldest` first, in which order CDRs can be followed: `next` is never"
+        " null then, and no CDR is ever skipped by who goes on with it"
+    ),
+]
+
+
 class CdrQuery(PageQuery, _CdrConditions):
     """Which CDRs."""
+
+    order: _OrderField = Order.NEWEST
 
 
 class CdrSearch(Request, _CdrConditions):
@@ -102,6 +121,7 @@ class CdrSearch(Request, _CdrConditions):
     person: Number | None = Field(None, description="Real number of the caller or the callee")
     after: Annotated[str, Field(max_length=500, pattern=r"^[A-Za-z0-9_-]*$")] | None = None
     limit: int = Field(100, ge=1, le=500)
+    order: Annotated[_OrderField, Strict(False)] = Order.NEWEST
 
 
 def router(records: CallRecords, vault: Vault) -> APIRouter:
@@ -141,7 +161,7 @@ def cdr_router(records: CallRecords, vault: Vault) -> APIRouter:
 
     @routes.get("/v1/cdrs", response_model_exclude_unset=True)
     async def list_cdrs(key: AnyKey, query: Annotated[CdrQuery, Query()]) -> Page[CdrView]:
-        """Records of calls that have ended, the newest first."""
+        """Records of calls that have ended, the newest first unless asked for otherwise."""
         return await _page(key, query)
 
     @routes.post("/v1/cdrs/search", response_model_exclude_unset=True, openapi_extra=ONLY_READS)
@@ -155,8 +175,6 @@ def cdr_router(records: CallRecords, vault: Vault) -> APIRouter:
         return _cdr(await records.cdr(key.customer_id, call_id))
 
     async def _page(key: Principal, query: CdrQuery | CdrSearch, person: str | None = None) -> Page[CdrView]:
-        cursors = Cursors(vault, f"cdrs {key.customer_id}")
-        position = cursors.position(query.after)
         wanted = CdrFilter(
             since=query.since,
             until=query.until,
@@ -166,6 +184,13 @@ def cdr_router(records: CallRecords, vault: Vault) -> APIRouter:
             reason=query.reason,
             customer_id=None if key.customer_id else query.customer_id,
         )
+        if query.order is Order.OLDEST:
+            cursors = Cursors(vault, f"cdrs oldest {key.customer_id}")
+            after = int(cursors.position(query.after) or 0)
+            cdrs, place = await records.follow_cdrs(key.customer_id, after, query.limit, wanted)
+            return Page(items=[_cdr(cdr) for cdr in cdrs], next=cursors.at(place))
+        cursors = Cursors(vault, f"cdrs {key.customer_id}")
+        position = cursors.position(query.after)
         before = None if position is None else int(position)
         found = await records.page_cdrs(key.customer_id, before, query.limit + 1, wanted)
         return cursors.page(found, query.limit, _cdr, lambda cdr: cdr.seq)

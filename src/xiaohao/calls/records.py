@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import RowMapping
+from sqlalchemy import ColumnElement, RowMapping
 
 from xiaohao.calls import store
 from xiaohao.calls.model import Call, Reason, State
 from xiaohao.calls.wire import cdr_document
 from xiaohao.clock import now_us
 from xiaohao.database.engine import Database
+from xiaohao.database.horizon import horizon
+from xiaohao.database.schema import cdrs
 from xiaohao.errors import conflict, not_found
 from xiaohao.secrecy import Vault
 
@@ -107,7 +109,28 @@ class CallRecords:
         self, customer_id: str | None, before: int | None, limit: int, wanted: CdrFilter
     ) -> list[Cdr]:
         """At most `limit` CDRs, the newest first, of those written before the one with seq `before`."""
-        where = store.cdr_filters(
+        where = self._where(customer_id, wanted)
+        async with self._database.read() as connection:
+            rows = await store.page_cdrs(connection, before, limit, where)
+        return [self._cdr(row, customer_id) for row in rows]
+
+    async def follow_cdrs(
+        self, customer_id: str | None, after: int, limit: int, wanted: CdrFilter
+    ) -> tuple[list[Cdr], int]:
+        """At most `limit` CDRs written after the one with seq `after`, the oldest first, and where to go on.
+
+        That is behind the last one, or, where fewer were found, behind everything that was looked through.
+        """
+        where = self._where(customer_id, wanted)
+        async with self._database.read() as connection:
+            newest = await store.newest_cdr(connection)
+            until = min(newest, await horizon(connection, cdrs))
+            rows = await store.follow_cdrs(connection, after, until, limit, where)
+        found = [self._cdr(row, customer_id) for row in rows]
+        return found, found[-1].seq if len(found) == limit else max(after, until)
+
+    def _where(self, customer_id: str | None, wanted: CdrFilter) -> list[ColumnElement[bool]]:
+        return store.cdr_filters(
             customer_id=customer_id or wanted.customer_id,
             since=wanted.since,
             until=wanted.until,
@@ -116,9 +139,6 @@ class CallRecords:
             binding_id=wanted.binding_id,
             reason=wanted.reason,
         )
-        async with self._database.read() as connection:
-            rows = await store.page_cdrs(connection, before, limit, where)
-        return [self._cdr(row, customer_id) for row in rows]
 
     def _cdr(self, row: RowMapping, customer_id: str | None) -> Cdr:
         return Cdr(row["seq"], cdr_document({**row}, self._vault, for_operator=customer_id is None))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Dialect, RowMapping, case, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Dialect, RowMapping, case, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.calls.model import Call
@@ -195,6 +195,19 @@ async def page_cdrs(
     if before is not None:
         query = query.where(cdrs.c.seq < before)
     return list((await connection.execute(query.order_by(cdrs.c.seq.desc()).limit(limit))).mappings())
+
+
+async def follow_cdrs(
+    connection: AsyncConnection, after: int, until: int, limit: int, where: Sequence[ColumnElement[bool]]
+) -> list[RowMapping]:
+    """CDRs written after the one with seq `after` and not after `until`, the oldest first."""
+    query = select(cdrs).where(cdrs.c.seq > after, cdrs.c.seq <= until, *where)
+    return list((await connection.execute(query.order_by(cdrs.c.seq).limit(limit))).mappings())
+
+
+async def newest_cdr(connection: AsyncConnection) -> int:
+    """The greatest seq of a CDR; 0 where there is none."""
+    return (await connection.execute(select(func.max(cdrs.c.seq)))).scalar_one() or 0
 
 
 def cdr_filters(

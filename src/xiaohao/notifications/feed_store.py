@@ -1,0 +1,132 @@
+"""SQL of `events` for those who read them in order, ask for them again, or let go of old ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, RowMapping, delete, func, literal_column, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from xiaohao.database.schema import events
+from xiaohao.notifications.model import EventState
+
+_SHOWN: Final = (
+    events.c.seq,
+    events.c.id,
+    events.c.customer_id,
+    events.c.sequence,
+    events.c.kind,
+    events.c.occurred_at,
+    events.c.body_sealed,
+    events.c.state,
+    events.c.due_at,
+    events.c.tries,
+    events.c.last_error,
+    events.c.delivered_at,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events; each field that is not None must hold. Moments are those of the facts, in microseconds.
+
+    `since` is within the time asked for, `until` just outside.
+    """
+
+    customer_id: str | None = None
+    ids: Sequence[str] | None = None
+    kinds: Sequence[str] | None = None
+    state: EventState | None = None
+    call_id: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    @property
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The same in SQL."""
+        chosen: list[ColumnElement[bool]] = []
+        if self.customer_id is not None:
+            chosen.append(events.c.customer_id == self.customer_id)
+        if self.ids is not None:
+            chosen.append(events.c.id.in_(self.ids))
+        if self.kinds is not None:
+            chosen.append(events.c.kind.in_(self.kinds))
+        if self.state is not None:
+            # in so many words: a partial index is used only where the statement says its condition
+            chosen.append(events.c.state == literal_column(f"'{self.state.value}'"))
+        if self.call_id is not None:
+            chosen.append(events.c.call_id == self.call_id)
+        if self.since is not None:
+            chosen.append(events.c.occurred_at >= self.since)
+        if self.until is not None:
+            chosen.append(events.c.occurred_at < self.until)
+        return chosen
+
+
+async def page(
+    connection: AsyncConnection, after: int, until: int, limit: int, wanted: Wanted
+) -> list[RowMapping]:
+    """Events stored after the one with seq `after` and not after `until`, the oldest first."""
+    query = select(*_SHOWN).where(events.c.seq > after, events.c.seq <= until, *wanted.conditions)
+    return list((await connection.execute(query.order_by(events.c.seq).limit(limit))).mappings())
+
+
+async def newest(connection: AsyncConnection) -> int:
+    """The greatest seq; 0 where there is none."""
+    return (await connection.execute(select(func.max(events.c.seq)))).scalar_one() or 0
+
+
+def _can_be_replayed(wanted: Wanted, before: int) -> list[ColumnElement[bool]]:
+    at_rest = events.c.state.in_([s.value for s in EventState if s is not EventState.DUE])
+    return [*wanted.conditions, at_rest, events.c.created_at <= before]
+
+
+async def count_replayable(connection: AsyncConnection, wanted: Wanted, before: int) -> int:
+    """How many events of these, stored not after `before`, `replay` would send again."""
+    query = select(func.count()).select_from(events).where(*_can_be_replayed(wanted, before))
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def replay(
+    connection: AsyncConnection, after: int, wanted: Wanted, now: int, limit: int
+) -> tuple[int, int | None]:
+    """Make up to `limit` events of these due again, the oldest first.
+
+    Gives their number, and the seq to go on after; None where there are no more.
+    """
+    query = select(events.c.seq).where(events.c.seq > after, *_can_be_replayed(wanted, now))
+    found = list((await connection.execute(query.order_by(events.c.seq).limit(limit))).scalars())
+    if not found:
+        return 0, None
+    values: dict[str, Any] = {
+        "state": EventState.DUE.value,
+        "due_at": now,
+        "tries": 0,
+        "last_error": None,
+        "delivered_at": None,
+        "replayed_at": now,
+    }
+    chosen = (events.c.seq.in_(found), events.c.state != EventState.DUE.value)
+    result = await connection.execute(update(events).where(*chosen).values(**values))
+    return result.rowcount, found[-1] if len(found) == limit else None
+
+
+async def forget(connection: AsyncConnection, after: int, before: int, limit: int) -> tuple[int, int | None]:
+    """Delete what was stored before the moment `before` and is not due, among `limit` events after `after`.
+
+    Gives how many were deleted, and the seq to go on after; None where younger events begin or none is left.
+    """
+    query = select(events.c.seq, events.c.created_at).where(events.c.seq > after)
+    rows = (await connection.execute(query.order_by(events.c.seq).limit(limit))).all()
+    old = [row.seq for row in rows if row.created_at < before]
+    if not old:
+        return 0, None
+    result = await connection.execute(
+        delete(events).where(
+            events.c.seq > after,
+            events.c.seq <= old[-1],
+            events.c.created_at < before,
+            events.c.state != EventState.DUE.value,
+        )
+    )
+    return result.rowcount, old[-1] if len(old) == limit else None
