@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="API keys, and the master key.", no_args_is_help=True)
 app.add_typer(keys, name="key")
+events = typer.Typer(help="Events that customers are told of.", no_args_is_help=True)
+app.add_typer(events, name="events")
 
 Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration file (TOML).")]
 #: errors whose text is all that an operator needs
@@ -139,6 +141,32 @@ def rotate_key(
     Run again after an interruption it goes on where it stopped.
     """
     typer.echo(_chores().rotate_key(_load(config), new_key_file))
+
+
+@events.command("replay")
+def replay_events(
+    customer: Annotated[str, typer.Option(metavar="ID", help="Of this customer only (cus_…).")] = "",
+    ids: Annotated[list[str] | None, typer.Option("--id", help="This event; may be repeated.")] = None,
+    kinds: Annotated[list[str] | None, typer.Option("--kind", help="This kind; may be repeated.")] = None,
+    state: Annotated[str, typer.Option(help="dead, delivered or unwanted; without it, all three.")] = "",
+    call: Annotated[str, typer.Option(metavar="ID", help="What tells of this call.")] = "",
+    since: Annotated[str, typer.Option(metavar="MOMENT", help="From then on, 2026-11-23T03:04:05Z.")] = "",
+    until: Annotated[str, typer.Option(metavar="MOMENT", help="Before then.")] = "",
+    send: Annotated[bool, typer.Option("--send", help="Really send; without it, only count.")] = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Send events to customers again: those that could not be delivered, or any others."""
+    wanted = {
+        "customer_id": customer,
+        "ids": ids,
+        "kinds": kinds,
+        "state": state,
+        "call_id": call,
+        "since": since,
+        "until": until,
+    }
+    count = _chores().replay_events(_load(config), wanted, send)
+    typer.echo(f"{count} events are sent again" if send else f"{count} events; add --send to send them again")
 
 
 @app.command("check-config")

@@ -26,6 +26,8 @@ from xiaohao.bindings.service import Bindings
 from xiaohao.calls import http as call_routes
 from xiaohao.calls.records import CallRecords
 from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.digests import http as digest_routes
+from xiaohao.digests.service import Digests
 from xiaohao.lookups import http as lookup_routes
 from xiaohao.lookups.service import Lookups
 from xiaohao.notifications import http as notification_routes
@@ -115,6 +117,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         many_binding_routes.router(bindings),
         call_routes.router(records, vault),
         call_routes.cdr_router(records, vault),
+        digest_routes.router(Digests(database, vault), vault),
         notification_routes.router(feed, streams, records, keys, vault),
         recording_routes.router(Recordings(database, settings)),
         lookup_routes.router(Lookups(database, vault, audit), vault),

@@ -41,7 +41,7 @@ def cdr_of_call(call: Call, recorded: bool, for_operator: bool = False) -> dict[
         **_twice("answered_at", call.answered_at),
         **_twice("ended_at", call.ended_at),
         "ring_ms": _ring_ms(call.ringing_at, call.answered_at, call.ended_at),
-        "talk_ms": _ms_between(call.answered_at, call.ended_at) or 0,
+        "talk_ms": ms_between(call.answered_at, call.ended_at) or 0,
         "ended_by": call.ended_by.value,
         "reason": call.reason.value,
         "sip_code": call.sip_code,
@@ -127,10 +127,11 @@ def _twice(name: str, us: int | None) -> dict[str, str | None]:
 
 
 def _ring_ms(ringing_at: int | None, answered_at: int | None, ended_at: int) -> int | None:
-    return _ms_between(ringing_at, ended_at if answered_at is None else answered_at)
+    return ms_between(ringing_at, ended_at if answered_at is None else answered_at)
 
 
-def _ms_between(start: int | None, end: int | None) -> int | None:
+def ms_between(start: int | None, end: int | None) -> int | None:
+    """The difference of the milliseconds shown of two moments (microseconds); None where one never came."""
     if start is None or end is None:
         return None
     return max(end // 1000 - start // 1000, 0)

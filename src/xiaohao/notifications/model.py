@@ -63,6 +63,11 @@ def pool_event_id(pool_id: str, day: int) -> str:
     return f"evt_p{pool_id.removeprefix('pool_')}_{day}"
 
 
+def digest_event_id(digest_id: str, revision: int) -> str:
+    """The id of an event of a digest: `evt_d`, what follows the prefix of its id, `_`, its revision."""
+    return f"evt_d{digest_id.removeprefix('dig_')}_{revision}"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """An event that is due. `before` counts the earlier ones of its call that are still due.

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.calls.service import ended_call
 from xiaohao.clock import now_us
+from xiaohao.digests.model import DigestDocument
 from xiaohao.notifications import store
 from xiaohao.notifications.model import Kind
 from xiaohao.notifications.wire import PoolEventData
@@ -38,6 +39,13 @@ async def announce_numbers(
     rows = [store.number_event_row(vault, change, customer_id, now) for change, customer_id in changes]
     if rows:
         await store.insert(connection, rows)
+
+
+async def announce_digest(
+    connection: AsyncConnection, vault: Vault, customer_id: str, digest: DigestDocument, at: int
+) -> None:
+    """Store `digest.created` in the transaction of `connection`; `at` is its moment (microseconds)."""
+    await store.insert(connection, [store.digest_event_row(vault, customer_id, digest, at, now_us())])
 
 
 async def announce_pool(

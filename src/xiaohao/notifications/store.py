@@ -24,6 +24,7 @@ from xiaohao.database.direct import Cursor, Direct, Insert, Row, Statement, inse
 from xiaohao.database.fence import Fence
 from xiaohao.database.horizon import announce
 from xiaohao.database.schema import events, leases
+from xiaohao.digests.model import DigestDocument
 from xiaohao.notifications.model import (
     SEQUENCE,
     Backlog,
@@ -31,12 +32,14 @@ from xiaohao.notifications.model import (
     EventState,
     Kind,
     Outcome,
+    digest_event_id,
     event_id,
     number_event_id,
     pool_event_id,
 )
 from xiaohao.notifications.wire import (
     PoolEventData,
+    digest_event_document,
     event_document,
     number_event_document,
     pool_event_document,
@@ -113,6 +116,16 @@ def pool_event_row(
     name = pool_event_id(data.pool_id, day)
     body = pool_event_document(name, occurred_at, day, data)
     place = (name, customer_id, data.pool_id, day, Kind.POOL_RUNNING_OUT.value)
+    return (*place, occurred_at, *_due(vault, body, now))
+
+
+def digest_event_row(
+    vault: Vault, customer_id: str, digest: DigestDocument, occurred_at: int, now: int
+) -> Row:
+    """The row of an event of a digest, one a revision; `now` is when it is stored."""
+    name = digest_event_id(digest.id, digest.revision)
+    body = digest_event_document(name, occurred_at, digest)
+    place = (name, customer_id, digest.id, digest.revision, Kind.DIGEST_CREATED.value)
     return (*place, occurred_at, *_due(vault, body, now))
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from xiaohao.calls.model import Call, Party, Reason, State
 from xiaohao.clock import rfc3339, rfc3339_local
+from xiaohao.digests.model import DigestDocument
 from xiaohao.notifications.model import CDR_BATCH, OF_CALLS, SEQUENCE, Kind
 from xiaohao.numbers.lifecycle import NumberChanged
 from xiaohao.numbers.lifecycle import Reason as NumberReason
@@ -105,9 +106,21 @@ class PoolEventDocument(msgspec.Struct, frozen=True):
     data: PoolEventData
 
 
+class DigestEventDocument(msgspec.Struct, frozen=True):
+    """A webhook's body. `sequence` is the digest's revision."""
+
+    id: str
+    type: Literal["digest.created"]
+    timestamp: str
+    timestamp_local: str
+    sequence: int
+    data: DigestDocument
+
+
 #: the body of each kind
 DOCUMENTS: Final[dict[Kind, type[msgspec.Struct]]] = {
-    **dict.fromkeys((*OF_CALLS, Kind.DIGEST_CREATED), EventDocument),
+    **dict.fromkeys(OF_CALLS, EventDocument),
+    Kind.DIGEST_CREATED: DigestEventDocument,
     Kind.NUMBER_STATUS_CHANGED: NumberEventDocument,
     Kind.POOL_RUNNING_OUT: PoolEventDocument,
 }
@@ -159,6 +172,20 @@ def pool_event_document(event_id: str, occurred_at: int, day: int, data: PoolEve
     """The JSON of an event of a pool; `occurred_at` in microseconds."""
     moments = rfc3339(occurred_at), rfc3339_local(occurred_at)
     return _encode(PoolEventDocument(event_id, "pool.running_out", *moments, day, data))
+
+
+def digest_event_document(event_id: str, occurred_at: int, digest: DigestDocument) -> bytes:
+    """The JSON of `digest.created`, ready to be POSTed."""
+    return _encode(
+        DigestEventDocument(
+            id=event_id,
+            type="digest.created",
+            timestamp=rfc3339(occurred_at),
+            timestamp_local=rfc3339_local(occurred_at),
+            sequence=digest.revision,
+            data=digest,
+        )
+    )
 
 
 def batch_document(event_ids: list[str], events: list[str], now: int) -> tuple[str, str]:

@@ -8,9 +8,9 @@ import contextlib
 import importlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 from rich.console import Console
@@ -18,9 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from xiaohao import log
+from xiaohao.clock import parse_rfc3339
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.database.errors import DatabaseInUse
 from xiaohao.errors import Refusal
+from xiaohao.notifications.feed import Feed, Wanted
+from xiaohao.notifications.model import EventState, Kind
 from xiaohao.rotation.files import KeyFiles
 from xiaohao.rotation.model import RotationFailed
 from xiaohao.rotation.service import Progress, Rotation
@@ -96,6 +99,37 @@ async def _create_key(settings: Settings, customer_id: str | None, label: str) -
         await database.agree()
         _, text = await Tenants(database, vault_of(settings)).create_key(customer_id, label)
         return text
+
+
+def replay_events(settings: Settings, wanted: Mapping[str, Any], send: bool) -> int:
+    """Send events again, or only count them; gives their number. Raises ChoreFailed.
+
+    `wanted` has the fields of `notifications.feed.Wanted`, moments as RFC 3339.
+    """
+    with _plainly():
+        return asyncio.run(_replay_events(settings, _wanted(wanted), send))
+
+
+def _wanted(fields: Mapping[str, Any]) -> Wanted:
+    chosen = {name: value for name, value in fields.items() if value}
+    try:
+        for name in ("since", "until"):
+            if name in chosen:
+                chosen[name] = parse_rfc3339(chosen[name])
+        if "state" in chosen:
+            chosen["state"] = EventState(chosen["state"])
+        if "kinds" in chosen:
+            chosen["kinds"] = [Kind(kind).value for kind in chosen["kinds"]]
+    except ValueError as error:
+        raise ChoreFailed(str(error)) from error
+    return Wanted(**chosen)
+
+
+async def _replay_events(settings: Settings, wanted: Wanted, send: bool) -> int:
+    async with _database(settings) as database:
+        await database.agree()
+        feed = Feed(database, vault_of(settings))
+        return await (feed.replay(wanted) if send else feed.count_replayable(wanted))
 
 
 def rotate_key(settings: Settings, new_key_file: Path | None) -> str:

@@ -29,8 +29,10 @@ from xiaohao.bindings.service import Bindings
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.database.errors import WrongMasterKey
+from xiaohao.digests.service import Digests
 from xiaohao.log import where
 from xiaohao.notifications.delivery import Deliverer
+from xiaohao.notifications.feed import Feed
 from xiaohao.notifications.metrics import DeliveryMetrics
 from xiaohao.notifications.wake import listen
 from xiaohao.planning.watch import PoolWatch
@@ -43,6 +45,8 @@ _log = structlog.get_logger(__name__)
 #: a binding ends on time by itself; the sweep only says so in the tables
 _SWEEP_S: Final = 5.0
 _BACKLOG_S: Final = 10.0
+_FORGET_S: Final = 600.0
+_DIGESTS_S: Final = 15.0
 #: looks whether an hour has begun; then the pools are counted
 _POOLS_S: Final = 60.0
 #: a capture is complete moments after its call's end, and the customer waits for the recording
@@ -67,6 +71,8 @@ class Worker:
         # The listening address makes the name unique on a machine, and the same after a restart.
         owner = f"{socket.gethostname()} {settings.worker.listen}"
         self._deliverer = Deliverer(self._database, vault, settings.notifications, owner, self._metrics)
+        self._feed = Feed(self._database, vault)
+        self._digests = Digests(self._database, vault, settings.notifications.digest_after_s)
         self._bindings = Bindings(self._database, vault)
         self._conversions = Conversions(self._database, vault, settings)
         self._pools = PoolWatch(self._database, vault, settings.worker.pool_warning_days, self._registry)
@@ -114,7 +120,16 @@ class Worker:
             self._again_and_again(_BACKLOG_S, self._measure),
             self._again_and_again(_CAPTURES_S, self._convert),
             self._again_and_again(_POOLS_S, self._watch_pools),
+            self._again_and_again(_FORGET_S, self._forget),
+            self._again_and_again(_DIGESTS_S, self._make_digests),
         ]
+
+    async def _make_digests(self) -> None:
+        if await self._digests.make_due():
+            self._deliverer.wake()
+
+    async def _forget(self) -> None:
+        await self._feed.forget_old(self._settings.notifications.retention_days)
 
     async def _sweep(self) -> None:
         await self._bindings.sweep()

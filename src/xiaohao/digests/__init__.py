@@ -1,0 +1,1 @@
+"""What both sides compare, so that no record is missing on either."""
