@@ -3,9 +3,10 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from xiaohao.bindings.allocation_store import NumberFacts
+from xiaohao.bindings.choice import CapitalOf, Found, How, cities_tried, has_room, may_be_given_out
 from xiaohao.bindings.desk import Desk, PoolFacts
 from xiaohao.bindings.model import Mode, Role
 from xiaohao.bindings.modes import (
@@ -19,6 +20,7 @@ from xiaohao.bindings.modes import (
 from xiaohao.bindings.writing_store import BindingRow
 from xiaohao.errors import Refusal, conflict, validation_failed
 from xiaohao.numbers.model import PERSONAL_STATES, USABLE_STATES, NumberState
+from xiaohao.pools.model import Policy
 
 #: an extension that is chosen has so many digits, unless so many draws in a row find none that is free
 _DIGITS: Final = 3
@@ -39,6 +41,8 @@ class Wish:
     y: str | None
     x_pool: str | None
     y_pool: str | None
+    x_city: str | None = None
+    y_city: str | None = None
     extension: str | None = None
     y_on_demand: bool = False
     #: of a pair that comes about on the spot: by which binding, and when that one ends
@@ -89,16 +93,24 @@ class Allocation:
     keys may be used again, because a late call on them would reach the right person.
     """
 
-    def __init__(self, desk: Desk, wish: Wish, predecessors: list[BindingRow]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        wish: Wish,
+        predecessors: list[BindingRow],
+        capital_of: CapitalOf,
+    ) -> None:
         self._desk = desk
         self._wish = wish
         self._predecessors = predecessors
         self._past: list[str] = [row["id"] for row in predecessors]
-
+        self._capital_of = capital_of
+        #: legs that will be dialled on X
+        self._legs_on_x = 2 if wish.mode in (Mode.AXB, Mode.AX) else 1
         #: mode axe: what was wished for, or is chosen
         self.extension: str | None = wish.extension
 
-    def choose(self) -> tuple[NumberFacts, NumberFacts | None]:
+    def choose(self) -> tuple[Found, Found | None]:
         """X, and Y where there is one. Raises Refusal, Exhausted."""
         for person in ("a", "b"):
             number = getattr(self._wish, person)
@@ -106,72 +118,112 @@ class Allocation:
                 raise validation_failed(person, "is a number of the platform, not of a person")
         x = self._x()
         if self._wish.mode is Mode.AXE and self.extension is None:
-            self.extension = self._free_extension(x)
-        return x, self._y(x) if self._wish.has_y else None
+            self.extension = self._free_extension(x.facts)
+        return x, self._y(x.facts) if self._wish.has_y else None
 
-    def _x(self) -> NumberFacts:
-        wish, desk = self._wish, self._desk
+    def _x(self) -> Found:
+        wish = self._wish
         if wish.x is not None:
-            facts = self._named("x", wish.x)
+            facts = self._named("x", wish.x, self._legs_on_x)
             if facts.assigned_to_key not in (None, wish.claim):
                 _taken("x", "This number is another person's, or in use in another mode.")
             if self._is_held(facts):
                 detail = "It is dialled already, or was a short while ago, to reach somebody else."
                 _taken("x", detail)
-            return facts
-        own = self._own_x() or self._x_of_last_time()
-        if own is not None:
-            return own
-        if wish.x_pool is None:
+            return Found(facts, How.NAMED)
+        pool = None if wish.x_pool is None else self._pool(wish.x_pool)
+        if (own := self._own_x(pool)) is not None:
+            return Found(own, How.OWN)
+        again = self._of_last_time("x", self._fits_as_x, wish.x_pool, always=wish.mode is Mode.AXB)
+        if again is not None:
+            return Found(again, How.LAST_TIME)
+        if pool is None:
             raise validation_failed("x_pool", "A has no number yet: name one in x, or a pool to take it from")
-        pool = self._pool(wish.x_pool)
-
-        def fits(facts: NumberFacts) -> bool:
-            return (
-                facts.state == NumberState.AVAILABLE
-                and facts.number != wish.y
-                and not any(self._holds(key, facts.number) for key in wish.people)
-                and not self._is_held(facts)
-            )
-
-        found = desk.first_free(pool.id, None, fits)
+        found = self._of_pool(pool, wish.x_city, self._fits_as_x)
         if found is None:
             raise Exhausted(Role.A, pool.id)
         return found
 
-    def _own_x(self) -> NumberFacts | None:
+    def _fits_as_x(self, facts: NumberFacts) -> bool:
+        wish = self._wish
+        return (
+            facts.state == NumberState.AVAILABLE
+            and facts.number != wish.y
+            and self._is_allowed(facts, self._legs_on_x)
+            and not any(self._holds(key, facts.number) for key in wish.people)
+            and not self._is_held(facts)
+        )
+
+    def _own_x(self, pool: PoolFacts | None) -> NumberFacts | None:
         """An X that is A's already and that B can dial: a fixed one, else one lent from the pool wanted."""
         wish = self._wish
         if wish.claim in (None, ANYONE):
             return None
+        cities = cities_tried(Policy() if pool is None else pool.policy, wish.x_city, self._capital_of)
         own = [
             facts
             for facts in self._desk.own(wish.claim)
             if facts.assigned_by == wish.customer_id
             and facts.state in PERSONAL_STATES
             and (facts.fixed or wish.x_pool in (None, facts.pool_id))
+            and (cities == (None,) or facts.city in cities)
+            and has_room(self._policy(facts), facts, self._legs_on_x)
+            and facts.shown_as is not None
             and facts.may_be_bound(self._desk.now)
             and not self._is_held(facts)
         ]
-        # Those that the group has used were used last.
-        return min(own, key=lambda f: (not f.fixed, f.used, f.last_used_at, f.number), default=None)
 
-    def _x_of_last_time(self) -> NumberFacts | None:
-        """Of a pair with one number."""
-        if self._wish.mode is not Mode.AXB:
-            return None
-        for predecessor in self._predecessors:
-            facts = self._desk.number(predecessor["x"])
+        def order(facts: NumberFacts) -> tuple[Any, ...]:
+            nearness = 0 if cities == (None,) else cities.index(facts.city)
+            # Those that the group has used were used last.
+            return nearness, not facts.fixed, facts.used, facts.last_used_at, facts.number
+
+        return min(own, key=order, default=None)
+
+    def _of_last_time(
+        self, name: str, fits: Callable[[NumberFacts], bool], pool_id: str | None, *, always: bool
+    ) -> NumberFacts | None:
+        """The number by which the pair met before, so that it stays good in both call logs.
+
+        For as long as it rests (`always`), or for ever where its pool is sticky.
+        """
+        wish = self._wish
+        past = self._predecessors if always else []
+        if wish.pair is not None and pool_id is not None and self._pool(pool_id).is_sticky:
+            last = self._desk.last_of_pair(wish.pair)
+            past = [*self._predecessors, *([] if last is None else [last])]
+        wished = wish.x_city if name == "x" else wish.y_city
+        for row in past:
+            facts = None if row[name] is None else self._desk.number(row[name])
             if (
                 facts is not None
-                and predecessor["mode"] == Mode.AXB
-                and facts.state == NumberState.AVAILABLE
+                and row["mode"] == wish.mode
+                and pool_id in (None, facts.pool_id)
+                and wished in (None, facts.city)
+                and facts.assigned_to_key is None
                 and facts.may_be_bound(self._desk.now)
-                and self._wish.x_pool in (None, facts.pool_id)
-                and not self._is_held(facts)
+                and self._is_visible(facts)
+                and fits(facts)
             ):
                 return facts
         return None
+
+    def _of_pool(
+        self, pool: PoolFacts, city: str | None, fits: Callable[[NumberFacts], bool]
+    ) -> Found | None:
+        for place, tried in enumerate(cities_tried(pool.policy, city, self._capital_of)):
+            facts = self._desk.first_free(pool.id, tried, fits)
+            if facts is not None:
+                return Found(facts, How.LEAST_RECENTLY_USED, fallback=place > 0)
+        return None
+
+    def _policy(self, facts: NumberFacts) -> Policy | None:
+        pool = None if facts.pool_id is None else self._desk.pool(facts.pool_id)
+        return None if pool is None else pool.policy
+
+    def _is_allowed(self, facts: NumberFacts, legs: int) -> bool:
+        policy = self._policy(facts)
+        return policy is None or may_be_given_out(policy, facts, self._wish.mode, legs)
 
     def _is_held(self, facts: NumberFacts) -> bool:
         """Whether those who are to dial this X reach somebody else by it, or reached a short while ago."""
@@ -192,52 +244,37 @@ class Allocation:
                     return extension
         return _taken("x", "Hardly an extension is free behind this number: name another X.")
 
-    def _y(self, x: NumberFacts) -> NumberFacts:
+    def _y(self, x: NumberFacts) -> Found:
         wish = self._wish
         if wish.y is not None:
-            facts = self._named("y", wish.y)
+            facts = self._named("y", wish.y, 1)
             if facts.assigned_to_key is not None or facts is x:
                 _taken("y", "This number is the X of a person.")
             if self._holds(self._a_key, wish.y):
                 _taken("y", "A dials this number already, or did a short while ago, to reach somebody else.")
-            return facts
-        fits = self._fits_as_y(x)
-        if (again := self._y_of_last_time(fits)) is not None:
-            return again
+            return Found(facts, How.NAMED)
+
+        def fits(facts: NumberFacts) -> bool:
+            return (
+                facts is not x
+                and facts.state == NumberState.AVAILABLE
+                and self._is_allowed(facts, 1)
+                and not self._holds(self._a_key, facts.number)
+            )
+
+        if (again := self._of_last_time("y", fits, wish.y_pool, always=True)) is not None:
+            return Found(again, How.LAST_TIME)
         if wish.y_pool is None:
             raise validation_failed(
                 "y_pool", "name the number that A is to dial in y, or a pool to take it from"
             )
         pool = self._pool(wish.y_pool)
-        found = self._desk.first_free(pool.id, None, fits)
+        found = self._of_pool(pool, wish.y_city, fits)
         if found is None:
             raise Exhausted(Role.B, pool.id)
         return found
 
-    def _fits_as_y(self, x: NumberFacts) -> Callable[[NumberFacts], bool]:
-        def fits(facts: NumberFacts) -> bool:
-            return (
-                facts is not x
-                and facts.state == NumberState.AVAILABLE
-                and not self._holds(self._a_key, facts.number)
-            )
-
-        return fits
-
-    def _y_of_last_time(self, fits: Callable[[NumberFacts], bool]) -> NumberFacts | None:
-        # So the numbers in both call logs stay good when a trip is booked again.
-        for predecessor in self._predecessors:
-            facts = None if predecessor["y"] is None else self._desk.number(predecessor["y"])
-            if (
-                facts is not None
-                and fits(facts)
-                and facts.may_be_bound(self._desk.now)
-                and self._wish.y_pool in (None, facts.pool_id)
-            ):
-                return facts
-        return None
-
-    def _named(self, name: str, number: str) -> NumberFacts:
+    def _named(self, name: str, number: str, legs: int) -> NumberFacts:
         facts = self._desk.number(number)
         if facts is None or not self._is_visible(facts):
             raise Refusal(
@@ -250,6 +287,16 @@ class Allocation:
         if not facts.may_be_bound(self._desk.now):
             detail = "The real name behind this number has not been verified."
             raise conflict("number_not_verified", "Number not verified", detail, field=name)
+        if self._wish.mode is not Mode.X and facts.shown_as is None:
+            detail = "This number is only dialled, and nothing is shown in its place."
+            raise conflict("number_not_displayable", "Number not displayable", detail, field=name)
+        policy = self._policy(facts)
+        if policy is not None and not has_room(policy, facts, legs):
+            most = policy.max_relations
+            detail = f"Its pool lets a number carry {most} live relations, and it carries {facts.relations}."
+            raise conflict(
+                "relation_limit", "No room for another relation", detail, field=name, max_relations=most
+            )
         return facts
 
     def _is_visible(self, facts: NumberFacts) -> bool:

@@ -92,7 +92,6 @@ _IS_VERIFIED: Final = or_(
         ),
     ),
 )
-_CAN_BE_SHOWN: Final = or_(numbers.c.displayable, numbers.c.displayed_as.is_not(None))
 
 
 class NumberStatements:
@@ -138,16 +137,25 @@ class NumberStatements:
         after: tuple[int, str],
         now: int,
         limit: int,
+        most_relations: int,
         *,
         locking: bool,
     ) -> list[NumberFacts]:
         """Numbers of a pool (of a city) that may be given out, those after `after` in the order of last use.
 
-        `locking`: only those that no other reservation is just taking, and nobody takes them from now on.
+        None has `most_relations` legs. `locking`: only those that no other reservation is just taking, and
+        nobody takes them from now on.
         """
         statement = self._windows[city is not None, locking]
         statement.run(
-            cursor, pool_id=pool_id, city=city, used_after=after[0], after=after[1], now=now, limit=limit
+            cursor,
+            pool_id=pool_id,
+            city=city,
+            used_after=after[0],
+            after=after[1],
+            now=now,
+            limit=limit,
+            most_relations=most_relations,
         )
         return _numbers(cursor.fetchall())
 
@@ -175,7 +183,7 @@ def _window(of_city: bool, locking: bool) -> Select[Any]:
             numbers.c.assigned_to_key.is_(None),
             tuple_(*order) > after,
             _IS_VERIFIED,
-            _CAN_BE_SHOWN,
+            numbers.c.relations < bindparam("most_relations", type_=BigInteger),
         )
         .order_by(*order)
         .limit(bindparam("limit", type_=BigInteger))

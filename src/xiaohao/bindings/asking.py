@@ -15,6 +15,11 @@ _LONGEST_LIFE_S: Final = 10 * 366 * 86_400
 _LONGEST_CALL_S: Final = 86_400
 _LONGEST_REFERENCE: Final = 200
 _LONGEST_USER_DATA: Final = 2000
+#: what a mode may or may not have
+_PARTS: Final = (
+    *("a", "b", "x", "y", "x_pool", "y_pool", "x_city", "y_city"),
+    *("extension", "y_on_demand", "y_life_s"),
+)
 _PROMPT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
 
 
@@ -28,8 +33,7 @@ def number_of(name: str, text: str) -> str:
 
 def wish_of(vault: Vault, customer_id: str, wanted: Reservation) -> Wish:
     """A reservation as the allocation takes it. Raises Refusal: `validation_failed`."""
-    parts = ("a", "b", "x", "y", "x_pool", "y_pool", "extension", "y_on_demand", "y_life_s")
-    wrong = misfit(wanted.mode, wanted.direction, {name: getattr(wanted, name) for name in parts})
+    wrong = misfit(wanted.mode, wanted.direction, {name: getattr(wanted, name) for name in _PARTS})
     if wrong is not None:
         raise validation_failed(*wrong)
     _check_terms({name: getattr(wanted, name) for name in (*_LIMITS, *_LENGTHS, "prompts")})
@@ -38,6 +42,9 @@ def wish_of(vault: Vault, customer_id: str, wanted: Reservation) -> Wish:
     a, b, x, y = given["a"], given["b"], given["x"], given["y"]
     if a is not None and a == b:
         raise validation_failed("b", "A and B are the same number")
+    for name in ("x", "y"):
+        if given[name] is not None and getattr(wanted, f"{name}_city") is not None:
+            raise validation_failed(f"{name}_city", f"{name} names a number already")
     if x is not None and x == y:
         raise validation_failed("y", "x and y are the same number")
     return Wish(
@@ -51,6 +58,8 @@ def wish_of(vault: Vault, customer_id: str, wanted: Reservation) -> Wish:
         y=y,
         x_pool=wanted.x_pool,
         y_pool=wanted.y_pool,
+        x_city=wanted.x_city,
+        y_city=wanted.y_city,
         extension=wanted.extension,
         y_on_demand=wanted.y_on_demand,
     )

@@ -81,6 +81,8 @@ class NewBinding(_Expiring):
     y: Number | None = Field(None, description="Platform number that stands for B; else one of y_pool")
     x_pool: Id | None = None
     y_pool: Id | None = None
+    x_city: CityCode | None = Field(None, description="Area code of the city that X shall be of")
+    y_city: CityCode | None = Field(None, description="Area code of the city that Y shall be of")
     extension: _Extension | None = Field(None, description="Mode axe; without it one that is free is chosen")
     direction: _Direction = Direction.BOTH
     y_on_demand: bool = Field(
@@ -108,6 +110,8 @@ class NewBinding(_Expiring):
             y=self.y,
             x_pool=self.x_pool,
             y_pool=self.y_pool,
+            x_city=self.x_city,
+            y_city=self.y_city,
             expires_in_s=self.life_s(now),
             record=self.record,
             max_duration_s=self.max_duration_s,

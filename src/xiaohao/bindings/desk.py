@@ -16,11 +16,13 @@ from xiaohao.bindings.writing_store import BindingRow, LegFacts, WritingStatemen
 from xiaohao.database.direct import Cursor
 from xiaohao.database.writer import LostRace
 from xiaohao.numbers.model import NumberState
-from xiaohao.pools.model import Policy, policy_of
+from xiaohao.pools.model import Choice, Policy, policy_of
 
 #: numbers of a pool that are read at once; when they do not do, four times as many
 _WINDOW: Final = 8
 _LONGEST_WINDOW: Final = 2048
+#: more legs than a number can have
+_NO_LIMIT: Final = 1 << 31
 
 #: before the first number of a pool in the order of last use
 BEGINNING: Final = (-1, "")
@@ -35,6 +37,7 @@ class PoolFacts:
         self.id: str = row["id"]
         self.customer_id: str | None = row["customer_id"]
         self.policy: Policy = policy_of(row)
+        self.is_sticky = self.policy.choice is Choice.STICKY
 
 
 class Desk:
@@ -142,6 +145,11 @@ class Desk:
             self.know_pairs([pair])
         return self._pairs[pair]
 
+    def last_of_pair(self, pair: _Pair) -> BindingRow | None:
+        """The newest binding that the pair ever had, however long ago."""
+        known = self.of_pair(pair)
+        return known[0] if known else self.statements.last_of_pair(self.cursor, pair)
+
     def holds(self, key: bytes, number: str, predecessors: Sequence[str]) -> bool:
         """Whether this person dialling this number is taken, except on legs of `predecessors` that rest."""
         leg = self._leg(key, number)
@@ -179,8 +187,17 @@ class Desk:
         self, pool_id: str, city: str | None, after: tuple[int, str], limit: int, locking: bool
     ) -> tuple[list[NumberFacts], tuple[int, str]]:
         """The next numbers of a pool as the group knows them, and where the ones after them begin."""
+        pool = self.pool(pool_id)
+        most = None if pool is None else pool.policy.max_relations
         found = self.statements.numbers.window(
-            self.cursor, pool_id, city, after, self.now, limit, locking=locking
+            self.cursor,
+            pool_id,
+            city,
+            after,
+            self.now,
+            limit,
+            _NO_LIMIT if most is None else most,
+            locking=locking,
         )
         if found:
             after = (found[-1].last_used_at, found[-1].number)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from xiaohao.bindings.allocation import Allocation, Exhausted, Wish
 from xiaohao.bindings.change_store import change_statements
 from xiaohao.bindings.changing import Change, Changing, prompts_json, prompts_of
+from xiaohao.bindings.choice import CapitalOf
 from xiaohao.bindings.desk import Desk
 from xiaohao.bindings.model import Binding, BindingState, Direction, Mode, Reservation
 from xiaohao.bindings.modes import ANYONE, leg_rows
@@ -96,8 +97,15 @@ class Purge:
 class Clerk:
     """Carries jobs out. `clock` gives microseconds since the epoch."""
 
-    def __init__(self, statements: WritingStatements, vault: Vault, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        statements: WritingStatements,
+        vault: Vault,
+        clock: Callable[[], int],
+        capital_of: CapitalOf = lambda _city: None,
+    ) -> None:
         self._statements = statements
+        self._capital_of = capital_of
         self._vault = vault
         self._clock = clock
         self._changes = change_statements("sqlite" if statements.is_sqlite else "postgresql")
@@ -171,10 +179,11 @@ class Clerk:
             if past and past[0]["state"] == BindingState.LIVE:
                 _check_same(past[0], wish, wanted)
                 return past[0], wish, False
-            allocation = Allocation(desk, wish, past)
-            x, y = allocation.choose()
+            allocation = Allocation(desk, wish, past, self._capital_of)
+            of_x, of_y = allocation.choose()
         except (Refusal, Exhausted) as refused:
             return refused
+        x, y = of_x.facts, None if of_y is None else of_y.facts
         y_number = None if y is None else y.number
         row = self._row(wish, wanted, x.number, y_number, allocation.extension, desk.now)
         legs = leg_rows(row)

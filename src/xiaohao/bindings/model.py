@@ -97,6 +97,8 @@ class Reservation:
     y_on_demand: bool = False
     y_life_s: int | None = None
     prompts: Mapping[PromptMoment, str] | None = None
+    x_city: str | None = None
+    y_city: str | None = None
 
 
 class Changes(TypedDict, total=False):

@@ -150,8 +150,8 @@ class _Shape:
     may_have: frozenset[str]
 
 
-_X: Final = frozenset({"x", "x_pool"})
-_Y: Final = frozenset({"y", "y_pool"})
+_X: Final = frozenset({"x", "x_pool", "x_city"})
+_Y: Final = frozenset({"y", "y_pool", "y_city"})
 _SHAPES: Final = {
     Mode.AXYB: _Shape(frozenset({"a", "b"}), _X | _Y),
     Mode.AXB: _Shape(frozenset({"a", "b"}), _X),
@@ -168,7 +168,7 @@ _DIRECTIONS: Final = {Mode.AXE: (Direction.BOTH, Direction.B_TO_A), Mode.X: (Dir
 def misfit(mode: Mode, direction: Direction, given: Mapping[str, Any]) -> tuple[str, str] | None:
     """What does not fit the mode: the field and what is wrong with it; None where everything does.
 
-    `given` has `a`, `b`, `x`, `y`, `x_pool`, `y_pool`, `extension`, `y_on_demand` and `y_life_s`; what is
+    `given` has `a`, `b`, `x`, `y`, their pools and cities, `extension`, `y_on_demand` and `y_life_s`; what is
     None or False counts as not given.
     """
     shape = _ON_DEMAND if mode is Mode.AXYB and given["y_on_demand"] else _SHAPES[mode]

@@ -95,6 +95,7 @@ class WritingStatements:
         self._of_pairs = ForRows(
             dialect, 3, lambda rows: _OF_PAIRS.format(rows=rows, columns=columns, marker=marker), AT_ONCE
         )
+        self._last_of_pair = Statement(dialect, _last_of_pair())
         self._dialled = ForKeys(dialect, _dialled, AT_ONCE)
         self._holder = Statement(dialect, _holder())
         self._is_dialled = Statement(dialect, _is_dialled())
@@ -135,6 +136,12 @@ class WritingStatements:
     def of_pairs(self, cursor: Cursor, pairs: Sequence[Row], now: int) -> list[BindingRow]:
         """Of each pair (customer, key of A, key of B) what is live or in quarantine, newest first."""
         return [_binding(row) for row in self._of_pairs.fetch(cursor, pairs, now)]
+
+    def last_of_pair(self, cursor: Cursor, pair: Row) -> BindingRow | None:
+        """The newest binding of (customer, key of A, key of B) that there ever was."""
+        customer_id, a_key, b_key = pair
+        self._last_of_pair.run(cursor, of_customer=customer_id, a=a_key, b=b_key)
+        return next((_binding(row) for row in cursor.fetchall()), None)
 
     def dialled(self, cursor: Cursor, keys: Sequence[bytes]) -> list[tuple[bytes, str, LegFacts]]:
         """Everything that these people dial, live or in quarantine."""
@@ -215,6 +222,19 @@ def _binding(row: Row) -> BindingRow:
     for name in _BOOLEANS:
         named[name] = bool(named[name])
     return named
+
+
+def _last_of_pair() -> Any:
+    return (
+        select(bindings)
+        .where(
+            bindings.c.customer_id == bindparam("of_customer"),
+            bindings.c.a_key == bindparam("a"),
+            bindings.c.b_key == bindparam("b"),
+        )
+        .order_by(bindings.c.seq.desc())
+        .limit(1)
+    )
 
 
 def _dialled(keys: list[Any]) -> Any:

@@ -119,6 +119,12 @@ numbers = Table(
     Column("updated_at", BigInteger, nullable=False),
     # with the number at its end: an order without ties costs the same in a pool of any size
     Index("numbers_allocation", "pool_id", "state", "last_used_at", "number"),
+    Index(
+        "numbers_allocation_city",
+        *("pool_id", "city", "state", "last_used_at", "number"),
+        sqlite_where=text("city IS NOT NULL"),
+        postgresql_where=text("city IS NOT NULL"),
+    ),
     Index("numbers_customer", "customer_id", "number"),
 )
 

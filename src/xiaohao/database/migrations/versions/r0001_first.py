@@ -169,6 +169,13 @@ def _numbers() -> None:
     )
     op.create_index("ix_numbers_assigned_to_key", "numbers", ["assigned_to_key"])
     op.create_index("numbers_allocation", "numbers", ["pool_id", "state", "last_used_at", "number"])
+    op.create_index(
+        "numbers_allocation_city",
+        "numbers",
+        ["pool_id", "city", "state", "last_used_at", "number"],
+        sqlite_where=sa.text("city IS NOT NULL"),
+        postgresql_where=sa.text("city IS NOT NULL"),
+    )
     op.create_index("numbers_customer", "numbers", ["customer_id", "number"])
 
 
