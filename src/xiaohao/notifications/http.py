@@ -141,7 +141,7 @@ def router(feed: Feed, streams: Streams, records: CallRecords, keys: Keys, vault
 def _add_stream(
     routes: APIRouter, feed: Feed, streams: Streams, records: CallRecords, keys: Keys, vault: Vault
 ) -> None:
-    @routes.get("/v1/events:stream", response_class=StreamResponse, responses=_STREAM)
+    @routes.get("/v1/events:stream", status_code=200, response_class=StreamResponse, responses=_STREAM)
     async def stream_events(
         key: AnyKey,
         request: HttpRequest,
