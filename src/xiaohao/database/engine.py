@@ -19,7 +19,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from xiaohao.database.errors import DatabaseUnavailable, TransactionLost
+from xiaohao.database.errors import (
+    DatabaseUnavailable,
+    MasterKeyChanging,
+    TransactionLost,
+    WrongMasterKey,
+)
 from xiaohao.database.fence import MASTER_KEY, NEXT_MASTER_KEY, Fence
 from xiaohao.database.schema import marks
 
@@ -153,7 +158,8 @@ class Database:
     async def migrate(self) -> None:
         """Bring the schema up to date; several processes may do so at once, one of them does the work.
 
-        Raises DatabaseUnavailable after a minute without getting hold of the database.
+        Raises DatabaseUnavailable after a minute without getting hold of the database, WrongMasterKey and
+        MasterKeyChanging at once.
         """
         if self.is_sqlite and self.url.database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -161,6 +167,8 @@ class Database:
         while True:
             try:
                 return await self._migrate()
+            except (WrongMasterKey, MasterKeyChanging):
+                raise  # whoever starts is to be told, not to wait
             except DatabaseUnavailable:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
