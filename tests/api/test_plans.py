@@ -18,12 +18,15 @@ from xiaohao.planning import service
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.service import Tenants
 
+#: what asks no database is tested on one only
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 DEMAND: dict[str, Any] = {
     "cities": [{"city": "北京", "drivers": 100, "orders_a_day": 1000}],
     "call_probability": 0.5,
 }
 
 
+@on_sqlite
 async def test_a_plan(customer: httpx.AsyncClient, operator: httpx.AsyncClient) -> None:
     for client in (customer, operator):
         response = await client.post("/v1/plans", json=DEMAND)
@@ -36,6 +39,7 @@ async def test_a_plan(customer: httpx.AsyncClient, operator: httpx.AsyncClient) 
     assert [choice["recycle_s"] for choice in plan["choices"]][:2] == [0.0, 3600.0]
 
 
+@on_sqlite
 async def test_a_plan_s_picture(customer: httpx.AsyncClient) -> None:
     response = await customer.post("/v1/plans/picture?format=svg&language=zh", json=DEMAND)
     assert response.headers["content-type"] == "image/svg+xml"
@@ -45,6 +49,7 @@ async def test_a_plan_s_picture(customer: httpx.AsyncClient) -> None:
     assert response.content.startswith(b"\x89PNG")
 
 
+@on_sqlite
 async def test_what_cannot_be_planned(customer: httpx.AsyncClient, stranger: httpx.AsyncClient) -> None:
     city = DEMAND["cities"][0]
     for body, status in (
@@ -60,6 +65,7 @@ async def test_what_cannot_be_planned(customer: httpx.AsyncClient, stranger: htt
     assert (await stranger.post("/v1/plans", json=DEMAND)).status_code == 401
 
 
+@on_sqlite
 async def test_many_who_plan_at_once_are_sent_away(
     customer: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +76,7 @@ async def test_many_who_plan_at_once_are_sent_away(
     assert (refused.json()["code"], refused.headers["retry-after"]) == ("planning_busy", "5")
 
 
+@on_sqlite
 async def test_the_process_apart_knows_no_key(
     customer: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -12,7 +12,8 @@ from xiaohao.planning.theory import Traffic, blocking
 
 @pytest.mark.parametrize(
     ("drivers", "orders", "recycle_s", "day", "numbers", "days"),
-    [(20, 8.0, DAY_S, FLAT, 6, 8), (12, 16.0, 6 * 3600, TYPICAL_DAY, 7, 6)],
+    # By chance alone such few orders differ from the mean by 1.5 % (standard deviation over many seeds).
+    [(12, 8.0, DAY_S, FLAT, 5, 6), (8, 30.0, 12 * 3600, TYPICAL_DAY, 6, 2)],
 )
 async def test_the_allocator_refuses_as_often_as_theory_says(
     drivers: int, orders: float, recycle_s: int, day: tuple[float, ...], numbers: int, days: int
@@ -24,7 +25,6 @@ async def test_the_allocator_refuses_as_often_as_theory_says(
     busier = len(drawn) / (drivers * orders * (days + 1))
     groups = tuple(replace(group, orders=group.orders * busier) for group in city.groups)
     traffic = Traffic.of(replace(city, groups=groups), demand, recycle_s)
-    print(seen.blocking, blocking(traffic, numbers), seen.reservations)
     assert seen.blocking == pytest.approx(blocking(traffic, numbers), rel=0.05)
     # and not a single one more or less than the plainest of models counts
     whole = seen.refused + sum(1 for o in drawn if o.at < DAY_S) - _granted_before(seen, DAY_S)
@@ -38,7 +38,7 @@ def _granted_before(seen: object, moment: float) -> int:
 
 async def test_the_allocator_needs_as_many_numbers_as_the_busiest_driver_has_relations() -> None:
     recycle_s = 6 * 3600
-    demand, city = demand_of(8, 20.0, recycle_s, spread=0.3)
+    demand, city = demand_of(5, 20.0, recycle_s, spread=0.3)
     needed = max(busiest_by_day(orders_of(city, demand, 3, seed=5), recycle_s, 3))
     enough = await simulate(demand, city, needed, days=3, first_days=0, seed=5)
     assert enough.refused == 0

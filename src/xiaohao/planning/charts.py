@@ -45,6 +45,7 @@ _COLOURS: Final = ("#1b6ca8", "#d1582c", "#3c8d40")
 _PALE: Final = ("#cddfee", "#f5dbd2", "#d4e5d5")
 _INK: Final = "#222222"
 _GREY: Final = "#8a8a8a"
+_TAG: Final = re.compile(r"<[^>]*>")
 _FINE_DIGITS: Final = re.compile(r"(\d\.\d\d)\d+")
 _CITIES_SHOWN: Final = 8
 _HOUR_S: Final = 3600.0
@@ -106,7 +107,7 @@ def _saved(figure: Figure, form: Format) -> bytes:
         text = text.replace(f"'{name}', ", "")
         text = text.replace(f"'{name}'", _SVG_FONTS)
     # A hundredth of a point is more than a screen shows, and the file is half as large.
-    return _FINE_DIGITS.sub(r"\1", text).encode()
+    return _TAG.sub(lambda tag: _FINE_DIGITS.sub(r"\1", tag[0]), text).encode()
 
 
 def _bare(axes: Axes, title: str) -> None:

@@ -9,7 +9,7 @@ from xiaohao.planning.model import RECYCLE_CHOICES, Choice, CityDemand, CityPlan
 from xiaohao.planning.theory import Traffic, largest_load, needed, poisson_quantile, resting
 
 #: relations of one person beyond which a plan is no plan: no customer pays for so many numbers
-LARGEST_LOAD: Final = 5000.0
+LARGEST_LOAD: Final = 2000.0
 
 
 def compute(demand: Demand) -> Plan:

@@ -35,6 +35,9 @@ ASSURANCE: Final = 0.99
 _NEGLIGIBLE: Final = 1e-9
 #: a load that varies less over the day leaves Erlang's formula right
 _STEADY: Final = 1.25
+#: relations, and of these the ones that end in a step, beyond which a load is not followed through the day
+_MANY: Final = 150.0
+_QUICK: Final = 8.0
 #: pool sizes that are tried at once
 _TRIES: Final = 3
 
@@ -153,8 +156,16 @@ class Traffic:
 
     @property
     def is_steady(self) -> bool:
-        """Whether the load hardly varies over the day."""
-        return bool(self.load.max(initial=0.0) <= _STEADY * self.load.min(initial=np.inf))
+        """Whether Erlang's formula holds.
+
+        It does where the load hardly varies over the day; where relations are so short beside the hours that
+        numbers come back as fast as they go; and nearly so where there are so many that a few more or less do
+        not matter.
+        """
+        most = float(self.load.max(initial=0.0))
+        back = most * float(self.ending.sum()) / max(float(self.lasting.sum()), 1.0)
+        varies = most > _STEADY * float(self.load.min(initial=np.inf))
+        return not varies or most > _MANY or back > _QUICK
 
     @property
     def mean_held(self) -> float:
