@@ -151,6 +151,10 @@ class _Tiers:
                 self._place += 1
         return portions
 
+    def skip(self, seconds: int, included: int) -> None:
+        """Go on as if these seconds had been charged."""
+        self._move(seconds if self._counts_included else seconds - included)
+
     def _move(self, seconds: int) -> None:
         self._used += seconds
         while (limit := self._limits[self._place][0]) is not None and self._used > limit:
@@ -185,6 +189,12 @@ class Pricer:
         self._recording = prices.get(RecordItem.RECORDING, 0)
         self._acd = terms.acd
         self._places = terms.places
+
+    def skip(self, number: str, kind: Kind, seconds: int) -> None:
+        """Go on as if usages of a number with so many seconds had been charged."""
+        tiers = self._tiers.get(kind)
+        if tiers is not None and seconds:
+            tiers.skip(seconds, self._allowances.take(number, kind, seconds))
 
     def charge(self, usage: Usage) -> Charged:
         """What this usage costs."""

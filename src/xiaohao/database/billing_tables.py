@@ -6,7 +6,7 @@ number 202611, `day` the number 20261130, both on a Chinese clock.
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text, false, text
 
-from xiaohao.database.schema import metadata
+from xiaohao.database.schema import metadata, number_history
 
 contracts = Table(
     "contracts",
@@ -27,17 +27,33 @@ billing_accounts = Table(
     "billing_accounts",
     metadata,
     Column("customer_id", Text, primary_key=True),
-    Column("closed_month", Integer, nullable=False, server_default="0"),  # the last one that is closed
     Column("prepaid", Boolean, nullable=False, server_default=false()),
     Column("funds", BigInteger, nullable=False, server_default="0"),  # paid in, by a prepaid customer
     Column("spending_limit", BigInteger),  # a month's; null: none
-    Column("warn_percent", Integer, nullable=False, server_default="80"),
+    Column("warn_below", BigInteger),  # tell the customer when so much is left
     # what the open months cost as far as it is known, and what closed months of prepaid customers cost
     Column("running_amount", BigInteger, nullable=False, server_default="0"),
     Column("settled_amount", BigInteger, nullable=False, server_default="0"),
     Column("warned_at", BigInteger),
     Column("stopped_at", BigInteger),
     Column("updated_at", BigInteger, nullable=False),
+)
+
+#: Months whose usages stand still: what comes later goes to the next month that is open.
+closed_months = Table(
+    "closed_months",
+    metadata,
+    Column("customer_id", Text, primary_key=True),
+    Column("month", Integer, primary_key=True),
+    Column("closed_at", BigInteger, nullable=False),
+    Column("invoiced", Boolean, nullable=False, server_default=false()),  # or found to cost nothing
+    Index(
+        "closed_months_due",
+        "month",
+        sqlite_where=text("NOT invoiced"),
+        postgresql_where=text("NOT invoiced"),
+    ),
+    sqlite_with_rowid=False,
 )
 
 payments = Table(
@@ -188,3 +204,11 @@ reconciliation_items = Table(
     Column("their_amount", BigInteger),
     sqlite_with_rowid=False,
 )
+
+#: Changes of whose a number is, and only these: lending a number to a person is the hot path and writes none.
+OWNERSHIP = "reason IN ('imported', 'moved', 'released_to_pool', 'taken_to_stock', 'retired')"
+for _name, _columns in (
+    ("number_history_owner", (number_history.c.customer_id, number_history.c.number)),
+    ("number_history_owners", (number_history.c.number, number_history.c.at)),
+):
+    Index(_name, *_columns, sqlite_where=text(OWNERSHIP), postgresql_where=text(OWNERSHIP))

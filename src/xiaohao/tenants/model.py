@@ -9,6 +9,8 @@ class CustomerState(StrEnum):
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
+    #: its money, or the month's limit, is used up: set and lifted by billing
+    EXHAUSTED = "exhausted"
 
 
 @dataclass(frozen=True, slots=True)

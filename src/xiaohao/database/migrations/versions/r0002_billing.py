@@ -9,10 +9,14 @@ branch_labels = None
 depends_on = None
 
 
+_OWNERSHIP = sa.text("reason IN ('imported', 'moved', 'released_to_pool', 'taken_to_stock', 'retired')")
+
+
 def upgrade() -> None:
     """Create every table."""
     _contracts()
     _billing_accounts()
+    _closed_months()
     _payments()
     _billing_entries()
     _usages()
@@ -21,10 +25,13 @@ def upgrade() -> None:
     _reratings()
     _reconciliations()
     _reconciliation_items()
+    _owners()
 
 
 def downgrade() -> None:
     """Drop every table."""
+    op.drop_index("number_history_owners", "number_history")
+    op.drop_index("number_history_owner", "number_history")
     for table in (
         "reconciliation_items",
         "reconciliations",
@@ -34,10 +41,28 @@ def downgrade() -> None:
         "usages",
         "billing_entries",
         "payments",
+        "closed_months",
         "billing_accounts",
         "contracts",
     ):
         op.drop_table(table)
+
+
+def _owners() -> None:
+    op.create_index(
+        "number_history_owner",
+        "number_history",
+        ["customer_id", "number"],
+        sqlite_where=_OWNERSHIP,
+        postgresql_where=_OWNERSHIP,
+    )
+    op.create_index(
+        "number_history_owners",
+        "number_history",
+        ["number", "at"],
+        sqlite_where=_OWNERSHIP,
+        postgresql_where=_OWNERSHIP,
+    )
 
 
 def _contracts() -> None:
@@ -60,17 +85,35 @@ def _billing_accounts() -> None:
     op.create_table(
         "billing_accounts",
         sa.Column("customer_id", sa.Text(), nullable=False),
-        sa.Column("closed_month", sa.Integer(), server_default="0", nullable=False),
         sa.Column("prepaid", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("funds", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("spending_limit", sa.BigInteger()),
-        sa.Column("warn_percent", sa.Integer(), server_default="80", nullable=False),
+        sa.Column("warn_below", sa.BigInteger()),
         sa.Column("running_amount", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("settled_amount", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("warned_at", sa.BigInteger()),
         sa.Column("stopped_at", sa.BigInteger()),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("customer_id"),
+    )
+
+
+def _closed_months() -> None:
+    op.create_table(
+        "closed_months",
+        sa.Column("customer_id", sa.Text(), nullable=False),
+        sa.Column("month", sa.Integer(), nullable=False),
+        sa.Column("closed_at", sa.BigInteger(), nullable=False),
+        sa.Column("invoiced", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.PrimaryKeyConstraint("customer_id", "month"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "closed_months_due",
+        "closed_months",
+        ["month"],
+        sqlite_where=sa.text("NOT invoiced"),
+        postgresql_where=sa.text("NOT invoiced"),
     )
 
 
