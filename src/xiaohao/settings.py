@@ -142,6 +142,15 @@ class Switch(msgspec.Struct, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:8082"
 
 
+class Billing(msgspec.Struct, forbid_unknown_fields=True):
+    """Invoices."""
+
+    #: who sends them: name and address as printed, several lines if need be
+    seller: str = ""
+    #: hours after a month's end at which it is closed and its invoices are drafted
+    close_after_h: float = 6.0
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -158,6 +167,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     worker: Worker = msgspec.field(default_factory=Worker)
     notifications: Notifications = msgspec.field(default_factory=Notifications)
     switch: Switch = msgspec.field(default_factory=Switch)
+    billing: Billing = msgspec.field(default_factory=Billing)
 
     @classmethod
     def load(cls, path: Path) -> "Settings":

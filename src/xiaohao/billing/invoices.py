@@ -6,6 +6,7 @@ right by a credit note.
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -193,7 +194,7 @@ def _another_state(detail: str) -> Refusal:
 
 def _credit_row(row: Mapping[Any, Any], note_id: str, gross: int, note: str, now: int) -> dict[str, Any]:
     original = msgspec.json.decode(row["document"])
-    percent = msgspec.convert(original["vat_percent"], money.Decimal)
+    percent = msgspec.convert(original["vat_percent"], Decimal)
     net = money.without_tax(gross, percent)
     line = dict.fromkeys(("kind", "unit", "quantity", "seconds", "price"))
     document = wire.encode(

@@ -76,8 +76,11 @@ class Month:
             if len(page) < PAGE:
                 return
 
-    async def anew(self) -> AsyncIterator[list[Usage]]:
-        """The usages of the month's CDRs, measured now. In the order of the stored ones."""
+    async def anew(self, beyond: bool = False) -> AsyncIterator[list[Usage]]:
+        """The usages of the month's CDRs, measured now. In the order of the stored ones.
+
+        `beyond`: also those that belong to later months under these terms.
+        """
         applications: dict[str, str | None] = {}
         meter = Meter(self.terms, applications)
         after, last_call = _BEGINNING, ""
@@ -94,7 +97,7 @@ class Month:
                 if cdr.call_id == last_call:  # the parts of one month of a call stand behind one another
                     continue
                 last_call = cdr.call_id
-                usages = self._within(meter.measure(cdr), calendar.month_of(place[0]) < self.month)
+                usages = self._within(meter.measure(cdr), calendar.month_of(place[0]) < self.month, beyond)
                 if calendar.month_of(cdr.received_at) != calendar.month_of(cdr.ended_at):
                     # those of two months do not, where both came late
                     usages = [one for one in usages if (one.call_id, one.part) not in over_midnight]
@@ -106,14 +109,14 @@ class Month:
             if len(page) < PAGE:
                 return
 
-    def _within(self, usages: list[Usage], late: bool) -> list[Usage]:
-        if late:  # it stays on the bill on which it is; what belongs to a later month is on that one
-            return [
-                usage if usage.month == self.month else moved(usage, self.month)
-                for usage in usages
-                if usage.month <= self.month
-            ]
-        return [usage for usage in usages if usage.month == self.month]
+    def _within(self, usages: list[Usage], late: bool, beyond: bool) -> list[Usage]:
+        found = []
+        for usage in usages:
+            if usage.month == self.month or (beyond and usage.month > self.month):
+                found.append(usage)
+            elif late and usage.month < self.month:
+                found.append(moved(usage, self.month))  # it stays on the bill on which it is
+        return found
 
     async def pricer(self) -> Pricer:
         """What gives the stored usages their prices."""

@@ -1,4 +1,4 @@
-"""What can be done with contracts, accounts and usage. Where `customer_id` says who asks, None is the operator."""
+"""What can be done with contracts, accounts, entries by hand, and running usage."""
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal

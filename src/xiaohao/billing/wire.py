@@ -1,4 +1,4 @@
-"""The one place that makes the JSON of bills and invoices. Amounts are text, minutes are rounded for reading."""
+"""The one place that makes the JSON of bills and invoices. Amounts are text, minutes rounded for reading."""
 
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_UP, Decimal

@@ -332,6 +332,10 @@ def _check_owner(desk: Desk, wish: Wish) -> None:
     state = desk.customer_state(wish.customer_id)
     if state is None:
         raise not_found("customer")
+    if state == CustomerState.EXHAUSTED:
+        raise Refusal(
+            "credit_exhausted", "Credit used up", "The money, or the month's limit, is used up.", 403
+        )
     if state != CustomerState.ACTIVE:
         raise Refusal("customer_suspended", "Customer suspended", "Ask the operator of the platform.", 403)
     for name, pool_id in (("x_pool", wish.x_pool), ("y_pool", wish.y_pool)):

@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     BINDING_EXPIRED = "binding_expired"
     NUMBER_NOT_IN_SERVICE = "number_not_in_service"
     CUSTOMER_SUSPENDED = "customer_suspended"
+    CREDIT_EXHAUSTED = "credit_exhausted"
     CALLER_FROM_ABROAD = "caller_from_abroad"
     DIRECTION_NOT_ALLOWED = "direction_not_allowed"
     DISPLAY_NOT_ALLOWED = "display_not_allowed"
@@ -142,6 +143,8 @@ def _with_leg(row: LegRow, now_us: int, from_abroad: bool) -> tuple[Outcome, boo
         return Outcome.NUMBER_NOT_IN_SERVICE, False
     if _is_barred_abroad(row, from_abroad):
         return Outcome.CALLER_FROM_ABROAD, False
+    if row.customer_state == CustomerState.EXHAUSTED:
+        return Outcome.CREDIT_EXHAUSTED, False
     if row.customer_state != CustomerState.ACTIVE:
         return Outcome.CUSTOMER_SUSPENDED, False
     over = row.leg_state != LegState.LIVE or (row.valid_until is not None and row.valid_until <= now_us)

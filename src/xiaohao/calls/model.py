@@ -49,6 +49,7 @@ class Reason(StrEnum):
     BINDING_EXPIRED = "binding_expired"
     NUMBER_NOT_IN_SERVICE = "number_not_in_service"
     CUSTOMER_SUSPENDED = "customer_suspended"
+    CREDIT_EXHAUSTED = "credit_exhausted"
     DIRECTION_NOT_ALLOWED = "direction_not_allowed"
     CALLER_FROM_ABROAD = "caller_from_abroad"
     DISPLAY_NOT_ALLOWED = "display_not_allowed"

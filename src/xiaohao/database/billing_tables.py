@@ -167,8 +167,6 @@ reratings = Table(
     Column("state", Text, nullable=False),  # ready | accepting | accepted | dismissed
     Column("contract_id", Text),
     Column("report", Text, nullable=False),  # JSON
-    Column("done_at", BigInteger, nullable=False, server_default="0"),  # accepting: how far, by arrival
-    Column("done_call", Text, nullable=False, server_default=""),
     Column("created_by", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),

@@ -25,6 +25,9 @@ from prometheus_client import (
 )
 
 from xiaohao import log
+from xiaohao.billing.closing import Closing
+from xiaohao.billing.rater import Rater
+from xiaohao.billing.rerating import Reratings
 from xiaohao.bindings.service import Bindings
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database, DatabaseUnavailable
@@ -51,6 +54,9 @@ _DIGESTS_S: Final = 15.0
 _POOLS_S: Final = 60.0
 #: a capture is complete moments after its call's end, and the customer waits for the recording
 _CAPTURES_S: Final = 0.3
+#: a customer whose money is used up is stopped within a second
+_RATING_S: Final = 0.4
+_CLOSING_S: Final = 60.0
 _LONGEST_PAUSE_S: Final = 30.0
 _NICENESS: Final = 10
 
@@ -74,6 +80,11 @@ class Worker:
         self._feed = Feed(self._database, vault)
         self._digests = Digests(self._database, vault, settings.notifications.digest_after_s)
         self._bindings = Bindings(self._database, vault)
+        self._owner = owner
+        self._rater = Rater(self._database)
+        self._closing = Closing(self._database, Rater(self._database), settings.billing.seller)
+        self._reratings = Reratings(self._database, Rater(self._database))
+        self._rated = Counter("xiaohao_calls_rated", "CDRs that were rated", registry=self._registry)
         self._conversions = Conversions(self._database, vault, settings)
         self._pools = PoolWatch(self._database, vault, settings.worker.pool_warning_days, self._registry)
         self._recordings = Counter(
@@ -119,6 +130,8 @@ class Worker:
             self._again_and_again(_SWEEP_S, self._sweep),
             self._again_and_again(_BACKLOG_S, self._measure),
             self._again_and_again(_CAPTURES_S, self._convert),
+            self._again_and_again(_RATING_S, self._rate),
+            self._again_and_again(_CLOSING_S, self._close),
             self._again_and_again(_POOLS_S, self._watch_pools),
             self._again_and_again(_FORGET_S, self._forget),
             self._again_and_again(_DIGESTS_S, self._make_digests),
@@ -139,6 +152,13 @@ class Worker:
 
     async def _convert(self) -> None:
         self._recordings.inc(await self._conversions.convert_due())
+
+    async def _rate(self) -> None:
+        self._rated.inc(await self._rater.rate_due())
+
+    async def _close(self) -> None:
+        await self._reratings.go_on()
+        await self._closing.close_due(self._owner, self._settings.billing.close_after_h)
 
     async def _measure(self) -> None:
         backlog = await self._deliverer.backlog()

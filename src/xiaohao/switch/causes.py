@@ -26,6 +26,7 @@ REFUSALS: Final[dict[Reason, Refusal]] = {
     Reason.BINDING_EXPIRED: Refusal(410, "Gone", 22),
     Reason.NUMBER_NOT_IN_SERVICE: Refusal(404, "Not Found", 1),
     Reason.CUSTOMER_SUSPENDED: Refusal(403, "Forbidden", 21),
+    Reason.CREDIT_EXHAUSTED: Refusal(403, "Forbidden", 21),
     Reason.DIRECTION_NOT_ALLOWED: Refusal(403, "Forbidden", 21),
     Reason.CALLER_FROM_ABROAD: Refusal(403, "Forbidden", 21),
     Reason.DISPLAY_NOT_ALLOWED: Refusal(403, "Forbidden", 29),

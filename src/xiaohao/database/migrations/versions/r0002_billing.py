@@ -234,8 +234,6 @@ def _reratings() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("contract_id", sa.Text()),
         sa.Column("report", sa.Text(), nullable=False),
-        sa.Column("done_at", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("done_call", sa.Text(), server_default="", nullable=False),
         sa.Column("created_by", sa.Text()),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),

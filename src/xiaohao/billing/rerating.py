@@ -1,0 +1,254 @@
+"""A month rated anew from its CDRs: first a report, and nothing changes before it is accepted.
+
+Where the invoice is issued the usages stay as they were billed: what is accepted is the difference, as a
+credit note or as an adjustment in the month that is open.
+"""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from xiaohao.billing import calendar, facts, invoice_store, money, store, usage_store, wire
+from xiaohao.billing.invoices import Invoices
+from xiaohao.billing.model import InvoiceState, Usage
+from xiaohao.billing.rater import Rater, open_month
+from xiaohao.billing.runs import Month, Progress, silent
+from xiaohao.billing.terms import ServiceItem
+from xiaohao.clock import now_us
+from xiaohao.database.engine import Database
+from xiaohao.errors import Refusal, conflict, not_found
+from xiaohao.ids import new_id
+
+#: so many calls of which something differs are told one by one; all are counted
+_TOLD: Final = 1000
+_Pair = tuple[Usage | None, Usage | None]
+_COMPARED: Final = ("month", "number", "seconds", "acd_s", "protections", "recordings")
+
+
+class Rerating(msgspec.Struct, frozen=True):
+    """A month rated anew. `report` is its JSON."""
+
+    id: str
+    customer_id: str
+    month: int
+    state: str
+    contract_id: str | None
+    report: dict[str, Any]
+    created_at: int
+
+
+class Reratings:
+    """Rates months anew."""
+
+    def __init__(self, database: Database, rater: Rater, clock: Callable[[], int] = now_us) -> None:
+        self._database = database
+        self._rater = rater
+        self._invoices = Invoices(database, clock)
+        self._clock = clock
+
+    async def prepare(
+        self, customer_id: str, month: int, by: str | None = None, progress: Progress = silent
+    ) -> Rerating:
+        """Rate a month anew under the contract that is in force for it now. Raises Refusal: `not_found`."""
+        await self._rater.rate_due()
+        async with self._database.read() as connection:
+            if await store.customer_state(connection, customer_id) is None:
+                raise not_found("customer")
+            invoice = await invoice_store.of_month(connection, customer_id, month)
+            in_force = await facts.in_force(connection, customer_id, month)
+        this = await Month.of(self._database, customer_id, month, in_force.terms)
+        after = await this.bill_anew(progress)
+        issued = invoice is not None and invoice["state"] != InvoiceState.DRAFT
+        if issued and invoice is not None:
+            before = msgspec.json.decode(invoice["document"])
+            gross = invoice["gross_amount"]
+        else:
+            bill = await this.bill(progress)
+            before, gross = wire.bill_document(bill, {}), bill.gross
+        differences = await self._differences(this, progress)
+        report = {
+            "invoice_issued": issued,
+            **differences,
+            "before": {name: before[name] for name in ("lines", "net", "vat", "gross")},
+            "after": {
+                name: value
+                for name, value in wire.bill_document(after, {}).items()
+                if name in ("lines", "net", "vat", "gross")
+            },
+            "difference": money.text_of(after.gross - gross),
+        }
+        now = self._clock()
+        row = {
+            "id": new_id("rer"),
+            "customer_id": customer_id,
+            "month": month,
+            "state": "ready",
+            "contract_id": in_force.contract_id,
+            "report": wire.encode(report).decode(),
+            "created_by": by,
+            "created_at": now,
+            "updated_at": now,
+        }
+        async with self._database.begin() as connection:
+            await invoice_store.add_rerating(connection, row)
+        return await self.get(str(row["id"]))
+
+    async def get(self, rerating_id: str) -> Rerating:
+        """One rerating. Raises Refusal: `not_found`."""
+        async with self._database.read() as connection:
+            row = await invoice_store.find_rerating(connection, rerating_id)
+        if row is None:
+            raise not_found("rerating")
+        return _rerating(row)
+
+    async def dismiss(self, rerating_id: str) -> Rerating:
+        """Leave everything as it was. Raises Refusal: `not_found`, `rerating_in_another_state`."""
+        async with self._database.begin() as connection:
+            await self._move(connection, rerating_id, "ready", "dismissed")
+        return await self.get(rerating_id)
+
+    async def accept(self, rerating_id: str, progress: Progress = silent) -> Rerating:
+        """Let it count. A run that was killed is gone on with by calling it again; twice is no error.
+
+        Raises Refusal: `not_found`, `rerating_in_another_state`, `contract_changed`.
+        """
+        rerating = await self.get(rerating_id)
+        if rerating.state == "accepted":
+            return rerating
+        if rerating.report["invoice_issued"]:
+            await self._book_difference(rerating)
+        else:
+            async with self._database.begin() as connection:
+                in_force = await facts.in_force(connection, rerating.customer_id, rerating.month)
+                if in_force.contract_id != rerating.contract_id:
+                    detail = "The contract was changed since. Rate the month anew once more."
+                    raise conflict("contract_changed", "The contract was changed", detail)
+                await self._move(connection, rerating_id, "ready", "accepting")
+            await self._rewrite(rerating, progress)
+        return await self.get(rerating_id)
+
+    async def go_on(self) -> None:
+        """Carry out what was accepted and then interrupted."""
+        async with self._database.read() as connection:
+            unfinished = await invoice_store.unfinished_reratings(connection)
+        for rerating_id in unfinished:
+            await self.accept(rerating_id)
+
+    async def _differences(self, month: Month, progress: Progress) -> dict[str, Any]:
+        told: list[dict[str, Any]] = []
+        calls, changed = 0, 0
+        async for page in month.anew(beyond=True):
+            calls += sum(usage.calls for usage in page)
+            for before, after in await self._changes(month, page):
+                changed += 1
+                if len(told) < _TOLD:
+                    told.append(_told(before, after))
+            progress(len(page))
+        return {"calls": calls, "changed": changed, "changes": told}
+
+    async def _changes(self, month: Month, page: list[Usage]) -> list[_Pair]:
+        """Usages that are otherwise now than they are stored; what is billed in another month stays there."""
+        async with self._database.read() as connection:
+            found = await usage_store.usages_of_calls(connection, sorted({one.call_id for one in page}))
+            closed = (await store.closed_of(connection, [month.customer_id])).get(month.customer_id, set())
+        stored = {(one.call_id, one.part): one for one in found}
+        pairs: list[_Pair] = []
+        for usage in page:
+            before = stored.pop((usage.call_id, usage.part), None)
+            after = usage if usage.month == month.month else open_month(usage, closed)
+            if (before is None or before.month == month.month) and _differ(before, after):
+                pairs.append((before, after))
+        pairs += [(before, None) for before in stored.values() if before.month == month.month]
+        return pairs
+
+    async def _rewrite(self, rerating: Rerating, progress: Progress) -> None:
+        # Each page is a transaction, and rewriting a page once more changes nothing: a run that was killed
+        # begins again.
+        month = await Month.of(self._database, rerating.customer_id, rerating.month)
+        async for page in month.anew(beyond=True):
+            if pairs := await self._changes(month, page):
+                async with self._database.begin() as connection:
+                    await store.lock_accounts(connection, [rerating.customer_id], self._clock())
+                    await usage_store.replace_usages(
+                        connection,
+                        rerating.customer_id,
+                        [before for before, _ in pairs if before is not None],
+                        [after for _, after in pairs if after is not None],
+                    )
+            progress(len(page))
+        async with self._database.begin() as connection:
+            await self._move(connection, rerating.id, "accepting", "accepted")
+
+    async def _book_difference(self, rerating: Rerating) -> None:
+        now = self._clock()
+        amount = money.millionths(Decimal(rerating.report["difference"]))
+        async with self._database.shared() as connection:
+            await self._move(connection, rerating.id, "ready", "accepted")
+            invoice = await invoice_store.of_month(connection, rerating.customer_id, rerating.month)
+            if invoice is None:
+                raise not_found("invoice")
+            note = f"rated anew: {calendar.month_text(rerating.month)}, {rerating.id}"
+            if amount < 0:
+                await self._invoices.credit(invoice["id"], -amount, note)
+            elif amount:
+                closed = (await store.closed_of(connection, [rerating.customer_id]))[rerating.customer_id]
+                month = calendar.month_of(now)
+                while month in closed:
+                    month = calendar.after(month)
+                entry = {
+                    "id": new_id("ent"),
+                    "customer_id": rerating.customer_id,
+                    "month": month,
+                    "item": ServiceItem.ADJUSTMENT.value,
+                    "quantity": "1",
+                    "price": rerating.report["difference"],
+                    "note": note,
+                    "created_by": None,
+                    "created_at": now,
+                }
+                await store.add_entry(connection, entry)
+
+    async def _move(self, connection: AsyncConnection, rerating_id: str, old: str, new: str) -> None:
+        row = await invoice_store.find_rerating(connection, rerating_id, lock=True)
+        if row is None:
+            raise not_found("rerating")
+        if row["state"] not in (old, new):
+            raise _another_state(row)
+        await invoice_store.change_rerating(
+            connection, rerating_id, {"state": new, "updated_at": self._clock()}
+        )
+
+
+def _another_state(row: Mapping[Any, Any]) -> Refusal:
+    detail = f"It is {row['state']}."
+    return conflict("rerating_in_another_state", "The rerating is in another state", detail)
+
+
+def _differ(before: Usage | None, after: Usage | None) -> bool:
+    if before is None or after is None:
+        return before is not after
+    return any(getattr(before, name) != getattr(after, name) for name in (*_COMPARED, "at"))
+
+
+def _told(before: Usage | None, after: Usage | None) -> dict[str, Any]:
+    def shown(usage: Usage | None) -> dict[str, Any] | None:
+        return None if usage is None else {name: getattr(usage, name) for name in _COMPARED}
+
+    one = before or after
+    key = {"call_id": one and one.call_id, "part": one and one.part}
+    return {**key, "before": shown(before), "after": shown(after)}
+
+
+def _rerating(row: Mapping[Any, Any]) -> Rerating:
+    return Rerating(
+        row["id"],
+        row["customer_id"],
+        row["month"],
+        row["state"],
+        row["contract_id"],
+        msgspec.json.decode(row["report"]),
+        row["created_at"],
+    )

@@ -1,0 +1,305 @@
+"""The month's close and what becomes of invoices."""
+
+import asyncio
+import hashlib
+from typing import Any
+
+import pytest
+
+from tests.billing.scenes import DAY, MOBILE, Scene, flat
+from tests.billing.worlds import MONTH, START
+from xiaohao.billing.closing import Closing
+from xiaohao.billing.invoices import Invoices
+from xiaohao.billing.model import InvoiceState
+from xiaohao.billing.rater import Rater
+from xiaohao.billing.runs import Month
+from xiaohao.database.billing_tables import invoices
+from xiaohao.database.engine import Database
+from xiaohao.errors import Refusal
+from xiaohao.secrecy import Vault
+
+YUAN = 1_000_000
+
+
+@pytest.fixture
+def scene(database: Database, vault: Vault) -> Scene:
+    return Scene(database, vault)
+
+
+async def busy(scene: Scene, place: int = 1) -> str:
+    """The n-th customer, with a number of each sort and some calls, its month over."""
+    scene.clock.now = START + DAY
+    landline, service = f"+8610620002{place:02}", f"+8640012345{place:02}"
+    customer_id = await scene.customer(landline, service)
+    for minutes in (1, 3, 500):
+        for number in (landline, service, MOBILE):
+            await scene.call(customer_id, minutes * 60, number, order_ref=f"ride {minutes}")
+            scene.clock.forward(1)
+    scene.month_is_over()
+    return customer_id
+
+
+async def test_two_workers_closing_a_month_make_one_invoice(scene: Scene) -> None:
+    customer_id = await busy(scene)
+    closings = [
+        Closing(scene.database, Rater(scene.database, clock=scene.clock), clock=scene.clock) for _ in range(4)
+    ]
+    found = await asyncio.gather(*(closing.close(customer_id, MONTH) for closing in closings))
+    assert len(set(found)) == 1
+    (row,) = await scene.rows(invoices)
+    # 20 + 60, 504 minutes of each: landline 126.00, 400 beyond 400: 26.00, mobile 100.80
+    assert row["gross_amount"] == (20 + 60 + 126 + 26) * YUAN + 100_800_000
+
+
+async def test_closing_goes_on_where_it_was_killed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    customers = sorted([await busy(scene, place) for place in range(3)])
+    real, seen = Month.bill, 0
+
+    async def dies_at_the_second(self: Month, *arguments: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen == 2:
+            raise RuntimeError("killed")
+        return await real(self, *arguments)
+
+    monkeypatch.setattr(Month, "bill", dies_at_the_second)
+    with pytest.raises(RuntimeError, match="killed"):
+        await scene.closing.close_all(MONTH)
+    assert len(await scene.rows(invoices)) == 1
+    await scene.call(customers[1], 60, at=scene.clock.now - 10 * 86_400 * 1_000_000)
+    assert await scene.closing.close_all(MONTH) == 2
+    rows = await scene.rows(invoices)
+    assert sorted(row["customer_id"] for row in rows) == sorted(customers)
+    assert len({row["gross_amount"] for row in rows}) == 1
+    assert await scene.closing.close_all(MONTH) == 0
+
+
+async def test_the_worker_closes_some_hours_after_the_end_and_alone(scene: Scene) -> None:
+    await busy(scene)
+    scene.clock.now -= 20 * 3600 * 1_000_000
+    assert await scene.closing.close_due("one", 6) == 0
+    scene.clock.forward(3 * 3600)
+    async with scene.database.begin() as connection:
+        from xiaohao.billing import store
+
+        assert await store.take_lease(connection, "billing.close", "other", scene.clock.now)
+    assert await scene.closing.close_due("one", 6) == 0
+    scene.clock.forward(31)
+    assert await scene.closing.close_due("one", 6) == 1
+
+
+async def test_an_open_month_is_not_closed(scene: Scene) -> None:
+    customer_id = await scene.customer()
+    with pytest.raises(Refusal, match="month_open"):
+        await scene.closing.close(customer_id, MONTH)
+
+
+async def test_a_month_without_anything_has_no_invoice(scene: Scene) -> None:
+    customer_id = await scene.customer()
+    scene.month_is_over()
+    assert await scene.closing.close(customer_id, MONTH) is None
+    assert await scene.closing.close_all(MONTH) == 0
+
+
+async def test_numbers_have_no_gaps(scene: Scene) -> None:
+    drafts = []
+    for place in range(3):
+        customer_id = await busy(scene, place)
+        drafts.append(str(await scene.closing.close(customer_id, MONTH)))
+
+    async def issue(invoice_id: str) -> str | None:
+        return (await scene.invoices.issue(invoice_id)).number
+
+    with pytest.raises(ZeroDivisionError):
+        async with scene.database.shared():
+            assert await scene.invoices.issue(drafts[0])
+            raise ZeroDivisionError
+    numbers = await asyncio.gather(*(issue(one) for one in [*drafts, *drafts]))
+    assert sorted({str(number) for number in numbers}) == ["2026-000001", "2026-000002", "2026-000003"]
+
+
+async def test_the_life_of_an_invoice(scene: Scene) -> None:
+    customer_id = await busy(scene)
+    invoice_id = str(await scene.closing.close(customer_id, MONTH))
+    with pytest.raises(Refusal, match="not_found"):
+        await scene.invoices.get(invoice_id, customer_id)
+    with pytest.raises(Refusal, match="invoice_in_another_state"):
+        await scene.invoices.pay(invoice_id)
+    issued = await scene.invoices.issue(invoice_id)
+    assert (issued.state, issued.number) == (InvoiceState.ISSUED, "2026-000001")
+    assert (await scene.invoices.get(invoice_id, customer_id)).document == issued.document
+    with pytest.raises(Refusal, match="not_found"):
+        await scene.invoices.get(invoice_id, "cus_other")
+    paid = await scene.invoices.pay(invoice_id)
+    assert (paid.state, paid.paid_at) == (InvoiceState.PAID, scene.clock.now)
+    with pytest.raises(Refusal, match="invoice_in_another_state"):
+        await scene.invoices.void(invoice_id, "a mistake")
+    note = await scene.invoices.credit(invoice_id, 106 * YUAN, "twelve calls failed")
+    assert (note.gross, note.net, note.vat) == (-106 * YUAN, -100 * YUAN, -6 * YUAN)
+    assert (await scene.invoices.issue(note.id)).number == "C2026-000001"
+    with pytest.raises(Refusal, match="credit_too_large"):
+        await scene.invoices.credit(invoice_id, issued.gross - 100 * YUAN, "too much")
+
+
+async def test_what_is_issued_never_changes(scene: Scene) -> None:
+    customer_id = await busy(scene)
+    invoice_id = str(await scene.closing.close(customer_id, MONTH))
+    await scene.billing.add_contract(customer_id, MONTH, flat("1"))
+    assert await scene.closing.close(customer_id, MONTH) == invoice_id
+    (draft,) = await scene.rows(invoices)
+    # no rent, and no minutes are included
+    assert draft["gross_amount"] == 3 * 504 * YUAN
+    await scene.invoices.issue(invoice_id)
+    (issued,) = await scene.rows(invoices)
+    with pytest.raises(Refusal, match="month_invoiced"):
+        await scene.billing.add_contract(customer_id, MONTH, flat("2"))
+    assert await scene.closing.close(customer_id, MONTH) == invoice_id
+    assert await scene.rows(invoices) == [issued]
+    assert hashlib.sha256(issued["document"].encode()).hexdigest() == issued["document_sha256"]
+
+
+async def test_a_void_invoice_keeps_its_number_and_makes_room(scene: Scene) -> None:
+    customer_id = await busy(scene)
+    first = str(await scene.closing.close(customer_id, MONTH))
+    await scene.invoices.issue(first)
+    void = await scene.invoices.void(first, "wrong address")
+    assert (void.state, void.number, void.note) == (InvoiceState.VOID, "2026-000001", "wrong address")
+    assert await scene.closing.close_all(MONTH) == 0  # nobody makes another one unasked
+    second = str(await scene.closing.close(customer_id, MONTH))
+    assert second != first
+    assert (await scene.invoices.issue(second)).number == "2026-000002"
+    states = {one.id: one.state for one in await Invoices(scene.database).page("", 10)}
+    assert states == {first: InvoiceState.VOID, second: InvoiceState.ISSUED}
+
+
+async def test_the_detail_adds_up_to_the_invoice_on_every_level(scene: Scene) -> None:
+    customer_id = await busy(scene)
+    invoice_id = str(await scene.closing.close(customer_id, MONTH))
+    await scene.billing.add_contract(customer_id, 202612, flat("9"))
+    invoice = await scene.invoices.issue(invoice_id)
+    document = invoice.document or {}
+    total, orders = 0, dict[str | None, int]()
+    async for page in scene.invoices.calls(invoice):
+        for usage, charged in page:
+            total += charged.total
+            orders[usage.order_ref] = orders.get(usage.order_ref, 0) + charged.total
+    rents = sum(cents(one["rent"]) for one in document["numbers"])
+    assert total / 10_000 + rents == cents(document["gross"])
+    assert sum(orders.values()) == total
+    assert orders["ride 1"] == 2 * 250_000 + 200_000 - 250_000  # the 400 number's first minutes are included
+    for level in ("applications", "kinds", "numbers"):
+        assert sum(cents(one["total"]) for one in document[level]) == cents(document["gross"])
+    assert sum(cents(one["amount"]) for one in document["days"]) == total / 10_000
+    assert sum(cents(line["amount"]) for line in document["lines"]) == cents(document["gross"])
+
+
+def cents(text: str) -> int:
+    return int(text.replace(".", ""))
+
+
+# ---- rated anew
+
+
+async def test_a_report_changes_nothing_until_it_is_accepted(scene: Scene) -> None:
+    customer_id = await busy(scene)
+    await scene.rater.rate_due()
+    contract = flat("1")
+    contract["rates"][0]["unit_s"] = 3600
+    await scene.billing.add_contract(customer_id, MONTH, contract)
+    before = await scene.sums(customer_id)
+    rerating = await scene.reratings.prepare(customer_id, MONTH)
+    assert (rerating.report["calls"], rerating.report["changed"]) == (9, 9)
+    assert rerating.report["after"]["gross"] == "1980.00"  # 2 × 1 + 9 hours, three times, in minutes
+    assert await scene.sums(customer_id) == before
+    assert (await scene.reratings.accept(rerating.id)).state == "accepted"
+    assert await scene.sums(customer_id) == (9, 33 * 3600)
+    assert (await scene.reratings.accept(rerating.id)).state == "accepted"
+    again = await scene.reratings.prepare(customer_id, MONTH)
+    assert (again.report["changed"], again.report["difference"]) == (0, "0.00")
+    assert (await scene.reratings.dismiss(again.id)).state == "dismissed"
+    with pytest.raises(Refusal, match="rerating_in_another_state"):
+        await scene.reratings.accept(again.id)
+
+
+async def test_an_acceptance_goes_on_where_it_was_killed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer_id = await busy(scene)
+    await scene.rater.rate_due()
+    contract = flat("1")
+    contract["rates"][0]["unit_s"] = 3600
+    await scene.billing.add_contract(customer_id, MONTH, contract)
+    rerating = await scene.reratings.prepare(customer_id, MONTH)
+    monkeypatch.setattr("xiaohao.billing.runs.PAGE", 2)
+
+    def dies(_: int, pages: list[int] = []) -> None:  # noqa: B006
+        pages.append(1)
+        if len(pages) == 2:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        await scene.reratings.accept(rerating.id, dies)
+    assert (await scene.reratings.get(rerating.id)).state == "accepting"
+    await scene.reratings.go_on()
+    assert (await scene.reratings.get(rerating.id)).state == "accepted"
+    assert await scene.sums(customer_id) == (9, 33 * 3600)
+
+
+async def test_a_call_that_moves_to_another_month_is_lost_in_none(scene: Scene) -> None:
+    customer_id = await scene.customer()
+    await scene.billing.add_contract(customer_id, MONTH, flat("1"))
+    scene.month_is_over()
+    midnight = scene.clock.now - 86_400 * 1_000_000
+    await scene.call(customer_id, 60, at=midnight - 30_000_000)
+    await scene.rater.rate_due()
+    assert await scene.sums(customer_id) == (1, 60)
+    await scene.billing.add_contract(customer_id, MONTH, flat("1", month="end"))
+    rerating = await scene.reratings.prepare(customer_id, MONTH)
+    assert rerating.report["difference"] == "-1.00"
+    await scene.reratings.accept(rerating.id)
+    assert await scene.sums(customer_id) == (0, 0)
+    assert await scene.sums(customer_id, 202612) == (1, 60)
+
+
+async def test_the_difference_of_an_issued_month_is_booked(scene: Scene) -> None:
+    cheaper, dearer = await busy(scene, 1), await busy(scene, 2)
+    for customer_id in (cheaper, dearer):
+        await scene.invoices.issue(str(await scene.closing.close(customer_id, MONTH)))
+    # what an operator may not do by the API: another contract for a month that is invoiced
+    from xiaohao.billing import terms
+    from xiaohao.database.billing_tables import contracts
+
+    async with scene.database.begin() as connection:
+        for customer_id, price in ((cheaper, "0.1"), (dearer, "1")):
+            await connection.execute(
+                contracts.insert().values(
+                    id=f"con_{price}",
+                    customer_id=customer_id,
+                    from_month=MONTH,
+                    version=9,
+                    terms=terms.write(terms.take(flat(price))),
+                    created_at=0,
+                )
+            )
+    for customer_id in (cheaper, dearer):
+        rerating = await scene.reratings.prepare(customer_id, MONTH)
+        await scene.reratings.accept(rerating.id)
+        await scene.reratings.accept(rerating.id)
+    # 332.80 were billed
+    notes = [one for one in await scene.invoices.page("", 10) if one.corrects]
+    assert [(one.customer_id, one.gross) for one in notes] == [(cheaper, -(332_800_000 - 151_200_000))]
+    usage = await scene.billing.usage(dearer, 202612)
+    assert [line["amount"] for line in usage["lines"] if line["item"] == "adjustment"] == ["1179.20"]
+
+
+async def test_what_if(scene: Scene) -> None:
+    customer_id = await busy(scene)
+    await scene.rater.rate_due()
+    found = await scene.billing.what_if(customer_id, MONTH, flat("0.1"))
+    assert (found["actual"]["gross"], found["what_if"]["gross"], found["difference"]) == (
+        "332.80",
+        "151.20",
+        "-181.60",
+    )
+    with pytest.raises(Refusal, match="contract_not_valid"):
+        await scene.billing.what_if(customer_id, MONTH, {"rates": 5})

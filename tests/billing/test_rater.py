@@ -1,0 +1,249 @@
+"""Each CDR is rated once, soon, whoever tries and how often; limits stop a customer at once."""
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+
+from tests.billing.scenes import DAY, LANDLINE, MOBILE, Scene, flat
+from tests.billing.worlds import MONTH
+from xiaohao.billing import calendar
+from xiaohao.billing.rater import Rater
+from xiaohao.billing.service import Limits
+from xiaohao.billing.terms import ServiceItem
+from xiaohao.bindings.recognition import Outcome
+from xiaohao.database.billing_tables import usages
+from xiaohao.database.engine import Database
+from xiaohao.errors import Refusal
+from xiaohao.secrecy import Vault
+from xiaohao.tenants.model import CustomerState
+
+MILLION = 1_000_000
+
+
+@pytest.fixture
+def scene(database: Database, vault: Vault) -> Scene:
+    return Scene(database, vault)
+
+
+async def test_a_call_is_in_the_usage_after_one_round(scene: Scene) -> None:
+    customer_id = await scene.customer(LANDLINE, MOBILE)
+    await scene.call(customer_id, 61)
+    await scene.call(customer_id, 30, MOBILE, record=True, displayed=LANDLINE)
+    await scene.call(customer_id, None)
+    await scene.call(None, 10)
+    assert await scene.rater.rate_due() == 3
+    document = await scene.billing.usage(customer_id)
+    lines = [(line["item"], line["kind"], line["quantity"], line["amount"]) for line in document["lines"]]
+    assert lines == [
+        ("rent", "landline", "1", "20.00"),
+        ("rent", "mobile", "1", "20.00"),
+        ("minutes", "landline", "2", "0.50"),
+        ("minutes", "mobile", "1", "0.20"),
+        ("number_protection", None, "1", "0.02"),
+        ("recording", None, "1", "0.10"),
+    ]
+    assert document["gross"] == "40.82"
+    assert [one["name"] for one in document["applications"]] == ["drivers"]
+
+
+async def test_again_and_by_others_changes_nothing(scene: Scene) -> None:
+    customer_id = await scene.customer(LANDLINE)
+    for _ in range(30):
+        await scene.call(customer_id, 60)
+    raters = [Rater(scene.database, clock=scene.clock) for _ in range(3)]
+    found = await asyncio.gather(*(rater.rate_due() for rater in raters))
+    assert sum(found) == 30
+    assert await Rater(scene.database, clock=scene.clock).rate_due() == 0
+    assert await scene.sums(customer_id) == (30, 1800)
+    assert len(await scene.rows(usages)) == 30
+
+
+async def test_a_rater_that_dies_in_its_transaction_has_done_nothing(scene: Scene) -> None:
+    customer_id = await scene.customer(LANDLINE)
+    await scene.call(customer_id, 60)
+
+    class Dies(Exception):
+        pass
+
+    with pytest.raises(Dies):
+        async with scene.database.shared():
+            assert await scene.rater.rate_due() == 1
+            raise Dies
+    assert await scene.sums(customer_id) == (0, 0)
+    assert await Rater(scene.database, clock=scene.clock).rate_due() == 1
+    assert await scene.sums(customer_id) == (1, 60)
+
+
+async def test_a_cdr_that_came_behind_others_is_found(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when two transactions commit in another order than they took their seq."""
+    customer_id = await scene.customer(LANDLINE)
+    await scene.call(customer_id, 60)
+    first = await scene.call(customer_id, 60)
+    async with scene.database.begin() as connection:
+        table = scene_cdrs()
+        row = (await connection.execute(table.select().where(table.c.call_id == first.id))).mappings().one()
+        await connection.execute(table.delete().where(table.c.call_id == first.id))
+    await scene.call(customer_id, 60)
+    assert await scene.rater.rate_due() == 2
+    async with scene.database.begin() as connection:
+        await connection.execute(table.insert().values(**row))
+    assert await scene.rater.rate_due() == 0  # only what is new is looked at each time
+    monkeypatch.setattr("xiaohao.billing.rater._LOOK_BACK_S", 0.0)
+    assert await scene.rater.rate_due() == 1
+    assert await scene.sums(customer_id) == (3, 180)
+
+
+def scene_cdrs():  # type: ignore[no-untyped-def]
+    from xiaohao.database.schema import cdrs
+
+    return cdrs
+
+
+async def test_what_comes_after_the_close_is_on_the_next_bill(scene: Scene) -> None:
+    customer_id = await scene.customer(LANDLINE)
+    late = scene.clock.now
+    scene.month_is_over()
+    await scene.closing.close(customer_id, MONTH)
+    await scene.call(customer_id, 60, at=late)
+    await scene.rater.rate_due()
+    assert await scene.sums(customer_id, MONTH) == (0, 0)
+    assert await scene.sums(customer_id, 202612) == (1, 60)
+    (row,) = await scene.rows(usages)
+    assert (row["month"], row["day"]) == (202612, calendar.day_of(late))
+
+
+async def outcome(scene: Scene, customer_id: str) -> CustomerState:
+    return (await scene.tenants.get_customer(customer_id)).state
+
+
+async def test_a_prepaid_customer_is_stopped_when_its_money_is_gone(scene: Scene) -> None:
+    customer_id = await scene.customer()
+    await scene.billing.add_contract(customer_id, MONTH, flat("1"))
+    await scene.billing.set_limits(customer_id, Limits(prepaid=True, warn_below=2 * MILLION))
+    assert await outcome(scene, customer_id) is CustomerState.EXHAUSTED
+    account = await scene.billing.pay_in(customer_id, 5 * MILLION, "transfer 1")
+    assert (account.left, account.warned_at) == (5 * MILLION, None)
+    assert await outcome(scene, customer_id) is CustomerState.ACTIVE
+    await scene.call(customer_id, 180)
+    await scene.rater.rate_due()
+    account = await scene.billing.account(customer_id)
+    assert (account.left, account.warned_at, account.stopped_at) == (2 * MILLION, scene.clock.now, None)
+    await scene.call(customer_id, 120)
+    await scene.rater.rate_due()
+    assert await outcome(scene, customer_id) is CustomerState.EXHAUSTED
+    assert (await scene.billing.account(customer_id)).stopped_at == scene.clock.now
+    account = await scene.billing.pay_in(customer_id, 3 * MILLION, "transfer 2")
+    assert (account.left, account.warned_at, account.stopped_at) == (3 * MILLION, None, None)
+    assert await outcome(scene, customer_id) is CustomerState.ACTIVE
+
+
+async def test_the_months_close_does_not_take_a_prepaid_customers_money_twice(scene: Scene) -> None:
+    customer_id = await scene.customer()
+    await scene.billing.add_contract(customer_id, MONTH, flat("1"))
+    await scene.billing.set_limits(customer_id, Limits(prepaid=True))
+    await scene.billing.pay_in(customer_id, 10 * MILLION, "transfer")
+    await scene.call(customer_id, 180)
+    scene.month_is_over()
+    for _ in range(3):
+        await scene.closing.close(customer_id, MONTH)
+    account = await scene.billing.account(customer_id)
+    assert (account.left, account.settled, account.open_months) == (7 * MILLION, 3 * MILLION, 0)
+
+
+async def test_a_months_limit_ends_with_the_month(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    customer_id = await scene.customer()
+    await scene.billing.add_contract(customer_id, MONTH, flat("1"))
+    await scene.billing.set_limits(customer_id, Limits(spending_limit=2 * MILLION))
+    await scene.call(customer_id, 120)
+    await scene.rater.rate_due()
+    assert await outcome(scene, customer_id) is CustomerState.EXHAUSTED
+    scene.month_is_over()
+    monkeypatch.setattr("xiaohao.billing.rater._REVIEW_S", 0.0)
+    await scene.rater.rate_due()
+    assert await outcome(scene, customer_id) is CustomerState.ACTIVE
+
+
+async def test_who_was_suspended_by_the_operator_stays_so(scene: Scene) -> None:
+    customer_id = await scene.customer()
+    await scene.billing.set_limits(customer_id, Limits(prepaid=True))
+    await scene.tenants.suspend(customer_id)
+    await scene.billing.pay_in(customer_id, MILLION, "transfer")
+    assert await outcome(scene, customer_id) is CustomerState.SUSPENDED
+
+
+async def test_no_switch_connects_a_customer_whose_money_is_gone(database: Database, vault: Vault) -> None:
+    from tests.world import World, person
+    from xiaohao.bindings.recognition import judge
+    from xiaohao.switch.lookup import lookup_for
+
+    world = World(database, vault)
+    ride = await world.ride()
+    binding = await ride.reserve(1, 2)
+    billing = Scene(database, vault, world.clock).billing
+    switches = [lookup_for(database.url) for _ in range(3)]
+
+    async def seen() -> set[Outcome]:
+        rows = [await one.find(vault.index(person(1)), binding.y or "", world.clock.now) for one in switches]
+        return {judge(row, world.clock.now).outcome for row in rows}
+
+    for one in switches:
+        await one.open()
+    try:
+        before = await seen()
+        await billing.set_limits(ride.customer.id, Limits(prepaid=True))
+        assert await seen() == {Outcome.CREDIT_EXHAUSTED} != before
+        with pytest.raises(Refusal, match="credit_exhausted"):
+            await ride.reserve(3, 4)
+        await billing.pay_in(ride.customer.id, 10_000 * MILLION, "transfer")
+        assert await seen() == before
+    finally:
+        for one in switches:
+            await one.close()
+
+
+async def test_what_a_call_costs_and_why(scene: Scene) -> None:
+    customer_id = await scene.customer("+864001234567")
+    first = await scene.call(customer_id, 399 * 60, "+864001234567")
+    scene.clock.forward(1)
+    call = await scene.call(customer_id, 121, "+864001234567", order_ref="ride 7")
+    await scene.rater.rate_due()
+    (charged,) = await scene.billing.call(call.id)
+    assert (charged["seconds"], charged["included_s"], charged["order_ref"]) == (180, 60, "ride 7")
+    assert charged["portions"] == [{"price": "0.25", "seconds": 120, "amount": "0.50"}]
+    assert (await scene.billing.call(first.id))[0]["total"] == "0.00"
+    with pytest.raises(Refusal, match="not_found"):
+        await scene.billing.call(call.id, "cus_other")
+
+
+async def test_entries_by_hand(scene: Scene) -> None:
+    customer_id = await scene.customer()
+    add = scene.billing.add_entry
+    await add(customer_id, MONTH, ServiceItem.PROMPT, Decimal(3), None, "welcome")
+    await add(customer_id, MONTH, ServiceItem.ADJUSTMENT, Decimal(1), Decimal("-10.5"), "agreed")
+    assert (await scene.billing.usage(customer_id))["gross"] == "289.50"
+    with pytest.raises(Refusal, match="validation_failed"):
+        await add(customer_id, MONTH, ServiceItem.ADJUSTMENT, Decimal(1), None, "no price")
+    scene.month_is_over()
+    await scene.closing.close(customer_id, MONTH)
+    with pytest.raises(Refusal, match="month_closed"):
+        await add(customer_id, MONTH, ServiceItem.PROMPT, Decimal(1), None, "too late")
+
+
+async def test_rents_follow_the_history_of_numbers(scene: Scene) -> None:
+    from xiaohao.numbers.model import NumberSpec
+    from xiaohao.numbers.service import Numbers
+    from xiaohao.pools.model import Policy
+    from xiaohao.pools.service import Pools
+
+    customer_id = await scene.customer(LANDLINE)
+    other_id = await scene.customer()
+    numbers = Numbers(scene.database, scene.vault, scene.clock)
+    pools = Pools(scene.database, scene.vault, scene.clock)
+    theirs = await pools.create("others", Policy(recycle_s=1), other_id)
+    scene.clock.now = calendar.start_of(MONTH) + 10 * DAY  # midnight before the 11th
+    await numbers.change_number(LANDLINE, {"pool_id": theirs.id})
+    scene.clock.forward(5 * 86_400)
+    await numbers.add_numbers([NumberSpec("+861062000199", theirs.id)])
+    assert (await scene.billing.usage(customer_id))["gross"] == "6.67"  # 10 days of 30
+    assert (await scene.billing.usage(other_id))["gross"] == "23.33"  # 20 and 15 days: 13.33 + 10.00
