@@ -21,7 +21,7 @@ from xiaohao.planning.theory import Traffic, blocking
 from xiaohao.planning.wire import PlanRequest, PlanView
 from xiaohao.planning.words import CHINESE, ENGLISH, Language, period
 from xiaohao.runtime.errors import ChoreFailed
-from xiaohao.secrecy import Vault
+from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings
 
 _DRIVERS: Final = 20
@@ -66,9 +66,10 @@ def _changed(request: PlanRequest, options: dict[str, Any]) -> PlanRequest:
 
 
 async def _from_history(settings: Settings, pool_id: str, days: int) -> PlanRequest:
-    database = Database(settings.database.url)
+    vault = vault_of(settings)
+    database = Database(settings.database.url, vault.key_id)
     try:
-        planner = Planner(database, Vault(settings.master_key()))
+        planner = Planner(database, vault)
         return (await planner.history(pool_id, None, days)).request
     except Refusal as refusal:
         raise ChoreFailed(refusal.detail) from refusal
