@@ -117,12 +117,13 @@ NAMING: dict[tuple[str, str], Callable[[Theirs], list[tuple[Body, Body]]]] = {
     ("POST", "/v1/bindings:batch"): lambda theirs: [
         ({"bindings": [foreign]}, {"bindings": [absent]}) for foreign, absent in _reserve(theirs)
     ],
+    ("POST", "/v1/bindings:explain"): _reserve,
     ("POST", "/v1/bindings:release"): lambda theirs: [
         ({"ids": theirs.ids["binding_id"]}, {"ids": [ABSENT["binding_id"]]})
     ],
 }
 #: these make new things: the owner, asking the same, is refused what is there already
-MAKING = ("/v1/bindings", "/v1/bindings:batch")
+MAKING = ("/v1/bindings", "/v1/bindings:batch", "/v1/bindings:explain")
 
 
 def anonymous(response: httpx.Response) -> tuple[int, dict[str, str], dict[str, Any]]:

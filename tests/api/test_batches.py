@@ -112,3 +112,25 @@ async def test_a_thousand_while_others_bind(
     assert {response.status_code for response in others} == {201}
     ys = [result["binding"]["y"] for result in results] + [response.json()["y"] for response in others]
     assert len(set(ys)) == 1003
+
+
+async def test_an_explanation(customer: httpx.AsyncClient, inventory: Inventory) -> None:
+    wish = pair(1, inventory)
+    told = (await customer.post("/v1/bindings:explain", json=wish)).json()
+    assert (told["possible"], told["problem"], told["binding"]) == (True, None, None)
+    assert told["y"] | {"number": ""} == {
+        "number": "",
+        "kind": "landline",
+        "city": "10",
+        "pool_id": inventory.y_pool,
+        "rule": "least_recently_used",
+        "fallback": False,
+        "candidates": 3,
+    }
+    binding = await created(customer, "/v1/bindings", wish)
+    assert (binding["x"], binding["y"]) == (told["x"]["number"], told["y"]["number"])
+    taken = (await customer.post("/v1/bindings:explain", json=wish)).json()
+    assert (taken["possible"], taken["problem"]["code"]) == (False, "pair_taken")
+    past = {**pair(2, inventory), "expires_at": "2020-01-01T00:00:00Z"}
+    wrong = (await customer.post("/v1/bindings:explain", json=past)).json()
+    assert (wrong["possible"], wrong["problem"]["status"]) == (False, 422)

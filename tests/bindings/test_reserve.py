@@ -175,6 +175,8 @@ async def test_an_exhausted_x_pool_says_how_it_stands(world: World) -> None:
         "total": 2,
         "usable": 2,
         "assigned": 2,
+        "not_verified": 0,
+        "at_relation_limit": 0,
         "in_use_by_a": 0,
         "in_use_by_b": 0,
         "in_quarantine": 1,

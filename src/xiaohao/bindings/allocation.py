@@ -80,10 +80,13 @@ class Wish:
 class Exhausted(Exception):
     """No number of the pool is left for this pair."""
 
-    def __init__(self, role: Role, pool_id: str) -> None:
-        super().__init__(f"no free number in {pool_id}")
+    def __init__(self, role: Role, pool: PoolFacts, cities: tuple[str | None, ...]) -> None:
+        super().__init__(f"no free number in {pool.id}")
         self.role = role
-        self.pool_id = pool_id
+        self.pool_id = pool.id
+        self.most_relations = pool.policy.max_relations
+        #: where it was looked for; (None,): anywhere
+        self.cities = cities
 
 
 class Allocation:
@@ -139,10 +142,7 @@ class Allocation:
             return Found(again, How.LAST_TIME)
         if pool is None:
             raise validation_failed("x_pool", "A has no number yet: name one in x, or a pool to take it from")
-        found = self._of_pool(pool, wish.x_city, self._fits_as_x)
-        if found is None:
-            raise Exhausted(Role.A, pool.id)
-        return found
+        return self._of_pool(Role.A, pool, wish.x_city, self._fits_as_x)
 
     def _fits_as_x(self, facts: NumberFacts) -> bool:
         wish = self._wish
@@ -209,13 +209,14 @@ class Allocation:
         return None
 
     def _of_pool(
-        self, pool: PoolFacts, city: str | None, fits: Callable[[NumberFacts], bool]
-    ) -> Found | None:
-        for place, tried in enumerate(cities_tried(pool.policy, city, self._capital_of)):
+        self, role: Role, pool: PoolFacts, city: str | None, fits: Callable[[NumberFacts], bool]
+    ) -> Found:
+        cities = cities_tried(pool.policy, city, self._capital_of)
+        for place, tried in enumerate(cities):
             facts = self._desk.first_free(pool.id, tried, fits)
             if facts is not None:
-                return Found(facts, How.LEAST_RECENTLY_USED, fallback=place > 0)
-        return None
+                return Found(facts, How.LEAST_RECENTLY_USED, place > 0, pool.policy.max_relations)
+        raise Exhausted(role, pool, cities)
 
     def _policy(self, facts: NumberFacts) -> Policy | None:
         pool = None if facts.pool_id is None else self._desk.pool(facts.pool_id)
@@ -268,11 +269,7 @@ class Allocation:
             raise validation_failed(
                 "y_pool", "name the number that A is to dial in y, or a pool to take it from"
             )
-        pool = self._pool(wish.y_pool)
-        found = self._of_pool(pool, wish.y_city, fits)
-        if found is None:
-            raise Exhausted(Role.B, pool.id)
-        return found
+        return self._of_pool(Role.B, self._pool(wish.y_pool), wish.y_city, fits)
 
     def _named(self, name: str, number: str, legs: int) -> NumberFacts:
         facts = self._desk.number(number)

@@ -8,25 +8,19 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Dialect,
-    RowMapping,
     Select,
     and_,
     bindparam,
-    case,
-    distinct,
-    func,
     or_,
     select,
     tuple_,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.bindings.lending_store import LendingStatements
-from xiaohao.bindings.model import LegState, Role
 from xiaohao.database.direct import Cursor, ForKeys, Row, Statement
-from xiaohao.database.schema import legs, numbers
-from xiaohao.numbers.model import USABLE_STATES, Kind, NumberState
+from xiaohao.database.schema import numbers
+from xiaohao.numbers.model import Kind, NumberState
 
 #: rows that one statement of a big batch reads or writes
 AT_ONCE: Final = 256
@@ -65,7 +59,7 @@ class NumberFacts:
     assigned_to_sealed: bytes | None = field(default=None, repr=False)
 
     def may_be_bound(self, now: int) -> bool:
-        """Whether it is verified where it must be. The rule of `_IS_VERIFIED`."""
+        """Whether it is verified where it must be. The rule of `IS_VERIFIED`."""
         return self.kind != Kind.MOBILE or (
             self.verification in _BOUND_STATES and (self.verified_until is None or self.verified_until > now)
         )
@@ -83,7 +77,7 @@ FACTS: Final = tuple(
         *("relations", "customer_id", "pool_id", "assigned_to_key", "assigned_by", "fixed", "last_used_at"),
     )
 )
-_IS_VERIFIED: Final = or_(
+IS_VERIFIED: Final = or_(
     numbers.c.kind != Kind.MOBILE.value,
     and_(
         or_(*(numbers.c.verification == state for state in _BOUND_STATES)),
@@ -182,7 +176,7 @@ def _window(of_city: bool, locking: bool) -> Select[Any]:
             numbers.c.state == NumberState.AVAILABLE.value,
             numbers.c.assigned_to_key.is_(None),
             tuple_(*order) > after,
-            _IS_VERIFIED,
+            IS_VERIFIED,
             numbers.c.relations < bindparam("most_relations", type_=BigInteger),
         )
         .order_by(*order)
@@ -202,33 +196,3 @@ def _use(keys: list[Any]) -> Any:
             relations=numbers.c.relations + bindparam("added", type_=BigInteger),
         )
     )
-
-
-async def pool_figures(connection: AsyncConnection, pool_id: str) -> RowMapping:
-    """How many numbers a pool has in all, in states that can be used, and lent or fixed to somebody."""
-    usable = numbers.c.state.in_(USABLE_STATES)
-    query = select(
-        func.count().label("total"),
-        func.coalesce(func.sum(case((usable, 1), else_=0)), 0).label("usable"),
-        func.count(numbers.c.assigned_to_key).label("assigned"),
-    ).where(numbers.c.pool_id == pool_id)
-    return (await connection.execute(query)).mappings().one()
-
-
-async def leg_figures(
-    connection: AsyncConnection, pool_id: str, customer_id: str, key: bytes | None
-) -> RowMapping:
-    """How many numbers of a pool this customer's legs use: all of a role B, or one person's (`key`)."""
-    quarantined = legs.c.state == LegState.QUARANTINED
-    query = (
-        select(
-            func.count(distinct(case((legs.c.state == LegState.LIVE, legs.c.dialled)))).label("live"),
-            func.count(distinct(case((quarantined, legs.c.dialled)))).label("quarantined"),
-            func.min(legs.c.quarantine_until).label("earliest"),
-        )
-        .join_from(legs, numbers, numbers.c.number == legs.c.dialled)
-        .where(numbers.c.pool_id == pool_id, legs.c.customer_id == customer_id)
-        .where(legs.c.role == Role.B if key is None else legs.c.caller_key == key)
-    )
-    figures: RowMapping = (await connection.execute(query)).mappings().one()
-    return figures

@@ -1,4 +1,4 @@
-"""Routes: many bindings at once, with a result a row."""
+"""Routes: many bindings at once, with a result a row; and what a binding would come to."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -12,13 +12,16 @@ from starlette.responses import Response
 from xiaohao.api.auth import CustomerKey
 from xiaohao.api.errors import Problem, document_of
 from xiaohao.api.fields import Id, Request
-from xiaohao.api.route import api_router
+from xiaohao.api.route import ONLY_READS, api_router
 from xiaohao.bindings.bodies import BindingView, NewBinding, view
+from xiaohao.bindings.choice import How
+from xiaohao.bindings.explain import Chosen, Explanation
 from xiaohao.bindings.jobs import Reserved
 from xiaohao.bindings.model import Binding, Reservation
 from xiaohao.bindings.service import Bindings
 from xiaohao.clock import now_us
 from xiaohao.errors import Refusal
+from xiaohao.numbers.model import Kind
 
 _ROWS_MAX: Final = 1000
 _ITEM: Final = TypeAdapter(NewBinding)
@@ -54,8 +57,36 @@ class BatchResult(BaseModel):
     results: list[RowResult]
 
 
+class ChosenView(BaseModel):
+    """A number that would be taken, and why it is this one."""
+
+    number: str
+    kind: Kind
+    city: str | None
+    pool_id: str | None
+    rule: How = Field(
+        description="named: by the request; own: A's X already; last_time: by which the pair met before;"
+        " least_recently_used: it has rested longest of those that are free"
+    )
+    fallback: bool = Field(description="The city wished for has none left: this is one of the next")
+    candidates: int | None = Field(
+        description="From so many of its pool (and city, where one is wished for); null: without choice"
+    )
+
+
+class ExplanationView(BaseModel):
+    """What a request for a binding would come to at this moment."""
+
+    possible: bool
+    x: ChosenView | None
+    y: ChosenView | None
+    extension: str | None = Field(description="Mode axe: what was named, or one that is free")
+    binding: BindingView | None = Field(description="The pair's live binding, which `reuse` would give back")
+    problem: Problem | None = Field(description="Why it is not possible: the answer that it would get")
+
+
 def router(bindings: Bindings) -> APIRouter:
-    """The routes of this room that take many rows."""
+    """The routes of this room that take many rows, and those that only explain."""
     routes = api_router("bindings")
 
     @routes.post("/v1/bindings:batch", response_model=BatchResult)
@@ -77,7 +108,47 @@ def router(bindings: Bindings) -> APIRouter:
         customer_id = str(key.customer_id)
         return _answer(await bindings.release_all(customer_id, body.ids, hang_up=body.hang_up))
 
+    @routes.post("/v1/bindings:explain", openapi_extra=ONLY_READS, response_model=ExplanationView)
+    async def explain(key: CustomerKey, body: NewBinding) -> Response:
+        """What would be chosen and why, or the refusal with its reasons; nothing is bound.
+
+        Somebody else may be quicker: the same request is not certain to come to the same a moment later.
+        """
+        try:
+            wanted = body.reservation(now_us())
+        except Refusal as refused:
+            return _explained(Explanation(refusal=refused))
+        return _explained(await bindings.explain(str(key.customer_id), wanted))
+
     return routes
+
+
+def _explained(explanation: Explanation) -> Response:
+    refusal, existing = explanation.refusal, explanation.existing
+    document = {
+        "possible": refusal is None,
+        "x": _chosen(explanation.x),
+        "y": _chosen(explanation.y),
+        "extension": explanation.extension,
+        "binding": None if existing is None else _shown(existing),
+        "problem": None if refusal is None else document_of(refusal),
+    }
+    return Response(msgspec.json.encode(document), media_type="application/json")
+
+
+def _chosen(chosen: Chosen | None) -> dict[str, Any] | None:
+    if chosen is None:
+        return None
+    facts = chosen.found.facts
+    return {
+        "number": facts.number,
+        "kind": facts.kind,
+        "city": facts.city,
+        "pool_id": facts.pool_id,
+        "rule": chosen.found.how,
+        "fallback": chosen.found.fallback,
+        "candidates": chosen.candidates,
+    }
 
 
 def _reservation(item: Any, now: int) -> Reservation | Refusal | RequestValidationError:

@@ -25,11 +25,15 @@ class How(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A number, and why it is this one. `fallback`: the city wished for had none that is free."""
+    """A number, and why it is this one.
+
+    `fallback`: the city wished for had none that is free. `most_relations`: what its pool lets it carry.
+    """
 
     facts: NumberFacts
     how: How
     fallback: bool = False
+    most_relations: int | None = None
 
 
 #: gives the area code of the capital of a city's province, None where there is none

@@ -12,7 +12,7 @@ from typing import Any, Final
 from xiaohao.bindings.allocation_store import NumberFacts
 from xiaohao.bindings.model import BindingState, LegState
 from xiaohao.bindings.modes import is_of_many
-from xiaohao.bindings.writing_store import BindingRow, LegFacts, WritingStatements
+from xiaohao.bindings.writing_store import BindingRow, CustomerFacts, LegFacts, WritingStatements
 from xiaohao.database.direct import Cursor
 from xiaohao.database.writer import LostRace
 from xiaohao.numbers.model import NumberState
@@ -22,7 +22,7 @@ from xiaohao.pools.model import Choice, Policy, policy_of
 _WINDOW: Final = 8
 _LONGEST_WINDOW: Final = 2048
 #: more legs than a number can have
-_NO_LIMIT: Final = 1 << 31
+_NO_LIMIT: Final = (1 << 31) - 1
 
 #: before the first number of a pool in the order of last use
 BEGINNING: Final = (-1, "")
@@ -49,7 +49,8 @@ class Desk:
         self.now = now
         #: reservations of the group that may still want a number: how many it pays to read at once
         self.appetite = 1
-        self._customers: dict[str, str | None] = {}
+        self._customers: dict[str, CustomerFacts | None] = {}
+        self._verified: dict[tuple[str, bytes], bool] = {}
         self._pools: dict[str, PoolFacts | None] = {}
         self._numbers: dict[str, NumberFacts | None] = {}
         self._own: dict[bytes, list[NumberFacts]] = {}
@@ -70,8 +71,15 @@ class Desk:
         wanted = list({id_ for id_ in ids if id_ not in self._customers})
         self._customers |= dict.fromkeys(wanted) | self.statements.customers(self.cursor, wanted)
 
-    def customer_state(self, id_: str) -> str | None:
-        """The state of a customer, None where there is none."""
+    def is_verified(self, customer_id: str, key: bytes) -> bool:
+        """Whether the real name of a customer's person is proven now."""
+        if (customer_id, key) not in self._verified:
+            proven = self.statements.is_verified(self.cursor, customer_id, key, self.now)
+            self._verified[customer_id, key] = proven
+        return self._verified[customer_id, key]
+
+    def customer(self, id_: str) -> CustomerFacts | None:
+        """What there is to know about a customer, None where there is none."""
         if id_ not in self._customers:
             self.know_customers([id_])
         return self._customers[id_]

@@ -13,7 +13,7 @@ from typing import Any, Final
 from xiaohao.bindings.allocation import Allocation, Exhausted, Wish
 from xiaohao.bindings.change_store import change_statements
 from xiaohao.bindings.changing import Change, Changing, prompts_json, prompts_of
-from xiaohao.bindings.choice import CapitalOf
+from xiaohao.bindings.choice import CapitalOf, Found
 from xiaohao.bindings.desk import Desk
 from xiaohao.bindings.model import Binding, BindingState, Direction, Mode, Reservation
 from xiaohao.bindings.modes import ANYONE, leg_rows
@@ -50,6 +50,25 @@ class Reserved:
 
     binding: Binding
     fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """Say what a reservation would come to, and write nothing. Result: a Decision, or what refuses it."""
+
+    wish: Wish = field(repr=False)
+    wanted: Reservation = field(repr=False)
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The numbers of a new binding, or the row of the pair's live one."""
+
+    x: Found | None = None
+    y: Found | None = None
+    extension: str | None = None
+    existing: BindingRow | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +131,7 @@ class Clerk:
         self._changing = Changing(statements, self._changes, vault)
         self._do: dict[type, Callable[[Cursor, Sequence[Any]], list[Any]]] = {
             Reserve: self._reserve_all,
+            Decide: self._each(self._explain),
             Release: self._each(self._release),
             Change: self._each(self._change),
             GiveY: self._each(self._give_y),
@@ -174,18 +194,14 @@ class Clerk:
     def _outcome(self, desk: Desk, wish: Wish, wanted: Reservation) -> Any:
         """(row, wish, whether it is new), or the exception. The row's `seq` comes with `flush`."""
         try:
-            _check_owner(desk, wish)
-            past = [] if wish.pair is None else desk.of_pair(wish.pair)
-            if past and past[0]["state"] == BindingState.LIVE:
-                _check_same(past[0], wish, wanted)
-                return past[0], wish, False
-            allocation = Allocation(desk, wish, past, self._capital_of)
-            of_x, of_y = allocation.choose()
+            decision = self._decide(desk, wish, wanted)
         except (Refusal, Exhausted) as refused:
             return refused
-        x, y = of_x.facts, None if of_y is None else of_y.facts
+        if decision.x is None:
+            return decision.existing, wish, False
+        x, y = decision.x.facts, None if decision.y is None else decision.y.facts
         y_number = None if y is None else y.number
-        row = self._row(wish, wanted, x.number, y_number, allocation.extension, desk.now)
+        row = self._row(wish, wanted, x.number, y_number, decision.extension, desk.now)
         legs = leg_rows(row)
         if x.state != NumberState.IN_SERVICE and wish.claim is not None:
             desk.lend(x, wish.customer_id, wish.claim, row["a_sealed"] if wish.claim == wish.a_key else None)
@@ -194,6 +210,25 @@ class Clerk:
                 desk.use(facts, sum(leg["dialled"] == facts.number for leg in legs))
         desk.add(row, legs)
         return row, wish, True
+
+    def _decide(self, desk: Desk, wish: Wish, wanted: Reservation) -> Decision:
+        """Raises Refusal, Exhausted."""
+        _check_owner(desk, wish)
+        past = [] if wish.pair is None else desk.of_pair(wish.pair)
+        if past and past[0]["state"] == BindingState.LIVE:
+            _check_same(past[0], wish, wanted)
+            return Decision(existing=past[0])
+        allocation = Allocation(desk, wish, past, self._capital_of)
+        x, y = allocation.choose()
+        return Decision(x, y, allocation.extension)
+
+    def _explain(self, cursor: Cursor, job: Decide) -> Any:
+        desk = Desk(cursor, self._statements, self._clock())
+        self._prepare(desk, [job.wish])
+        try:
+            return self._decide(desk, job.wish, job.wanted)
+        except (Refusal, Exhausted) as refused:
+            return refused
 
     def _shown(self, outcome: Any) -> Any:
         if isinstance(outcome, Exception):
@@ -329,14 +364,14 @@ def _is_overdue(row: BindingRow, now: int) -> bool:
 
 
 def _check_owner(desk: Desk, wish: Wish) -> None:
-    state = desk.customer_state(wish.customer_id)
-    if state is None:
+    customer = desk.customer(wish.customer_id)
+    if customer is None:
         raise not_found("customer")
-    if state == CustomerState.EXHAUSTED:
+    if customer.state == CustomerState.EXHAUSTED:
         raise Refusal(
             "credit_exhausted", "Credit used up", "The money, or the month's limit, is used up.", 403
         )
-    if state != CustomerState.ACTIVE:
+    if customer.state != CustomerState.ACTIVE:
         raise Refusal("customer_suspended", "Customer suspended", "Ask the operator of the platform.", 403)
     for name, pool_id in (("x_pool", wish.x_pool), ("y_pool", wish.y_pool)):
         if pool_id is None:
@@ -344,6 +379,10 @@ def _check_owner(desk: Desk, wish: Wish) -> None:
         pool = desk.pool(pool_id)
         if pool is None or pool.customer_id not in (None, wish.customer_id):
             raise Refusal("pool_not_found", "No such pool", "There is no such pool.", 404, {"field": name})
+    if customer.real_names and wish.a_key is not None and not desk.is_verified(wish.customer_id, wish.a_key):
+        # Carriers block the calls of people whom they do not know: better said now than then.
+        detail = "The real name of A has not been verified, or its verification is over."
+        raise conflict("person_not_verified", "Person not verified", detail, field="a")
 
 
 def _check_same(row: BindingRow, wish: Wish, wanted: Reservation) -> None:

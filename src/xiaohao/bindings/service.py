@@ -13,9 +13,9 @@ from xiaohao.bindings import lookup_store, store
 from xiaohao.bindings.allocation import Exhausted, Wish
 from xiaohao.bindings.asking import changed_values, number_of, wish_of
 from xiaohao.bindings.changing import Change
-from xiaohao.bindings.explain import explain
-from xiaohao.bindings.jobs import Clerk, Expire, GiveY, Purge, Release, Reserve, Reserved
-from xiaohao.bindings.model import Binding, BindingState, Changes, Mode, Reservation
+from xiaohao.bindings.explain import Explaining, Explanation
+from xiaohao.bindings.jobs import Clerk, Decide, Decision, Expire, GiveY, Purge, Release, Reserve, Reserved
+from xiaohao.bindings.model import Binding, BindingState, Changes, Mode, Reservation, Role
 from xiaohao.bindings.recognition import LegMatch, judge
 from xiaohao.bindings.writing_store import writing_statements
 from xiaohao.clock import now_us
@@ -77,11 +77,42 @@ class Bindings:
             for place in exhausted:
                 outcomes[place] = wishes[place]
             await self._try(outcomes, reservations, exhausted)
-            for place in exhausted:
-                if isinstance(outcomes[place], Exhausted):
-                    async with self._database.read() as connection:
-                        outcomes[place] = await explain(connection, wishes[place], outcomes[place])
+            async with self._database.read() as connection:
+                explaining = Explaining(connection, self._clock())
+                for place in exhausted:
+                    if isinstance(outcomes[place], Exhausted):
+                        outcomes[place] = await explaining.refusal(wishes[place], outcomes[place])
         return outcomes
+
+    async def explain(self, customer_id: str, reservation: Reservation) -> Explanation:
+        """What `reserve` would come to now, and why; nothing is bound. Raises DatabaseUnavailable."""
+        wish = self._wish(customer_id, reservation)
+        if isinstance(wish, Refusal):
+            return Explanation(refusal=wish)
+        decision = await self._decision(wish, reservation)
+        if isinstance(decision, Exhausted):
+            await self.sweep()
+            decision = await self._decision(wish, reservation)
+        if isinstance(decision, Refusal):
+            return Explanation(refusal=decision)
+        async with self._database.read() as connection:
+            explaining = Explaining(connection, self._clock())
+            if isinstance(decision, Exhausted):
+                return Explanation(refusal=await explaining.refusal(wish, decision))
+            if decision.existing is not None:
+                return Explanation(existing=self._clerk.binding(decision.existing))
+            x, y = [
+                await explaining.chosen(wish, *found)
+                for found in zip(Role, (decision.x, decision.y), strict=True)
+            ]
+        return Explanation(x, y, decision.extension)
+
+    async def _decision(self, wish: Wish, wanted: Reservation) -> Decision | Refusal | Exhausted:
+        try:
+            decision: Decision = await self._do(Decide(wish, wanted))
+        except (Refusal, Exhausted) as refused:
+            return refused
+        return decision
 
     async def _try(
         self, outcomes: list[Any], reservations: Sequence[Reservation], places: Sequence[int]
@@ -107,9 +138,13 @@ class Bindings:
         for _ in range(ATTEMPTS):
             try:
                 async with self._database.begin() as connection:
-                    return await connection.run_sync(carry_out)
+                    outcome = await connection.run_sync(carry_out)
             except LOST as lost:
                 error = lost
+            else:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                return outcome
         assert error is not None  # noqa: S101 - every round but a successful one leaves one
         raise out_of_breath(error)
 

@@ -28,8 +28,8 @@ from xiaohao.bindings.allocation_store import AT_ONCE, NumberStatements
 from xiaohao.bindings.model import BindingState, LegState, Role
 from xiaohao.clock import SECOND
 from xiaohao.database.direct import Cursor, ForKeys, ForRows, Insert, Row, Statement, dialect_of
-from xiaohao.database.schema import bindings, customers, legs, numbers, pools
-from xiaohao.numbers.model import DEFAULT_RECYCLE_S
+from xiaohao.database.schema import bindings, customers, legs, numbers, pools, verifications
+from xiaohao.numbers.model import DEFAULT_RECYCLE_S, is_proven
 from xiaohao.pools.model import POLICY_COLUMNS
 
 BINDING_COLUMNS: Final = tuple(column.name for column in bindings.columns)
@@ -67,6 +67,14 @@ _QUARANTINED: Final[Any] = literal_column("'quarantined'")
 BindingRow = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class CustomerFacts:
+    """Whether a customer may bind, and whom."""
+
+    state: str
+    real_names: bool
+
+
 @dataclass(slots=True)
 class LegFacts:
     """Who holds the key (person, dialled number)."""
@@ -84,7 +92,10 @@ class WritingStatements:
         self.is_sqlite = dialect.name == "sqlite"
         marker = "?" if self.is_sqlite else "%s"
         self._customers = ForKeys(
-            dialect, lambda keys: select(customers.c.id, customers.c.state).where(customers.c.id.in_(keys))
+            dialect,
+            lambda keys: select(customers.c.id, customers.c.state, customers.c.real_names).where(
+                customers.c.id.in_(keys)
+            ),
         )
         of_pool = [pools.c[name] for name in _POOL_COLUMNS]
         self._pools = ForKeys(
@@ -95,6 +106,7 @@ class WritingStatements:
         self._of_pairs = ForRows(
             dialect, 3, lambda rows: _OF_PAIRS.format(rows=rows, columns=columns, marker=marker), AT_ONCE
         )
+        self._is_verified = Statement(dialect, _verification())
         self._last_of_pair = Statement(dialect, _last_of_pair())
         self._dialled = ForKeys(dialect, _dialled, AT_ONCE)
         self._holder = Statement(dialect, _holder())
@@ -125,9 +137,15 @@ class WritingStatements:
             cursor.execute(_LOCK_PEOPLE, (numbered,))
             cursor.fetchall()
 
-    def customers(self, cursor: Cursor, ids: Sequence[str]) -> dict[str, str]:
-        """The states of those customers that there are."""
-        return dict(self._customers.fetch(cursor, ids))
+    def customers(self, cursor: Cursor, ids: Sequence[str]) -> dict[str, CustomerFacts]:
+        """Those of the customers that there are."""
+        found = self._customers.fetch(cursor, ids)
+        return {id_: CustomerFacts(state, bool(real_names)) for id_, state, real_names in found}
+
+    def is_verified(self, cursor: Cursor, customer_id: str, key: bytes, now: int) -> bool:
+        """Whether the real name of a customer's person is proven at the moment `now`."""
+        self._is_verified.run(cursor, of_customer=customer_id, key=key)
+        return any(is_proven(state, until, now) for state, until in cursor.fetchall())
 
     def pools(self, cursor: Cursor, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Those of the pools that there are, whoever's they are."""
@@ -222,6 +240,13 @@ def _binding(row: Row) -> BindingRow:
     for name in _BOOLEANS:
         named[name] = bool(named[name])
     return named
+
+
+def _verification() -> Any:
+    return select(verifications.c.state, verifications.c.valid_until).where(
+        verifications.c.customer_id == bindparam("of_customer"),
+        verifications.c.person_key == bindparam("key"),
+    )
 
 
 def _last_of_pair() -> Any:
