@@ -1,6 +1,6 @@
 """What can be done with bindings: reserve, read, release; and what time does to them.
 
-What writes is a job that the writer's thread carries out (`jobs.py`).
+What writes is a job that the writer's thread carries out (`jobs.py`, `clerk.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +13,9 @@ from xiaohao.bindings import lookup_store, store
 from xiaohao.bindings.allocation import Exhausted, Wish
 from xiaohao.bindings.asking import changed_values, number_of, wish_of
 from xiaohao.bindings.changing import Change
+from xiaohao.bindings.clerk import Clerk
 from xiaohao.bindings.explain import Explaining, Explanation
-from xiaohao.bindings.jobs import Clerk, Decide, Decision, Expire, GiveY, Purge, Release, Reserve, Reserved
+from xiaohao.bindings.jobs import Decide, Decision, Expire, GiveY, Purge, Release, Reserve, Reserved
 from xiaohao.bindings.model import Binding, BindingState, Changes, Mode, Reservation, Role
 from xiaohao.bindings.recognition import LegMatch, judge
 from xiaohao.bindings.writing_store import writing_statements

@@ -1,0 +1,327 @@
+"""What the writer does with bindings, a group at a time: reserve, release, and what time does to them.
+
+`Clerk.carry_out` carries a group of jobs out inside one transaction and gives each its
+result, or the exception that its author is to hear. A job that is refused has written nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final
+
+from xiaohao.bindings.allocation import Allocation, Exhausted, Wish
+from xiaohao.bindings.change_store import change_statements
+from xiaohao.bindings.changing import Change, Changing, prompts_json, prompts_of
+from xiaohao.bindings.choice import CapitalOf
+from xiaohao.bindings.desk import Desk
+from xiaohao.bindings.jobs import Decide, Decision, Expire, GiveY, Purge, Release, Reserve, Reserved
+from xiaohao.bindings.model import Binding, BindingState, Direction, Mode, Reservation
+from xiaohao.bindings.modes import ANYONE, leg_rows
+from xiaohao.bindings.writing_store import BINDING_COLUMNS, BindingRow, WritingStatements
+from xiaohao.clock import SECOND
+from xiaohao.database.direct import Cursor
+from xiaohao.errors import Refusal, conflict, not_found
+from xiaohao.ids import ordered_id
+from xiaohao.numbers.model import NumberState
+from xiaohao.secrecy import Vault
+from xiaohao.tenants.model import CustomerState
+
+#: what a binding shows as its row has it
+_SHOWN: Final = tuple(item.name for item in fields(Binding) if item.name not in ("a", "b"))
+_shown_of = itemgetter(*_SHOWN)
+_EMPTY_ROW: Final[BindingRow] = dict.fromkeys(BINDING_COLUMNS)
+
+
+class Clerk:
+    """Carries jobs out. `clock` gives microseconds since the epoch."""
+
+    def __init__(
+        self,
+        statements: WritingStatements,
+        vault: Vault,
+        clock: Callable[[], int],
+        capital_of: CapitalOf = lambda _city: None,
+    ) -> None:
+        self._statements = statements
+        self._capital_of = capital_of
+        self._vault = vault
+        self._clock = clock
+        self._changes = change_statements("sqlite" if statements.is_sqlite else "postgresql")
+        self._changing = Changing(statements, self._changes, vault)
+        self._do: dict[type, Callable[[Cursor, Sequence[Any]], list[Any]]] = {
+            Reserve: self._reserve_all,
+            Decide: self._each(self._explain),
+            Release: self._each(self._release),
+            Change: self._each(self._change),
+            GiveY: self._each(self._give_y),
+            Expire: self._each(self._expire),
+            Purge: self._each(self._purge),
+        }
+
+    def carry_out(self, cursor: Cursor, jobs: Sequence[Any]) -> list[Any]:
+        """In their order; neighbours of one kind together."""
+        outcomes: list[Any] = []
+        for kind, same in groupby(jobs, type):
+            outcomes += self._do[kind](cursor, list(same))
+        return outcomes
+
+    def binding(self, row: BindingRow, a: str | None = None, b: str | None = None) -> Binding:
+        """A row as it is shown: a live binding past its expiry has expired."""
+        shown = dict(zip(_SHOWN, _shown_of(row), strict=True))
+        state, expires_at = BindingState(row["state"]), row["expires_at"]
+        if state is BindingState.LIVE and expires_at is not None and expires_at <= self._clock():
+            state, shown["ended_at"] = BindingState.EXPIRED, expires_at
+        shown["mode"], shown["state"] = Mode(row["mode"]), state
+        shown["direction"] = Direction(row["direction"])
+        shown["prompts"] = prompts_of(row["prompts"])
+        shown["a"] = a or self._opened(row["a_sealed"])
+        shown["b"] = b or self._opened(row["b_sealed"])
+        return Binding(**shown)
+
+    def _opened(self, sealed: bytes | None) -> str | None:
+        return None if sealed is None else self._vault.open(sealed)
+
+    @staticmethod
+    def _each(do: Callable[[Cursor, Any], Any]) -> Callable[[Cursor, Sequence[Any]], list[Any]]:
+        return lambda cursor, jobs: [do(cursor, job) for job in jobs]
+
+    def _reserve_all(self, cursor: Cursor, jobs: Sequence[Reserve]) -> list[list[Any]]:
+        desk = Desk(cursor, self._statements, self._clock())
+        self._prepare(desk, [wish for job in jobs for wish, _ in job.wishes])
+        outcomes = [[self._outcome(desk, *wanted) for wanted in job.wishes] for job in jobs]
+        desk.flush()
+        return [[self._shown(outcome) for outcome in of_job] for of_job in outcomes]
+
+    def _prepare(self, desk: Desk, wishes: Sequence[Wish]) -> None:
+        """Read what the wishes will ask about, with one statement each kind."""
+        people = {key for wish in wishes for key in wish.people}
+        self._statements.lock_people(desk.cursor, people)
+        desk.appetite = len(wishes)
+        desk.know_customers(wish.customer_id for wish in wishes)
+        desk.know_pools(pool for wish in wishes for pool in (wish.x_pool, wish.y_pool))
+        pairs = {wish.pair for wish in wishes if wish.pair is not None}
+        desk.know_pairs(pairs)
+        if overdue := [row for pair in pairs for row in desk.of_pair(pair) if _is_overdue(row, desk.now)]:
+            desk.expire(overdue)
+            desk.know_pairs(pairs)
+        desk.know_dialled(people)
+        desk.know_own(wish.claim for wish in wishes if wish.claim not in (None, ANYONE))
+        named = {number for wish in wishes for number in (wish.a, wish.b, wish.x, wish.y)}
+        past = [row for pair in pairs for row in desk.of_pair(pair)]
+        desk.know_numbers(named | {number for row in past for number in (row["x"], row["y"])})
+
+    def _outcome(self, desk: Desk, wish: Wish, wanted: Reservation) -> Any:
+        """(row, wish, whether it is new), or the exception. The row's `seq` comes with `flush`."""
+        try:
+            decision = self._decide(desk, wish, wanted)
+        except (Refusal, Exhausted) as refused:
+            return refused
+        if decision.x is None:
+            return decision.existing, wish, False
+        x, y = decision.x.facts, None if decision.y is None else decision.y.facts
+        y_number = None if y is None else y.number
+        row = self._row(wish, wanted, x.number, y_number, decision.extension, desk.now)
+        legs = leg_rows(row)
+        if x.state != NumberState.IN_SERVICE and wish.claim is not None:
+            desk.lend(x, wish.customer_id, wish.claim, row["a_sealed"] if wish.claim == wish.a_key else None)
+        for facts in (x, y):
+            if facts is not None:
+                desk.use(facts, sum(leg["dialled"] == facts.number for leg in legs))
+        desk.add(row, legs)
+        return row, wish, True
+
+    def _decide(self, desk: Desk, wish: Wish, wanted: Reservation) -> Decision:
+        """Raises Refusal, Exhausted."""
+        _check_owner(desk, wish)
+        past = [] if wish.pair is None else desk.of_pair(wish.pair)
+        if past and past[0]["state"] == BindingState.LIVE:
+            _check_same(past[0], wish, wanted)
+            return Decision(existing=past[0])
+        allocation = Allocation(desk, wish, past, self._capital_of)
+        x, y = allocation.choose()
+        return Decision(x, y, allocation.extension)
+
+    def _explain(self, cursor: Cursor, job: Decide) -> Any:
+        desk = Desk(cursor, self._statements, self._clock())
+        self._prepare(desk, [job.wish])
+        try:
+            return self._decide(desk, job.wish, job.wanted)
+        except (Refusal, Exhausted) as refused:
+            return refused
+
+    def _shown(self, outcome: Any) -> Any:
+        if isinstance(outcome, Exception):
+            return outcome
+        row, wish, fresh = outcome
+        return Reserved(self.binding(row, wish.a, wish.b), fresh)
+
+    def _row(
+        self, wish: Wish, wanted: Reservation, x: str, y: str | None, extension: str | None, now: int
+    ) -> BindingRow:
+        life = wanted.expires_in_s
+        ends = [wish.latest_end, None if life is None else now + life * SECOND]
+        return {
+            **_EMPTY_ROW,
+            "id": ordered_id("bnd"),
+            "customer_id": wish.customer_id,
+            "mode": wish.mode.value,
+            "state": BindingState.LIVE.value,
+            "parent_id": wish.parent_id,
+            "a_key": wish.a_key,
+            "a_sealed": None if wish.a is None else self._vault.seal(wish.a),
+            "b_key": wish.b_key,
+            "b_sealed": None if wish.b is None else self._vault.seal(wish.b),
+            "x": x,
+            "y": y,
+            "extension": extension,
+            "direction": wanted.direction.value,
+            "y_on_demand": wanted.y_on_demand,
+            "y_pool": wanted.y_pool if wanted.y_on_demand else None,
+            "y_life_s": wanted.y_life_s,
+            "expires_at": min((end for end in ends if end is not None), default=None),
+            "record": wanted.record,
+            "max_duration_s": wanted.max_duration_s,
+            "prompts": prompts_json(wanted.prompts),
+            "order_ref": wanted.order_ref,
+            "user_data": wanted.user_data,
+            "created_at": now,
+            "updated_at": now,
+        }
+
+    def _change(self, cursor: Cursor, job: Change) -> Binding | Refusal:
+        try:
+            return self.binding(self._changing.carry_out(cursor, job, self._clock()))
+        except Refusal as refused:
+            return refused
+
+    def _give_y(self, cursor: Cursor, job: GiveY) -> str | None:
+        now, caller_key = self._clock(), self._vault.index(job.caller)
+        people = self._changes.people(cursor, job.parent_id) or []
+        self._statements.lock_people(cursor, {caller_key, *people})
+        found = self._statements.find(cursor, [job.parent_id])
+        parent = found[0] if found else None
+        if parent is None or parent["state"] != BindingState.LIVE or _is_overdue(parent, now):
+            return None
+        if not parent["y_on_demand"] or parent["a_key"] == caller_key:
+            return None
+        wish, wanted = self._child(parent, job.caller, caller_key)
+        desk = Desk(cursor, self._statements, now)
+        self._prepare(desk, [wish])
+        bound = [] if wish.pair is None else desk.of_pair(wish.pair)
+        if bound and bound[0]["state"] == BindingState.LIVE:
+            x: str = bound[0]["x"]
+            return x
+        outcome = self._outcome(desk, wish, wanted)
+        if isinstance(outcome, Exception):
+            return None
+        desk.flush()
+        return str(outcome[0]["x"])
+
+    def _child(self, parent: BindingRow, caller: str, caller_key: bytes) -> tuple[Wish, Reservation]:
+        a = self._vault.open(parent["a_sealed"])
+        wanted = Reservation(
+            a,
+            caller,
+            expires_in_s=parent["y_life_s"],
+            record=parent["record"],
+            max_duration_s=parent["max_duration_s"],
+            order_ref=parent["order_ref"],
+            user_data=parent["user_data"],
+            direction=Direction(parent["direction"]),
+            y_life_s=parent["y_life_s"],
+            prompts=prompts_of(parent["prompts"]),
+        )
+        wish = Wish(
+            customer_id=parent["customer_id"],
+            mode=Mode.AXYB,
+            a=a,
+            b=caller,
+            a_key=parent["a_key"],
+            b_key=caller_key,
+            x=parent["x"],
+            y=None,
+            x_pool=None,
+            y_pool=parent["y_pool"],
+            parent_id=parent["id"],
+            latest_end=parent["expires_at"],
+        )
+        return wish, wanted
+
+    def _with_children(self, cursor: Cursor, row: BindingRow) -> list[str]:
+        return [row["id"], *(self._changes.children(cursor, row["id"]) if row["y_on_demand"] else [])]
+
+    def _release(self, cursor: Cursor, job: Release) -> list[Binding | Refusal]:
+        now = self._clock()
+        asked = {row["id"]: row for row in self._statements.find(cursor, list(set(job.ids)))}
+        parents = [row for row in asked.values() if row["customer_id"] == job.customer_id]
+        family = {id_ for row in parents for id_ in self._with_children(cursor, row)}
+        rows = asked | {row["id"]: row for row in self._statements.find(cursor, list(family - asked.keys()))}
+        mine = [row for row in rows.values() if row["id"] in family]
+        live = [row for row in mine if row["state"] == BindingState.LIVE]
+        if job.hang_up:
+            self._changes.hang_up(cursor, sorted(family), now)
+        overdue = [row["id"] for row in live if _is_overdue(row, now)]
+        others = [row["id"] for row in live if not _is_overdue(row, now)]
+        self._statements.end(cursor, overdue, BindingState.EXPIRED, now, None)
+        self._statements.end(cursor, others, BindingState.RELEASED, now, now)
+        if live:
+            rows |= {row["id"]: row for row in self._statements.find(cursor, [row["id"] for row in live])}
+        shown = {row["id"]: self.binding(rows[row["id"]]) for row in mine}
+        return [shown[id_] if id_ in shown else not_found("binding") for id_ in job.ids]
+
+    def _expire(self, cursor: Cursor, job: Expire) -> int:
+        ids = self._statements.due(cursor, job.moment, job.limit)
+        self._statements.end(cursor, ids, BindingState.EXPIRED, job.moment, None)
+        return len(ids)
+
+    def _purge(self, cursor: Cursor, job: Purge) -> int:
+        return self._statements.purge(cursor, job.moment, job.limit)
+
+
+def _is_overdue(row: BindingRow, now: int) -> bool:
+    return row["state"] == BindingState.LIVE and row["expires_at"] is not None and row["expires_at"] <= now
+
+
+def _check_owner(desk: Desk, wish: Wish) -> None:
+    customer = desk.customer(wish.customer_id)
+    if customer is None:
+        raise not_found("customer")
+    if customer.state == CustomerState.EXHAUSTED:
+        raise Refusal(
+            "credit_exhausted", "Credit used up", "The money, or the month's limit, is used up.", 403
+        )
+    if customer.state != CustomerState.ACTIVE:
+        raise Refusal("customer_suspended", "Customer suspended", "Ask the operator of the platform.", 403)
+    for name, pool_id in (("x_pool", wish.x_pool), ("y_pool", wish.y_pool)):
+        if pool_id is None:
+            continue
+        pool = desk.pool(pool_id)
+        if pool is None or pool.customer_id not in (None, wish.customer_id):
+            raise Refusal("pool_not_found", "No such pool", "There is no such pool.", 404, {"field": name})
+    if customer.real_names and wish.a_key is not None and not desk.is_verified(wish.customer_id, wish.a_key):
+        # Carriers block the calls of people whom they do not know: better said now than then.
+        detail = "The real name of A has not been verified, or its verification is over."
+        raise conflict("person_not_verified", "Person not verified", detail, field="a")
+
+
+def _check_same(row: BindingRow, wish: Wish, wanted: Reservation) -> None:
+    """Raises Refusal unless the live binding of a pair may be given back for this reservation."""
+    same = (
+        wish.x in (None, row["x"])
+        and wish.y in (None, row["y"])
+        and all(
+            getattr(wanted, name) == row[name]
+            for name in ("mode", "direction", "record", "max_duration_s", "order_ref", "user_data")
+        )
+        and prompts_json(wanted.prompts) == row["prompts"]
+    )
+    if not (wanted.reuse and same):
+        raise conflict(
+            "pair_taken",
+            "The pair is taken",
+            "A and B have a live binding already: release it, or send an identical request with reuse.",
+            binding_id=row["id"],
+            x=row["x"],
+            y=row["y"],
+        )
