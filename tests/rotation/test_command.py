@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import LargeBinary, func, insert, literal, select
+from tests.api.server import serving
 from tests.filled import fill
 from tests.rotation.test_rotation import NEW, OLD, contents
 from tests.world import World
@@ -101,6 +102,12 @@ async def test_killed_on_the_way_and_run_again(world: World, folder: Path) -> No
 @ON_SQLITE
 async def test_a_key_from_the_environment(world: World, folder: Path) -> None:
     await fill(world)
+    with serving(folder, world.database.url.render_as_string(), OLD):
+        refused = run(folder, "key", "rotate")
+    assert (refused.returncode, refused.stderr.splitlines()[-1][:45]) == (
+        1,
+        "xiaohao: the platform works on this database ",
+    )
     (folder / "data" / "master.key").unlink()
     variables = {KEY_VARIABLE: OLD.hex()}
     said = run(folder, "key", "rotate", "--new-key-file", "next.key", **variables)

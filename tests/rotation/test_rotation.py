@@ -1,5 +1,6 @@
 """Another master key: every secret comes over, wherever the work was interrupted, and never a third key's."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +60,11 @@ async def test_everything_comes_over(world: World, filled: Filled) -> None:
     assert await contents(world.database, Vault(NEW)) == before
     with pytest.raises(SecrecyError):
         await contents(world.database, Vault(OLD))
+    if world.database.is_sqlite:
+        path = Path(str(world.database.url.database))
+        left = b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+        assert left.count(Vault(NEW).prefix) > 25
+        assert Vault(OLD).prefix not in left, "neither in free pages nor in the log"
     assert 25 < done <= rows + len(before["legs"])
     assert {table: done for table, (done, _) in told.items()} == {
         table: all_ for table, (_, all_) in told.items()
@@ -207,6 +213,17 @@ def test_an_index_whose_text_is_kept_nowhere_is_no_column_of_ours() -> None:
     table = Table("t", MetaData(), Column("id", Text, primary_key=True), Column("p_key", LargeBinary))
     with pytest.raises(RotationFailed, match=r"t\.p_key"):
         secrets_of([table])
+
+
+async def test_a_column_of_another_version_is_not_left_behind(world: World) -> None:
+    async with world.database.begin() as connection:
+        await connection.execute(text("CREATE TABLE newer (id INTEGER PRIMARY KEY, name_sealed TEXT)"))
+    try:
+        with pytest.raises(RotationFailed, match=r"newer\.name_sealed"):
+            await Rotation(world.database, OLD, NEW).run()
+    finally:
+        async with world.database.begin() as connection:
+            await connection.execute(text("DROP TABLE newer"))
 
 
 def test_a_vault_opens_old_values_and_seals_new_ones() -> None:

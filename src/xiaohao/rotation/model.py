@@ -34,10 +34,10 @@ class Secrets:
         return tuple(column.name for column in self.table.primary_key.columns)
 
 
-def secrets_of(tables: Iterable[Table] = metadata.sorted_tables) -> list[Secrets]:
+def secrets_of(tables: Iterable[Table] | None = None) -> list[Secrets]:
     """Every table with secret columns. Raises RotationFailed for an index without its text beside it."""
     found = []
-    for table in tables:
+    for table in metadata.sorted_tables if tables is None else tables:
         sealed = [column.name for column in table.columns if column.name.endswith(_SEALED)]
         texts = {name.removesuffix(_SEALED) for name in sealed}
         for column in table.columns:
@@ -50,6 +50,14 @@ def secrets_of(tables: Iterable[Table] = metadata.sorted_tables) -> list[Secrets
             columns = tuple((name, index if index in table.c else None) for name, index in pairs)
             found.append(Secrets(table, columns))
     return found
+
+
+def check_known(tables: Iterable[Secrets], there: Iterable[tuple[str, str]]) -> None:
+    """Raises RotationFailed where one of the database's (table, column) is sealed and not known to us."""
+    known = {(secrets.table.name, sealed) for secrets in tables for sealed, _ in secrets.columns}
+    for table, column in there:
+        if column.endswith(_SEALED) and (table, column) not in known:
+            raise RotationFailed(f"{table}.{column} is of another version of the platform")
 
 
 def renewed(secrets: Secrets, row: Mapping[str, Any], old: Vault, new: Vault) -> dict[str, bytes]:

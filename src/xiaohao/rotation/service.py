@@ -13,7 +13,14 @@ from xiaohao.database.engine import Database
 from xiaohao.database.errors import WrongMasterKey
 from xiaohao.database.fence import MASTER_KEY, NEXT_MASTER_KEY
 from xiaohao.rotation import store
-from xiaohao.rotation.model import RotationFailed, Secrets, caller_of, renewed, secrets_of
+from xiaohao.rotation.model import (
+    RotationFailed,
+    Secrets,
+    caller_of,
+    check_known,
+    renewed,
+    secrets_of,
+)
 from xiaohao.secrecy import Vault
 
 #: rows in one transaction: some tenths of a second of work
@@ -59,8 +66,10 @@ class Rotation:
         async with self._alone():
             if await self.is_over():
                 return 0
-            await self._begin()
             tables = secrets_of()
+            async with self._database.read() as connection:
+                check_known(tables, await store.columns(connection))
+            await self._begin()
             done = await self._renew_callers()
             for secrets in tables:
                 done += await self._renew(secrets)

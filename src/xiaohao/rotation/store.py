@@ -5,12 +5,14 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     LargeBinary,
     and_,
     bindparam,
     delete,
     func,
     insert,
+    inspect,
     literal,
     or_,
     select,
@@ -33,6 +35,17 @@ async def key_marks(connection: AsyncConnection) -> dict[str, int]:
     """The ids of the key that the database is sealed with, and of the one that is to come."""
     query = select(marks).where(marks.c.name.in_((MASTER_KEY, NEXT_MASTER_KEY)))
     return {row.name: row.value for row in await connection.execute(query)}
+
+
+async def columns(connection: AsyncConnection) -> list[tuple[str, str]]:
+    """Every (table, column) that the database really has."""
+
+    def look(plain: Connection) -> list[tuple[str, str]]:
+        inspector = inspect(plain)
+        names = inspector.get_table_names()
+        return [(name, str(column["name"])) for name in names for column in inspector.get_columns(name)]
+
+    return await connection.run_sync(look)
 
 
 async def begin(connection: AsyncConnection, old: int, new: int) -> None:
