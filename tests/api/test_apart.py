@@ -41,7 +41,7 @@ ABSENT = {
 #: filters of lists that name no thing of anybody
 PLAIN_FILTERS = {
     *("after", "limit", "state", "kind", "city", "since", "until", "reason", "action", "order_ref"),
-    *("mode", "hang_up", "carrier", "verification"),
+    *("mode", "hang_up", "carrier", "verification", "days", "format", "language"),
 }
 #: bodies that a route with an id in its path accepts, so that the id alone decides
 BODIES: dict[str, dict[str, Any]] = {
@@ -54,6 +54,8 @@ ABOUT_ONESELF = {
     ("GET", "/v1/webhook"),
     ("PUT", "/v1/webhook"),
     ("POST", "/v1/webhook/secret"),
+    ("POST", "/v1/plans"),
+    ("POST", "/v1/plans/picture"),
 }
 
 
