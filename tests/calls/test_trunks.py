@@ -172,7 +172,11 @@ async def test_no_trunk(two: Relays) -> None:
 async def test_redirections(theatre: Theatre) -> None:
     """A trunk may send a call to another address of its own (302), and to nobody else's."""
     specs = [{"sources": ["127.0.0.33", "127.0.0.34"], "probe": False}]
-    async with relays(theatre, "127.0.0.33", specs=specs) as one, relays(theatre, "127.0.0.34") as other:
+    silent = [{"sources": []}]
+    async with (
+        relays(theatre, "127.0.0.33", specs=specs) as one,
+        relays(theatre, "127.0.0.34", specs=silent) as other,
+    ):
         await one.people()
         await other.change(0, state="disabled")
         number = one.callee_at(0).number

@@ -191,8 +191,17 @@ class Switch:
     def _media_lost(self, call_id: str) -> None:
         self.switchboard.end_call(call_id, Reason.MEDIA_LOST)
 
-    def _media_failed(self, call_id: str) -> None:
-        self._start(_or_later(self._media.check(call_id)))
+    def _media_failed(self, signal: wire.MediaFailed) -> None:
+        self._start(self._look_at_media(signal))
+
+    async def _look_at_media(self, signal: wire.MediaFailed) -> None:
+        try:
+            known = await self._media.check(signal.call_id)
+        except NgError:
+            return  # the next look at rtpengine finds what has become of the call
+        if known and signal.at_first:
+            # it was not rtpengine's fault: nobody hears anything, nor will
+            self.switchboard.end_call(signal.call_id, Reason.MEDIA_UNAVAILABLE)
 
     def _release_media(self, call_ids: list[str]) -> None:
         self._start(self._media.release(call_ids))

@@ -65,15 +65,17 @@ class MediaWatch:
         """Look for answered calls without media, whatever the reason. Raises NgError."""
         await self._check(self._calls(now_us() - _NEW_S * SECOND))
 
-    async def check(self, call_id: str) -> None:
-        """Look for one call. Raises NgError."""
-        await self._check([call_id])
+    async def check(self, call_id: str) -> bool:
+        """Look for one call; says whether rtpengine knows it. Raises NgError."""
+        answer = await self._ng.command("query", call_id=call_id)
+        known = answer.get("result") != "error"
+        if not known:
+            self._lost(call_id)
+        return known
 
     async def _check(self, call_ids: Iterable[str]) -> None:
         for call_id in list(call_ids):
-            answer = await self._ng.command("query", call_id=call_id)
-            if answer.get("result") == "error":
-                self._lost(call_id)
+            await self.check(call_id)
 
     async def release(self, call_ids: Iterable[str]) -> None:
         """Stop relaying for calls that went down with Kamailio."""

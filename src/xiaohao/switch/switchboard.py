@@ -49,7 +49,7 @@ class Switchboard:
         #: calls that the edge has named since the last reconnection
         self._named: set[str] = set()
         self.on_dialogs: Callable[[wire.Dialogs, Reason], None] = lambda dialogs, reason: None
-        self.on_media_failed: Callable[[str], None] = lambda call_id: None
+        self.on_media_failed: Callable[[wire.MediaFailed], None] = lambda signal: None
         self._asked_to_end: dict[str, Reason] = {}
         #: calls that wait for our decision, with the end that came before it
         self._undecided: dict[str, wire.Ended | None] = {}
@@ -173,11 +173,7 @@ class Switchboard:
         self.on_dialogs(dialogs, reason)
 
     def _media_failed(self, signal: wire.MediaFailed) -> None:
-        if signal.at_first:
-            # nobody hears anything, nor will
-            self.end_call(signal.call_id, Reason.MEDIA_UNAVAILABLE)
-        else:
-            self.on_media_failed(signal.call_id)
+        self.on_media_failed(signal)
 
     # Its end
 
