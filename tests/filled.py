@@ -10,13 +10,10 @@ from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, func, insert, 
 from starlette.responses import JSONResponse
 
 from tests.api.facts import ended, journal_of, talking
-from tests.world import Ride, World, person
+from tests.world import Ride, World, person, x_number
 from xiaohao.api.idempotency import Idempotency
 from xiaohao.audit.service import Audit
-from xiaohao.bindings.model import Binding
-from xiaohao.bindings.modes import ANYONE, extension_key
-from xiaohao.clock import SECOND
-from xiaohao.database.schema import binding_versions, bindings, legs
+from xiaohao.bindings.model import Binding, Mode, Reservation
 from xiaohao.lookups.service import Lookups
 from xiaohao.rotation.model import secrets_of
 from xiaohao.tenants.model import Principal
@@ -42,8 +39,11 @@ async def fill(world: World) -> Filled:
     ride = await world.ride(xs=4, ys=4)
     live = await ride.reserve(_PLACES[0], _PLACES[1], order_ref="order 1")
     released = await ride.release(await ride.reserve(_PLACES[3], _PLACES[1]))
-    await _change_b(world, await ride.reserve(_PLACES[0], _PLACES[2]))
-    await _other_modes(world, ride, live)
+    changed = await ride.reserve(_PLACES[0], _PLACES[2])
+    world.clock.forward(1)
+    # the leg of the B before rests, and whose it is stands in the binding's version only
+    await world.bindings.change(ride.customer.id, changed.id, {"b": OTHER})
+    await _other_modes(world, ride)
     await world.tenants.set_webhook(ride.customer.id, "https://example.com/events")
     await _calls(world, ride, live)
     await _questions(world, live)
@@ -52,40 +52,22 @@ async def fill(world: World) -> Filled:
     return Filled(ride, live, released)
 
 
-async def _change_b(world: World, binding: Binding) -> None:
-    """B gets another number; the leg of the one before rests, and its caller stands in the version only."""
-    vault, now = world.vault, world.clock()
-    async with world.database.begin() as connection:
-        row = (await connection.execute(select(bindings).where(bindings.c.id == binding.id))).mappings().one()
-        kept = ("customer_id", "a_key", "a_sealed", "b_key", "b_sealed", "x", "y", "extension")
-        version = {name: row[name] for name in kept} | {"binding_id": binding.id}
-        version |= {"valid_from": now - SECOND, "valid_until": now}
-        await connection.execute(insert(binding_versions).values(**version))
-        new = {"b_key": vault.index(OTHER), "b_sealed": vault.seal(OTHER)}
-        await connection.execute(update(bindings).where(bindings.c.id == binding.id).values(**new))
-        await connection.execute(
-            update(legs)
-            .where(legs.c.binding_id == binding.id, legs.c.role == "b")
-            .values(state="quarantined", quarantine_until=now + 3600 * SECOND)
-        )
-
-
-async def _other_modes(world: World, ride: Ride, like: Binding) -> None:
-    """Legs that anyone may dial, that an extension tells apart, and an X that is nobody's."""
-    common = {"binding_id": like.id, "customer_id": ride.customer.id, "state": "live", "record": False}
-    rows = [
-        {
-            "caller_key": ANYONE,
-            "dialled": "+861069999991",
-            "role": "b",
-            "mode": "ax",
-        },
-        {"caller_key": extension_key("123"), "dialled": "+861069999992", "role": "b", "mode": "axe"},
-        {"caller_key": ANYONE, "dialled": "+861069999993", "role": "b", "mode": "x"},
+async def _other_modes(world: World, ride: Ride) -> None:
+    """Legs that anyone may dial, that an extension tells apart, that know a last caller; a Y on the spot."""
+    xs = [x_number(place) for place in range(11, 16)]
+    pool = await world.pool(ride.customer, 60, xs)
+    modes: list[dict[str, Any]] = [
+        {"mode": Mode.AXB, "a": BEFORE, "b": B},
+        {"mode": Mode.AX, "a": OTHER},
+        {"mode": Mode.AXE, "a": A, "extension": "123"},
+        {"mode": Mode.X},
+        {"mode": Mode.AXYB, "a": BEFORE, "y_on_demand": True, "y_pool": ride.y_pool.id},
     ]
-    async with world.database.begin() as connection:
-        for row in rows:
-            await connection.execute(insert(legs).values(**common, **row, callee_sealed=world.vault.seal(A)))
+    for x, wanted in zip(xs, modes, strict=True):
+        made = await world.bindings.reserve(ride.customer.id, Reservation(x=x, **wanted))
+        if wanted.get("y_on_demand"):
+            assert await world.bindings.give_y(made.id, A) is not None
+    assert pool.id
 
 
 async def _calls(world: World, ride: Ride, binding: Binding) -> None:

@@ -3,15 +3,14 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, update
 from tests.api.facts import ended, journal_of, talking
 from tests.world import NOON, Ride, World, person, x_number
 
 from xiaohao.audit.model import Action, Filter
 from xiaohao.audit.service import Audit
-from xiaohao.bindings.model import Binding
 from xiaohao.clock import SECOND
-from xiaohao.database.schema import binding_versions, bindings, cdrs, legs, number_history
+from xiaohao.database.schema import cdrs, legs, number_history
 from xiaohao.errors import Refusal
 from xiaohao.lookups.model import AboutNumber, Side, Standing
 from xiaohao.lookups.service import Lookups
@@ -81,24 +80,13 @@ async def test_an_expiry_that_nobody_has_swept_counts(world: World, lookups: Loo
     ]
 
 
-async def changed(world: World, binding: Binding, at: int, **new: Any) -> None:
-    """What a change of a binding leaves behind: the content before it as a version, the new one in place."""
-    async with world.database.begin() as connection:
-        row = (await connection.execute(select(bindings).where(bindings.c.id == binding.id))).mappings().one()
-        kept = ("customer_id", "a_key", "a_sealed", "b_key", "b_sealed", "x", "y", "extension")
-        version = {name: row[name] for name in kept}
-        version |= {"binding_id": binding.id, "valid_from": binding.created_at, "valid_until": at}
-        await connection.execute(insert(binding_versions).values(**version))
-        await connection.execute(update(bindings).where(bindings.c.id == binding.id).values(**new))
-
-
 async def test_a_change_of_the_person_does_not_rewrite_the_past(world: World, lookups: Lookups) -> None:
     ride = await world.ride()
     binding = await ride.reserve(1, 2)
     at = NOON + HOUR
-    new = {"b_key": world.vault.index(person(5)), "b_sealed": world.vault.seal(person(5))}
-    await changed(world, binding, at, **new)
-    world.clock.forward(2 * 3600)
+    world.clock.forward(3600)
+    await world.bindings.change(ride.customer.id, binding.id, {"b": person(5)})
+    world.clock.forward(3600)
     earlier = await evidence(lookups, binding.y, at - 1)
     later = await evidence(lookups, binding.y, at)
     assert behind(earlier) == [(person(2), Standing.LIVE)]
@@ -107,16 +95,17 @@ async def test_a_change_of_the_person_does_not_rewrite_the_past(world: World, lo
     assert (later.relations[0].since, later.relations[0].until) == (at, None)
 
 
-async def test_a_change_of_the_number_shows_where_it_was_then(world: World, lookups: Lookups) -> None:
+async def test_an_x_that_passes_on_stood_for_whom_it_stood_then(world: World, lookups: Lookups) -> None:
     ride = await world.ride()
     binding = await ride.reserve(1, 2)
     at = NOON + HOUR
-    await changed(world, binding, at, x=x_number(3))
-    world.clock.forward(2 * 3600)
-    assert behind(await evidence(lookups, binding.x, at - 1)) == [(person(1), Standing.LIVE)]
-    assert behind(await evidence(lookups, binding.x, at)) == []
-    assert behind(await evidence(lookups, x_number(3), at - 1)) == []
-    assert behind(await evidence(lookups, x_number(3), at)) == [(person(1), Standing.LIVE)]
+    world.clock.forward(3600)
+    await world.bindings.change(ride.customer.id, binding.id, {"a": person(6)})
+    world.clock.forward(3600)
+    for moment, who in ((at - 1, person(1)), (at, person(6))):
+        found = await evidence(lookups, binding.x, moment)
+        assert behind(found) == [(who, Standing.LIVE)]
+        assert found.number.person == who
 
 
 async def test_a_grace_time_shows_as_long_as_the_legs_are_there(world: World, lookups: Lookups) -> None:
