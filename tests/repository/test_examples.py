@@ -75,7 +75,7 @@ def run(pages: list[str], api: tuple[str, str], folder: Path) -> str:
 def test_from_the_demo_to_your_own_trunk_and_the_integrators_guide(
     api: tuple[str, str], tmp_path: Path
 ) -> None:
-    out = run(["README.md", "docs/integrators.md"], api, tmp_path)
+    out = run(["README.md", "docs/integrators.md", "docs/events.md"], api, tmp_path)
     assert '"dial":"+861062000003"' in out
     assert '"b":"+8613900000002"' in out
 

@@ -1,0 +1,156 @@
+"""docs/events.md shows every kind of event exactly as the code makes it, and explains every field."""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from tests.repository.files import blocks, read
+
+from xiaohao.calls.model import Call, Party, Reason, State
+from xiaohao.calls.wire import cdr_of_call
+from xiaohao.clock import SECOND, parse_rfc3339
+from xiaohao.digests.model import Digest, Tally, digest_document
+from xiaohao.notifications.http import DeliveryView
+from xiaohao.notifications.model import CDR_BATCH, SEQUENCE, Kind, event_id
+from xiaohao.notifications.store import digest_event_row, number_event_row, pool_event_row
+from xiaohao.notifications.wire import DOCUMENTS, EventData, PoolEventData, batch_document, event_document
+from xiaohao.numbers.lifecycle import NumberChanged
+from xiaohao.numbers.lifecycle import Reason as NumberReason
+from xiaohao.numbers.model import Kind as NumberKind
+from xiaohao.numbers.model import NumberState
+from xiaohao.recordings.model import Recording, RecordingState
+from xiaohao.recordings.wire import recording_document
+from xiaohao.secrecy import Vault
+
+PAGE = read("docs/events.md")
+CALL = "0199f3c2-a1b0-7c3e-9d5e-6f708192a3b4"
+AT = parse_rfc3339("2026-11-23T03:03:58.120Z")
+VAULT = Vault(bytes(32))
+
+
+def documents() -> dict[str, Any]:
+    """What the code makes of a call, a number, a pool and an hour."""
+    later = msgspec.structs.replace
+    received = Call(
+        id=CALL, edge_id="edge1", received_at=AT, dialled="+861062000003", caller="+8613800000003",
+        callee="+8613900000004", displayed="+861062000001", order_ref="order-4711",
+        binding_id="bnd_5f0c2b7d9a8e4c61b3d2e1f0a9b8c7d6",
+    )  # fmt: skip
+    ringing = later(received, state=State.RINGING, ringing_at=AT + 2_190_000)
+    answered = later(ringing, state=State.ANSWERED, answered_at=AT + 7_558_000)
+    ended = later(
+        answered, state=State.ENDED, ended_at=AT + 70 * SECOND, ended_by=Party.CALLEE,
+        reason=Reason.CALLEE_HUNG_UP, q850_cause=16,
+    )  # fmt: skip
+    assert ended.ended_at and answered.answered_at and ringing.ringing_at
+    cdr = {"cdr": cdr_of_call(ended, recorded=True)}
+    ready_at = ended.ended_at + 1_300_000
+    recording = {"recording": recording_document(a_recording(ready_at))}
+    return {
+        Kind.RECEIVED: of_call(Kind.RECEIVED, received, AT),
+        Kind.RINGING: of_call(Kind.RINGING, ringing, ringing.ringing_at),
+        Kind.ANSWERED: of_call(Kind.ANSWERED, answered, answered.answered_at),
+        Kind.ENDED: of_call(Kind.ENDED, ended, ended.ended_at),
+        Kind.CDR_CREATED: of_call(Kind.CDR_CREATED, ended, ended.ended_at, cdr),
+        Kind.RECORDING_READY: of_call(Kind.RECORDING_READY, ended, ready_at, recording),
+        Kind.DIGEST_CREATED: a_digest(cdr["cdr"]),
+        Kind.NUMBER_STATUS_CHANGED: a_number(),
+        Kind.POOL_RUNNING_OUT: a_pool(),
+    }
+
+
+def of_call(kind: Kind, call: Call, at: int, extra: dict[str, Any] | None = None) -> Any:
+    return json.loads(event_document(kind, event_id(call.id, kind), at, call, extra))
+
+
+def a_recording(ready_at: int) -> Recording:
+    return Recording(
+        call_id=CALL, customer_id="cus_3f9d2c", state=RecordingState.READY, received_at=AT,
+        ended_at=AT + 70 * SECOND, error=None, path="x", format="wav", bytes=2_240_044,
+        sha256="4a8c0e7f6d3b2a190817263544536271809f8e7d6c5b4a392817061524334251", duration_ms=70_000,
+        ready_at=ready_at,
+    )  # fmt: skip
+
+
+def a_digest(cdr: dict[str, Any]) -> Any:
+    tally = Tally()
+    tally.add(cdr["call_id"], cdr["talk_ms"])
+    made_at = AT // (3600 * SECOND) * 3600 * SECOND + 3904 * SECOND + 214_000
+    hour = AT // (3600 * SECOND) * 3600 * SECOND
+    digest = Digest("cus_3f9d2c", hour, 1, tally.count, tally.billable_s, tally.sha256, made_at)
+    return opened(digest_event_row(VAULT, "cus_3f9d2c", digest_document(digest), made_at, made_at))
+
+
+def a_number() -> Any:
+    change = NumberChanged(
+        seq=1207, number="+861062000001", kind=NumberKind.LANDLINE, city="10", pool_id="pool_8d1e4b",
+        from_state=NumberState.AVAILABLE, to_state=NumberState.SUSPENDED, reason=NumberReason.COMPLAINT,
+        suspended_until=AT + 86_400 * SECOND, at=AT,
+    )  # fmt: skip
+    return opened(number_event_row(VAULT, change, "cus_3f9d2c", AT))
+
+
+def a_pool() -> Any:
+    at = "2026-11-23T03:03:58.120Z"
+    data = PoolEventData("pool_8d1e4b", at, 200, 198, 0, 151, 40, 7, 171, 3.5)
+    return opened(pool_event_row(VAULT, "cus_3f9d2c", AT // (86_400 * SECOND), data, AT, AT))
+
+
+def opened(row: tuple[Any, ...]) -> Any:
+    sealed = next(value for value in row if isinstance(value, bytes))
+    return json.loads(VAULT.open(sealed))
+
+
+def shown() -> dict[str, Any]:
+    examples = [json.loads(block) for block in blocks(PAGE, "json")]
+    return {example["type"]: example for example in examples}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_each_kind_is_shown_as_the_code_makes_it(kind: Kind) -> None:
+    assert shown()[kind] == documents()[kind]
+
+
+def test_nothing_else_is_shown_but_a_batch() -> None:
+    assert set(shown()) == {*Kind, CDR_BATCH}
+    batch = shown()[CDR_BATCH]
+    made = batch_document([one["id"] for one in batch["events"]], ["{}"], AT)
+    assert batch == {**json.loads(made[1]), "events": [documents()[Kind.CDR_CREATED]]}
+
+
+def test_the_events_of_a_call_stand_in_their_order() -> None:
+    rows = re.findall(r"^\| `([a-z.]+)` \| (\d) \|", PAGE, re.MULTILINE)
+    assert {kind: int(place) for kind, place in rows} == {kind.value: n for kind, n in SEQUENCE.items()}
+
+
+def fields(head: str, after: str = "") -> set[str]:
+    """The first column of the first table with this head behind the heading `after`."""
+    text = PAGE[PAGE.index(f"## {after}") :] if after else PAGE
+    table = text[text.index(f"| {head} |") :].split("\n\n")[0]
+    return set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE))
+
+
+def test_every_field_of_the_envelope_is_explained() -> None:
+    assert fields("field") == {*shown()[Kind.RECEIVED]}
+
+
+def test_every_field_of_a_call_is_explained() -> None:
+    names = {field.encode_name for field in msgspec.structs.fields(EventData)}
+    assert fields("field of `data`", "Events of a call") == names
+    cdr = documents()[Kind.CDR_CREATED]["data"]["cdr"]
+    assert fields("field of `cdr`, beside those above") == {"recording", *cdr} - (names - {"recording"})
+    recording = documents()[Kind.RECORDING_READY]["data"]["recording"]
+    assert fields("field of `recording`") == {*recording}
+
+
+@pytest.mark.parametrize("kind", [Kind.DIGEST_CREATED, Kind.NUMBER_STATUS_CHANGED, Kind.POOL_RUNNING_OUT])
+def test_every_field_of_other_events_is_explained(kind: Kind) -> None:
+    data = next(field for field in msgspec.structs.fields(DOCUMENTS[kind]) if field.name == "data")
+    names = {field.encode_name for field in msgspec.structs.fields(data.type)}
+    assert fields("field of `data`", kind.value) == names
+
+
+def test_every_field_of_the_delivery_is_explained() -> None:
+    assert fields("field of `delivery`") == set(DeliveryView.model_fields) - {"customer_id"}
