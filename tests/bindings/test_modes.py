@@ -392,6 +392,25 @@ async def test_the_b_of_mode_ax_comes_and_goes(world: World) -> None:
     assert await call(world, person(1), binding.x) == ("no_last_caller", None, None)
 
 
+async def test_a_change_that_is_refused_late_has_changed_nothing(world: World) -> None:
+    """The old key must not rest because the new one is not free, nor the parent follow without its child."""
+    ride = await world.ride()
+    axb = await bind(ride, Mode.AXB, b=person(2), x=x_number(3), x_pool=None)
+    await bind(ride, Mode.AXB, 3, b=person(4), x=x_number(3), x_pool=None)
+    with pytest.raises(Refusal) as refused:
+        await change(world, axb, b=person(4))
+    assert refused.value.code == "number_taken"
+    assert await call(world, person(2), axb.x) == ("connect", person(1), axb.x)
+    parent = await on_demand(ride, a=person(5))
+    await world.bindings.give_y(parent.id, STRANGER)
+    (child,) = await world.bindings.page(ride.customer.id, None, 9, parent_id=parent.id)
+    await bind(ride, Mode.AXB, 6, b=person(7), x=child.y, x_pool=None)
+    with pytest.raises(Refusal):
+        await change(world, parent, a=person(6))
+    assert (await world.bindings.get(ride.customer.id, parent.id)).a == person(5)
+    assert await call(world, person(5), str(child.y)) == ("connect", STRANGER, parent.x)
+
+
 async def test_another_extension(world: World) -> None:
     ride = await world.ride()
     first = await bind(ride, Mode.AXE, extension="1")

@@ -190,10 +190,16 @@ class Clerk:
         }
 
     def _change(self, cursor: Cursor, job: Change) -> Binding | Refusal:
+        cursor.execute("SAVEPOINT change")
+        outcome: Binding | Refusal
         try:
-            return self.binding(self._changing.carry_out(cursor, job, self._clock()))
+            outcome = self.binding(self._changing.carry_out(cursor, job, self._clock()))
         except Refusal as refused:
-            return refused
+            # one of several bindings that change together may be in the way when others are written
+            cursor.execute("ROLLBACK TO SAVEPOINT change")
+            outcome = refused
+        cursor.execute("RELEASE SAVEPOINT change")
+        return outcome
 
     def _give_y(self, cursor: Cursor, job: GiveY) -> str | None:
         now, caller_key = self._clock(), self._vault.index(job.caller)
