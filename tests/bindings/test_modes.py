@@ -1,7 +1,7 @@
 """Every mode from the reservation to the end of its quarantine, on both databases."""
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from tests.ids import new_call_id
 from tests.world import Ride, World, person, x_number, y_number
 
@@ -9,7 +9,7 @@ from xiaohao.bindings.model import Binding, BindingState, Direction, Mode, Promp
 from xiaohao.bindings.recognition import LegMatch, Outcome
 from xiaohao.calls.journal import CallBegan, CallJournal
 from xiaohao.calls.model import Call
-from xiaohao.database.schema import binding_versions, call_commands, legs, numbers
+from xiaohao.database.schema import binding_versions, call_commands, customers, legs, numbers
 from xiaohao.errors import Refusal
 from xiaohao.secrecy import Vault
 
@@ -409,6 +409,17 @@ async def test_a_change_that_is_refused_late_has_changed_nothing(world: World) -
         await change(world, parent, a=person(6))
     assert (await world.bindings.get(ride.customer.id, parent.id)).a == person(5)
     assert await call(world, person(5), str(child.y)) == ("connect", STRANGER, parent.x)
+
+
+async def test_a_new_a_must_be_known_by_name_where_the_contract_asks(world: World) -> None:
+    ride = await world.ride()
+    binding = await ride.reserve(1, 2)
+    async with world.database.begin() as connection:
+        await connection.execute(update(customers).values(real_names=True))
+    with pytest.raises(Refusal) as refused:
+        await change(world, binding, a=person(9))
+    assert refused.value.code == "person_not_verified"
+    assert (await change(world, binding, b=person(8))).b == person(8)
 
 
 async def test_another_extension(world: World) -> None:

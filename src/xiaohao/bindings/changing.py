@@ -125,6 +125,8 @@ class Changing:
             raise validation_failed(person, "is a number of the platform, not of a person")
         if not changed:
             return
+        if "a" in changed:
+            self._check_real_name(cursor, row, now)
         if row["a_key"] is not None and row["a_key"] == row["b_key"]:
             raise validation_failed(changed[0], "A and B are the same number")
         if row["b_key"] is not None:
@@ -148,6 +150,15 @@ class Changing:
                 "The X is the same person's in other live bindings: release those first, or bind anew.",
                 field="a",
             )
+
+    def _check_real_name(self, cursor: Cursor, row: BindingRow, now: int) -> None:
+        """Raises Refusal: `person_not_verified`, as at the binding."""
+        customer = self._statements.customers(cursor, [row["customer_id"]])[row["customer_id"]]
+        if customer.real_names and not self._statements.is_verified(
+            cursor, row["customer_id"], row["a_key"], now
+        ):
+            detail = "The real name of A has not been verified, or its verification is over."
+            raise conflict("person_not_verified", "Person not verified", detail, field="a")
 
     def _follow(
         self,
