@@ -26,6 +26,7 @@ test_packages=(
     jq
     openssl                  # makes certificates
     ffmpeg                   # makes and judges audio independently of the product
+    poppler-utils            # reads invoices as a stranger would
     libvo-amrwbenc0          # encodes AMR-WB as phones do
 )
 # Services that the packages bring; the platform runs its own engines as child processes instead.

@@ -28,6 +28,8 @@ PROGRAMS = {
     "curl": "curl",
     "jq": "jq",
     "openssl": "openssl",
+    "pdftotext": "poppler-utils",
+    "pdffonts": "poppler-utils",
     "git": "git",
     "redis-server": "redis-server",
 }

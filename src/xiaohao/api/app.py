@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 import msgspec
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -20,6 +20,13 @@ from xiaohao.api.guard import Guard
 from xiaohao.api.idempotency import Idempotency
 from xiaohao.audit import http as audit_routes
 from xiaohao.audit.service import Audit
+from xiaohao.billing import http as billing_routes
+from xiaohao.billing import invoice_http as invoice_routes
+from xiaohao.billing.closing import Closing
+from xiaohao.billing.invoices import Invoices
+from xiaohao.billing.rater import Rater
+from xiaohao.billing.rerating import Reratings
+from xiaohao.billing.service import Billing
 from xiaohao.bindings import batch_http as many_binding_routes
 from xiaohao.bindings import http as binding_routes
 from xiaohao.bindings.service import Bindings
@@ -113,6 +120,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
     streams = app.state.streams = Streams(feed)
     for router in (
         audit_routes.router(audit, vault),
+        *_billing(settings, database, vault),
         binding_routes.router(bindings, vault),
         many_binding_routes.router(bindings),
         call_routes.router(records, vault),
@@ -130,6 +138,16 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
     ):
         app.include_router(router)
         app.state.api_routes += [route for route in router.routes if isinstance(route, APIRoute)]
+
+
+def _billing(settings: Settings, database: Database, vault: Vault) -> list[APIRouter]:
+    rater, invoices = Rater(database), Invoices(database)
+    closing = Closing(database, rater, settings.billing.seller)
+    return [
+        billing_routes.router(Billing(database)),
+        invoice_routes.router(invoices, closing, vault),
+        invoice_routes.rerating_router(Reratings(database, rater)),
+    ]
 
 
 async def _to_docs(_request: Request) -> Response:

@@ -134,7 +134,15 @@ def _records(terms: Terms, tally: Tally) -> list[Line]:
 
 def _entry(terms: Terms, entry: Entry) -> Line:
     amount = money.charge(entry.price, entry.quantity, terms.places)
-    return Line(entry.item, None, "piece", str(entry.quantity), str(entry.price), amount, entry.note)
+    return Line(
+        entry.item,
+        None,
+        "piece",
+        str(entry.quantity),
+        money.text_of(money.millionths(entry.price)),
+        amount,
+        entry.note,
+    )
 
 
 def _discounts(terms: Terms, lines: Sequence[Line]) -> list[Line]:

@@ -1,0 +1,283 @@
+"""Routes: closing a month, invoices and their files, months rated anew, comparisons with carriers."""
+
+import tempfile
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from xiaohao.api.auth import AnyKey, OperatorKey
+from xiaohao.api.fields import Id, Name, Request, Timestamp
+from xiaohao.api.paging import Cursors, Page, PageQuery
+from xiaohao.api.route import api_router
+from xiaohao.billing.calendar import month_text, parse_month
+from xiaohao.billing.closing import Closing
+from xiaohao.billing.http import Amount, Document, Month
+from xiaohao.billing.invoices import Invoice, Invoices
+from xiaohao.billing.model import InvoiceKind, InvoiceState
+from xiaohao.billing.money import millionths, text_of
+from xiaohao.billing.rerating import Rerating, Reratings
+from xiaohao.billing.sheets import csv_of, write_xlsx
+from xiaohao.billing.words import Language
+from xiaohao.clock import rfc3339
+from xiaohao.errors import validation_failed
+from xiaohao.secrecy import Vault
+
+_XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_CHUNK: Final = 65_536
+
+
+def _file(media_type: str) -> dict[int | str, dict[str, Any]]:
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {200: {"description": "The file", "content": content}}
+
+
+class InvoiceView(BaseModel):
+    """An invoice or a credit note."""
+
+    id: str
+    customer_id: str
+    kind: InvoiceKind
+    state: InvoiceState
+    month: str
+    number: str | None = Field(description="null while it is a draft")
+    corrects: str | None = Field(description="Of a credit note: the id of the invoice")
+    contract_id: str | None = Field(description="null: the standard tariff")
+    net: str
+    vat: str
+    gross: str
+    created_at: Timestamp
+    issued_at: Timestamp | None
+    paid_at: Timestamp | None
+    voided_at: Timestamp | None
+    note: str | None
+
+
+class InvoiceDocumentView(InvoiceView):
+    """The same with its contents."""
+
+    document: Document
+
+
+class InvoiceQuery(PageQuery):
+    """Which invoices."""
+
+    customer_id: Id | None = Field(None, description="For the operator")
+    month: Month | None = None
+    state: InvoiceState | None = None
+
+
+class PdfQuery(BaseModel):
+    """How to print it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    language: Language = Language.CHINESE
+
+
+class Closed(BaseModel):
+    """The month is closed."""
+
+    invoice_id: str | None = Field(description="null: it costs nothing")
+
+
+class Reason(Request):
+    """Why."""
+
+    note: Name
+
+
+class NewCredit(Request):
+    """A credit note to draft."""
+
+    amount: Amount = Field(description="With tax, above zero")
+    note: Name
+
+
+class NewRerating(Request):
+    """A month to rate anew."""
+
+    customer_id: Id
+    month: Month
+
+
+class ReratingView(BaseModel):
+    """A month rated anew."""
+
+    id: str
+    customer_id: str
+    month: str
+    state: str = Field(description="ready, accepting, accepted or dismissed")
+    contract_id: str | None
+    report: Document
+    created_at: Timestamp
+
+
+def router(invoices: Invoices, closing: Closing, vault: Vault) -> APIRouter:
+    """The routes of invoices."""
+    routes = api_router("invoices")
+
+    @routes.get("/v1/invoices")
+    async def list_invoices(key: AnyKey, query: Annotated[InvoiceQuery, Query()]) -> Page[InvoiceView]:
+        """Invoices and credit notes; a customer sees those that were issued."""
+        cursors = Cursors(vault, f"invoices {key.customer_id}")
+        found = await invoices.page(
+            cursors.position(query.after) or "",
+            query.limit + 1,
+            customer_id=key.customer_id or query.customer_id,
+            month=query.month,
+            state=query.state,
+            with_drafts=key.is_operator,
+        )
+        return cursors.page(found, query.limit, _view, lambda one: one.id)
+
+    @routes.get("/v1/invoices/{invoice_id}")
+    async def get_invoice(key: AnyKey, invoice_id: str) -> InvoiceDocumentView:
+        """One, on every level: lines, applications, kinds, numbers, days."""
+        return _with_document(await invoices.get(invoice_id, key.customer_id))
+
+    _add_files(routes, invoices)
+    _add_states(routes, invoices, closing)
+    return routes
+
+
+def _add_files(routes: APIRouter, invoices: Invoices) -> None:
+    @routes.get("/v1/invoices/{invoice_id}/pdf", response_class=Response, responses=_file("application/pdf"))
+    async def get_pdf(key: AnyKey, invoice_id: str, query: Annotated[PdfQuery, Query()]) -> Response:
+        """The document to print, in Chinese or English."""
+        invoice = await invoices.get(invoice_id, key.customer_id)
+        # the library is large: only who prints loads it
+        from xiaohao.billing.pdf import render  # noqa: PLC0415
+
+        content = await run_in_threadpool(render, invoice, query.language)
+        return Response(content, media_type="application/pdf")
+
+    @routes.get("/v1/invoices/{invoice_id}/calls.csv", response_class=Response, responses=_file("text/csv"))
+    async def get_csv(key: AnyKey, invoice_id: str) -> Response:
+        """Every call with its charges."""
+        invoice = await invoices.get(invoice_id, key.customer_id)
+        return StreamingResponse(csv_of(invoices.calls(invoice)), media_type="text/csv")
+
+    @routes.get("/v1/invoices/{invoice_id}/xlsx", response_class=Response, responses=_file(_XLSX))
+    async def get_xlsx(key: AnyKey, invoice_id: str) -> Response:
+        """A workbook: a sheet a level, and every call with its charges."""
+        invoice = await invoices.get(invoice_id, key.customer_id)
+        with tempfile.TemporaryDirectory(prefix="xiaohao-invoice-") as folder:
+            path = Path(folder) / "invoice.xlsx"
+            await write_xlsx(path, invoice.document or {}, invoices.calls(invoice))
+            file = path.open("rb")  # stays readable when its folder is gone
+        return StreamingResponse(_chunks(file), media_type=_XLSX)
+
+
+def _chunks(file: Any) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _add_states(routes: APIRouter, invoices: Invoices, closing: Closing) -> None:
+    @routes.post("/v1/customers/{customer_id}/months/{month}/close")
+    async def close_month(_: OperatorKey, customer_id: str, month: str) -> Closed:
+        """Close a customer's month and draft its invoice, or draft it again; the worker does it by itself."""
+        try:
+            wanted = parse_month(month)
+        except ValueError as error:
+            raise validation_failed("month", str(error)) from None
+        return Closed(invoice_id=await closing.close(customer_id, wanted))
+
+    @routes.post("/v1/invoices/{invoice_id}/issue")
+    async def issue_invoice(_: OperatorKey, invoice_id: str) -> InvoiceView:
+        """Give a draft its number. It never changes from then on."""
+        return _view(await invoices.issue(invoice_id))
+
+    @routes.post("/v1/invoices/{invoice_id}/pay")
+    async def pay_invoice(_: OperatorKey, invoice_id: str) -> InvoiceView:
+        """It was paid."""
+        return _view(await invoices.pay(invoice_id))
+
+    @routes.post("/v1/invoices/{invoice_id}/void")
+    async def void_invoice(_: OperatorKey, invoice_id: str, body: Reason) -> InvoiceView:
+        """Take a draft, or an invoice that is not paid, back. Its number stays used."""
+        return _view(await invoices.void(invoice_id, body.note))
+
+    @routes.post("/v1/invoices/{invoice_id}/credit-notes", status_code=201)
+    async def add_credit_note(_: OperatorKey, invoice_id: str, body: NewCredit) -> InvoiceView:
+        """Draft a credit note."""
+        return _view(await invoices.credit(invoice_id, millionths(Decimal(body.amount)), body.note))
+
+
+def rerating_router(reratings: Reratings) -> APIRouter:
+    """The routes of months rated anew."""
+    routes = api_router("billing")
+
+    @routes.post("/v1/reratings", status_code=201)
+    async def add_rerating(key: OperatorKey, body: NewRerating) -> ReratingView:
+        """Rate a month anew under its contract and report what would change; nothing does."""
+        return _rerating(await reratings.prepare(body.customer_id, body.month, key.key_id))
+
+    @routes.get("/v1/reratings/{rerating_id}")
+    async def get_rerating(_: OperatorKey, rerating_id: str) -> ReratingView:
+        """The report."""
+        return _rerating(await reratings.get(rerating_id))
+
+    @routes.post("/v1/reratings/{rerating_id}/accept")
+    async def accept_rerating(_: OperatorKey, rerating_id: str) -> ReratingView:
+        """Let it count. Where the invoice is issued the difference is credited, or charged next month."""
+        return _rerating(await reratings.accept(rerating_id))
+
+    @routes.post("/v1/reratings/{rerating_id}/dismiss")
+    async def dismiss_rerating(_: OperatorKey, rerating_id: str) -> ReratingView:
+        """Leave everything as it was."""
+        return _rerating(await reratings.dismiss(rerating_id))
+
+    return routes
+
+
+def _moment(at: int | None) -> str | None:
+    return None if at is None else rfc3339(at)
+
+
+def _facts(one: Invoice) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "customer_id": one.customer_id,
+        "kind": one.kind,
+        "state": one.state,
+        "month": month_text(one.month),
+        "number": one.number,
+        "corrects": one.corrects,
+        "contract_id": one.contract_id,
+        "net": text_of(one.net),
+        "vat": text_of(one.vat),
+        "gross": text_of(one.gross),
+        "created_at": rfc3339(one.created_at),
+        "issued_at": _moment(one.issued_at),
+        "paid_at": _moment(one.paid_at),
+        "voided_at": _moment(one.voided_at),
+        "note": one.note,
+    }
+
+
+def _view(one: Invoice) -> InvoiceView:
+    return InvoiceView(**_facts(one))
+
+
+def _with_document(one: Invoice) -> InvoiceDocumentView:
+    return InvoiceDocumentView(**_facts(one), document=one.document or {})
+
+
+def _rerating(one: Rerating) -> ReratingView:
+    return ReratingView(
+        id=one.id,
+        customer_id=one.customer_id,
+        month=month_text(one.month),
+        state=one.state,
+        contract_id=one.contract_id,
+        report=one.report,
+        created_at=rfc3339(one.created_at),
+    )
