@@ -19,6 +19,10 @@ from tests.api.conftest import Inventory, created
 from tests.api.facts import ended, journal_of, talking
 
 from xiaohao.api.auth import AUDIENCES
+from xiaohao.billing import calendar
+from xiaohao.billing.closing import Closing
+from xiaohao.billing.invoices import Invoices
+from xiaohao.billing.rater import Rater
 from xiaohao.clock import now_us, rfc3339
 from xiaohao.database.engine import Database
 from xiaohao.ids import new_id
@@ -32,6 +36,7 @@ ABSENT = {
     "binding_id": "bnd_00000000000000000000000000000000",
     "call_id": "01990000-0000-7000-8000-000000000000",
     "customer_id": "cus_00000000000000000000000000000000",
+    "invoice_id": "inv_00000000000000000000000000000000",
     "key_id": "key_00000000000000000000000000000000",
     "parent_id": "bnd_00000000000000000000000000000000",
     "number": "+8617000009999",
@@ -41,7 +46,7 @@ ABSENT = {
 #: filters of lists that name no thing of anybody
 PLAIN_FILTERS = {
     *("after", "limit", "state", "kind", "city", "since", "until", "reason", "action", "order_ref"),
-    *("mode", "hang_up", "carrier", "verification", "days", "format", "language"),
+    *("month", "mode", "hang_up", "carrier", "verification", "days", "format", "language"),
 }
 #: bodies that a route with an id in its path accepts, so that the id alone decides
 BODIES: dict[str, dict[str, Any]] = {
@@ -51,6 +56,9 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 #: routes whose answer is about who asks, whatever is sent
 ABOUT_ONESELF = {
+    ("GET", "/v1/billing/account"),
+    ("GET", "/v1/billing/terms"),
+    ("GET", "/v1/billing/usage"),
     ("GET", "/v1/webhook"),
     ("PUT", "/v1/webhook"),
     ("POST", "/v1/webhook/secret"),
@@ -155,12 +163,24 @@ async def theirs(
         "parent_id": [binding["id"]],
         "call_id": [live.id, over.id],
         "customer_id": [customer_id],
+        "invoice_id": [await invoiced(database, customer_id)],
         "key_id": [entry["key_id"]],
         "number": [binding["x"], binding["y"]],
         "pool_id": [inventory.x_pool],
         "trunk_id": [inventory.trunk_id],
     }
     return Theirs(ids, binding["x"], binding["y"], inventory.x_pool, inventory.y_pool)
+
+
+async def invoiced(database: Database, customer_id: str) -> str:
+    """The issued invoice of this month, as the next month would make it."""
+
+    def later() -> int:
+        return calendar.end_of(calendar.month_of(now_us()))
+
+    closing = Closing(database, Rater(database, clock=later), clock=later)
+    invoice_id = str(await closing.close(customer_id, calendar.month_of(now_us())))
+    return (await Invoices(database).issue(invoice_id)).id
 
 
 @contextmanager
