@@ -258,6 +258,9 @@ class Bindings:
 
     async def sweep(self, now: int | None = None) -> int:
         """`expire_due` and `purge`; says how many bindings and legs that were."""
+        async with self._database.read() as connection:
+            if not await store.is_anything_over(connection, self._clock() if now is None else now):
+                return 0
         return await self.expire_due(now) + await self.purge(now)
 
     async def expire_due(self, now: int | None = None) -> int:

@@ -2,17 +2,25 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, RowMapping, and_, exists, or_, select
+from sqlalchemy import ColumnElement, RowMapping, and_, exists, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.bindings.model import BindingState, Mode
-from xiaohao.database.schema import bindings, numbers
+from xiaohao.database.schema import bindings, legs, numbers
 
 
 async def find(connection: AsyncConnection, customer_id: str, binding_id: str) -> RowMapping | None:
     """A binding of a customer."""
     query = select(bindings).where(bindings.c.id == binding_id, bindings.c.customer_id == customer_id)
     return (await connection.execute(query)).mappings().one_or_none()
+
+
+async def is_anything_over(connection: AsyncConnection, now: int) -> bool:
+    """Whether a live binding is past its expiry, or a key past its quarantine."""
+    # A partial index is used only where the statement says its condition in so many words.
+    due = exists().where(bindings.c.state == literal_column("'live'"), bindings.c.expires_at <= now)
+    rested = exists().where(legs.c.state == literal_column("'quarantined'"), legs.c.quarantine_until <= now)
+    return bool((await connection.execute(select(or_(due, rested)))).scalar_one())
 
 
 async def page(

@@ -45,6 +45,8 @@ _SECOND: Final = literal(SECOND, BigInteger)  # the product of two 4-byte intege
 #: SQLite knows only numbers for these
 _BOOLEANS: Final = tuple(column.name for column in bindings.columns if column.type.python_type is bool)
 
+#: any number will do that is no person's
+_LOCK_PURGE: Final = "SELECT pg_advisory_xact_lock(0, 1)"
 _LOCK_PEOPLE: Final = "SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key"
 # `CROSS JOIN` keeps SQLite from beginning at the wrong end; PostgreSQL finds the right one by itself.
 _OF_PAIRS: Final = """
@@ -217,6 +219,10 @@ class WritingStatements:
 
     def purge(self, cursor: Cursor, now: int, limit: int) -> int:
         """Delete legs whose quarantine is over and give back what was lent; says how many legs."""
+        if not self.is_sqlite:
+            # Who sweeps at the same time would find the same rows, and wait for each of them.
+            cursor.execute(_LOCK_PURGE)
+            cursor.fetchall()
         self._over.run(cursor, now=now, limit=limit)
         found = cursor.fetchall()
         if not found:
