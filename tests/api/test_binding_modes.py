@@ -51,6 +51,12 @@ async def test_a_mode_with_one_number(
     assert (await customer.get(f"/v1/bindings/{made['id']}")).json() == made
     listed = (await customer.get(f"/v1/bindings?mode={mode}&state=live")).json()["items"]
     assert listed == [made]
+    for question in ({"number": made["x"]}, {"person": A}):
+        kind = next(iter(question))
+        assert (await customer.post(f"/v1/lookups/{kind}", json=question)).status_code == 200
+    evidence = {"number": made["x"], "at": made["created_at"], "reason": "a complaint"}
+    behind = await customer.post("/v1/lookups/evidence", json=evidence)
+    assert behind.status_code == 200, behind.text
     other_mode = "axb" if mode == "ax" else "ax"
     assert (await customer.get(f"/v1/bindings?mode={other_mode}")).json()["items"] == []
 
