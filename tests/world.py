@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from xiaohao.bindings.model import Binding, Reservation
 from xiaohao.bindings.service import Bindings
 from xiaohao.clock import SECOND
+from xiaohao.complaints.service import Complaints
 from xiaohao.database.engine import Database
 from xiaohao.numbers.model import Kind, NumberSpec, kind_of
 from xiaohao.numbers.service import Numbers
@@ -13,6 +14,7 @@ from xiaohao.pools.service import Pools
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import Customer
 from xiaohao.tenants.service import Tenants
+from xiaohao.verifications.service import Verifications
 
 NOON = 1_795_492_800 * SECOND
 
@@ -62,6 +64,8 @@ class World:
     def __post_init__(self) -> None:
         self.tenants = Tenants(self.database, self.vault, self.clock)
         self.numbers = Numbers(self.database, self.vault, self.clock)
+        self.verifications = Verifications(self.database, self.vault, self.clock)
+        self.complaints = Complaints(self.database, self.vault, self.clock)
         self.pools = Pools(self.database, self.vault, self.clock)
         self.bindings = Bindings(self.database, self.vault, self.clock)
 

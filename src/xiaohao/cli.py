@@ -28,6 +28,8 @@ keys = typer.Typer(help="API keys, and the master key.", no_args_is_help=True)
 app.add_typer(keys, name="key")
 events = typer.Typer(help="Events that customers are told of.", no_args_is_help=True)
 app.add_typer(events, name="events")
+numbers = typer.Typer(help="Numbers in bulk.", no_args_is_help=True)
+app.add_typer(numbers, name="numbers")
 
 Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="The configuration file (TOML).")]
 #: errors whose text is all that an operator needs
@@ -229,6 +231,36 @@ def plan(
     history = None if pool is None else (_load(config), pool)
     command = importlib.import_module("xiaohao.planning.command")
     command.run(file, options, history, days, output or [], language, simulate=simulate)
+
+
+@numbers.command("import")
+def import_numbers(
+    file: Annotated[Path, typer.Argument(help="A CSV or XLSX file; its first line names the columns.")],
+    valid_only: Annotated[bool, typer.Option("--valid-only", help="Take the good rows of a file.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would become of it.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write what became of every row: CSV.")] = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Put numbers into the inventory: all of a file or none. Exit status 1 when a row was refused."""
+    command = importlib.import_module("xiaohao.inventory.command")
+    take = command.Take.VALID if valid_only else command.Take.ALL
+    if not command.import_numbers(_load(config), file, take, dry_run, report):
+        raise typer.Exit(1)
+
+
+@numbers.command("export")
+def export_numbers(
+    file: Annotated[Path, typer.Argument(help="The file to write: .csv or .xlsx.")],
+    inventory: Annotated[
+        bool, typer.Option("--inventory", help="How many there are, by kind, city, carrier and state.")
+    ] = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Write all numbers, or the inventory table, into a file."""
+    command = importlib.import_module("xiaohao.inventory.command")
+    what = command.What.INVENTORY if inventory else command.What.NUMBERS
+    rows = command.export_numbers(_load(config), file, what)
+    typer.echo(f"{rows} rows in {file}")
 
 
 @app.command()

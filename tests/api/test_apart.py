@@ -42,6 +42,7 @@ ABSENT = {
     "number": "+8617000009999",
     "pool_id": "pool_00000000000000000000000000000000",
     "trunk_id": "trk_00000000000000000000000000000000",
+    "verification_id": "ver_00000000000000000000000000000000",
 }
 #: filters of lists that name no thing of anybody
 PLAIN_FILTERS = {
@@ -124,6 +125,13 @@ NAMING: dict[tuple[str, str], Callable[[Theirs], list[tuple[Body, Body]]]] = {
     ("POST", "/v1/lookups/person"): lambda theirs: [({"person": A}, {"person": C})],
     ("POST", "/v1/lookups/pair"): lambda theirs: [({"a": A, "b": B}, {"a": C, "b": D})],
     ("POST", "/v1/lookups/evidence"): _evidence,
+    ("POST", "/v1/verifications"): lambda theirs: [
+        ({"number": theirs.x, "documents": ["1"]}, {"number": ABSENT["number"], "documents": ["1"]})
+    ],
+    ("POST", "/v1/verifications/search"): lambda theirs: [({"person": A}, {"person": C})],
+    ("POST", "/v1/complaints"): lambda theirs: [
+        ({"number": number}, {"number": ABSENT["number"]}) for number in (theirs.x, theirs.y)
+    ],
     ("POST", "/v1/bindings:batch"): lambda theirs: [
         ({"bindings": [foreign]}, {"bindings": [absent]}) for foreign, absent in _reserve(theirs)
     ],
@@ -133,7 +141,10 @@ NAMING: dict[tuple[str, str], Callable[[Theirs], list[tuple[Body, Body]]]] = {
     ],
 }
 #: these make new things: the owner, asking the same, is refused what is there already
-MAKING = ("/v1/bindings", "/v1/bindings:batch", "/v1/bindings:explain")
+MAKING = (
+    *("/v1/bindings", "/v1/bindings:batch", "/v1/bindings:explain"),
+    *("/v1/verifications", "/v1/complaints"),
+)
 
 
 def anonymous(response: httpx.Response) -> tuple[int, dict[str, str], dict[str, Any]]:
@@ -156,6 +167,8 @@ async def theirs(
     async with journal_of(database, vault) as journal:
         live = await talking(journal, customer_id, **seen)
         over = await ended(journal, customer_id, record=True, **seen)
+    proof = await created(customer, "/v1/verifications", {"person": A, "documents": ["archive 1"]})
+    await created(customer, "/v1/complaints", {"number": binding["x"]})
     await customer.post("/v1/lookups/number", json={"number": binding["x"]})
     (entry,) = (await customer.get("/v1/audit")).json()["items"]
     ids = {
@@ -168,6 +181,7 @@ async def theirs(
         "number": [binding["x"], binding["y"]],
         "pool_id": [inventory.x_pool],
         "trunk_id": [inventory.trunk_id],
+        "verification_id": [proof["id"]],
     }
     return Theirs(ids, binding["x"], binding["y"], inventory.x_pool, inventory.y_pool)
 

@@ -32,9 +32,12 @@ from xiaohao.bindings import http as binding_routes
 from xiaohao.bindings.service import Bindings
 from xiaohao.calls import http as call_routes
 from xiaohao.calls.records import CallRecords
+from xiaohao.complaints import http as complaint_routes
+from xiaohao.complaints.service import Complaints
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.digests import http as digest_routes
 from xiaohao.digests.service import Digests
+from xiaohao.inventory import http as inventory_routes
 from xiaohao.lookups import http as lookup_routes
 from xiaohao.lookups.service import Lookups
 from xiaohao.notifications import http as notification_routes
@@ -55,6 +58,8 @@ from xiaohao.tenants import http as tenant_routes
 from xiaohao.tenants.service import Tenants
 from xiaohao.trunks import http as trunk_routes
 from xiaohao.trunks.service import Trunks
+from xiaohao.verifications import http as verification_routes
+from xiaohao.verifications.service import Verifications
 
 _FORGET_EVERY_S: Final = 600.0
 _PARAMETER: Final = re.compile(r"\{\w+\}")
@@ -129,7 +134,10 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         notification_routes.router(feed, streams, records, keys, vault),
         recording_routes.router(Recordings(database, settings)),
         lookup_routes.router(Lookups(database, vault, audit), vault),
+        inventory_routes.router(database.url.render_as_string(hide_password=False), vault),
         number_routes.router(numbers, vault),
+        verification_routes.router(Verifications(database, vault), vault),
+        complaint_routes.router(Complaints(database, vault), vault),
         pool_routes.router(Pools(database, vault), vault),
         planning_routes.router(Planner(database, vault)),
         tenant_routes.operator_router(tenants, keys, vault),

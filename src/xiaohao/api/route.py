@@ -52,6 +52,8 @@ def api_router(tag: str) -> APIRouter:
 
 #: `openapi_extra` of a POST that changes nothing: it needs no Idempotency-Key
 ONLY_READS: Final[dict[str, Any]] = {"x-only-reads": True}
+#: of a POST that is no error when it is sent again, and too large to be kept
+NO_KEY: Final[dict[str, Any]] = {"x-no-key": True}
 
 
 class _LimitedRequest(Request):
@@ -122,7 +124,8 @@ class Route(APIRoute):
         if self._takes_key():
             statuses |= {400, 408, 413, 422}
             extra["parameters"] = [*extra.get("parameters", []), _KEY_PARAMETER]
-        extra.pop("x-only-reads", None)
+        for ours in (*ONLY_READS, *NO_KEY):
+            extra.pop(ours, None)
         self.openapi_extra = extra
         for status in sorted(statuses - self.responses.keys()):
             self.responses[status] = {"description": _DESCRIPTIONS[status], "content": PROBLEM_CONTENT}
@@ -166,7 +169,8 @@ class Route(APIRoute):
         return next((AUDIENCES[d.call] for d in self.dependant.dependencies if d.call in AUDIENCES), None)
 
     def _takes_key(self) -> bool:
-        return "POST" in (self.methods or ()) and not (self.openapi_extra or {}).get("x-only-reads")
+        extra = self.openapi_extra or {}
+        return "POST" in (self.methods or ()) and not extra.keys() & {*ONLY_READS, *NO_KEY}
 
 
 def _too_large() -> Refusal:

@@ -92,12 +92,15 @@ class Direct:
         return self.dialect.name == "sqlite"
 
     @contextmanager
-    def write(self) -> Iterator[Cursor]:
-        """A write transaction, durable when it is left. Raises DatabaseUnavailable."""
+    def write(self, *, pipelined: bool = True) -> Iterator[Cursor]:
+        """A write transaction, durable when it is left. Raises DatabaseUnavailable.
+
+        `pipelined`: on PostgreSQL statements do not wait for each one's answer; COPY needs that they do.
+        """
         with self._passing_errors_translated():
             cursor = self._cursor()
             try:
-                with self._pipeline():
+                with self._pipeline() if pipelined else nullcontext():
                     cursor.execute("BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
                     yield cursor
                     cursor.execute("COMMIT")

@@ -177,7 +177,7 @@ def _row(
     }
 
 
-def differs(row: RowMapping, wanted: Mapping[str, Any], spec: NumberSpec) -> bool:
+def differs(row: RowMapping | Mapping[str, Any], wanted: Mapping[str, Any], spec: NumberSpec) -> bool:
     """Whether a number that is there already is another one than what was asked for."""
     said = {
         "city": spec.city,

@@ -26,7 +26,7 @@ from xiaohao.numbers.model import (
 )
 from xiaohao.numbers.records import check_unused, visible
 from xiaohao.pools.service import Pools
-from xiaohao.verifications.service import add_verified
+from xiaohao.verifications.service import add_verified, pass_on
 
 #: Numbers that one call of `add_numbers` takes.
 BATCH_MAX: Final = 1000
@@ -129,6 +129,7 @@ class Numbers(Life):
             await check_unused(connection, row)
             if checked["pool_id"] is not None:
                 new["customer_id"] = checked["customer_id"]
+                await pass_on(connection, row["number"], checked["customer_id"])
             change = Change(NumberState(row["state"]), Reason.MOVED, by, values=new)
             return await self._changed(connection, row, change)
 

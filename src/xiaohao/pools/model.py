@@ -98,7 +98,7 @@ def columns_of(policy: Policy) -> dict[str, Any]:
     return values
 
 
-def pool_of(row: RowMapping) -> Pool:
+def pool_of(row: RowMapping | dict[str, Any]) -> Pool:
     """The pool in a row of the table."""
     facts = {name: row[name] for name in ("id", "customer_id", "name", "created_at", "updated_at")}
     return Pool(policy=policy_of(row), **facts)

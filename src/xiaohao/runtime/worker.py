@@ -38,10 +38,12 @@ from xiaohao.notifications.delivery import Deliverer
 from xiaohao.notifications.feed import Feed
 from xiaohao.notifications.metrics import DeliveryMetrics
 from xiaohao.notifications.wake import listen
+from xiaohao.numbers.service import Numbers
 from xiaohao.planning.watch import PoolWatch
 from xiaohao.recordings.service import Conversions
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings, host_port
+from xiaohao.verifications.service import Verifications
 
 _log = structlog.get_logger(__name__)
 
@@ -85,6 +87,8 @@ class Worker:
         self._closing = Closing(self._database, Rater(self._database), settings.billing.seller)
         self._reratings = Reratings(self._database, Rater(self._database))
         self._rated = Counter("xiaohao_calls_rated", "CDRs that were rated", registry=self._registry)
+        self._numbers = Numbers(self._database, vault)
+        self._verifications = Verifications(self._database, vault)
         self._conversions = Conversions(self._database, vault, settings)
         self._pools = PoolWatch(self._database, vault, settings.worker.pool_warning_days, self._registry)
         self._recordings = Counter(
@@ -128,6 +132,8 @@ class Worker:
     def _chores(self) -> list[Coroutine[Any, Any, None]]:
         return [
             self._again_and_again(_SWEEP_S, self._sweep),
+            self._again_and_again(_SWEEP_S, self._resume_numbers),
+            self._again_and_again(_SWEEP_S, self._expire_verifications),
             self._again_and_again(_BACKLOG_S, self._measure),
             self._again_and_again(_CAPTURES_S, self._convert),
             self._again_and_again(_RATING_S, self._rate),
@@ -143,6 +149,13 @@ class Worker:
 
     async def _forget(self) -> None:
         await self._feed.forget_old(self._settings.notifications.retention_days)
+
+    async def _resume_numbers(self) -> None:
+        if await self._numbers.sweep():
+            self._deliverer.wake()
+
+    async def _expire_verifications(self) -> None:
+        await self._verifications.sweep()
 
     async def _sweep(self) -> None:
         await self._bindings.sweep()

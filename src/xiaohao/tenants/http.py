@@ -40,6 +40,9 @@ class CustomerChange(Request):
     name: Name | None = Field(None, description="null changes nothing")
     webhook_url: WebhookUrl | None = Field(None, description="null: no more events")
     state: Literal["active", "suspended"] | None = Field(None, description="null changes nothing")
+    real_names: bool | None = Field(
+        None, description="Every A must have been verified before A is bound; null changes nothing"
+    )
 
 
 class CustomerView(BaseModel):
@@ -49,6 +52,7 @@ class CustomerView(BaseModel):
     name: str
     state: CustomerState
     webhook_url: str | None
+    real_names: bool = Field(description="Every A must have been verified before A is bound")
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -140,6 +144,8 @@ def operator_router(tenants: Tenants, keys: Keys, vault: Vault) -> APIRouter:
         # first what may still be refused, so that a refusal leaves nothing half changed
         if "webhook_url" in body.model_fields_set:
             customer = await tenants.set_webhook(customer_id, body.webhook_url)
+        if body.real_names is not None:
+            customer = await tenants.require_real_names(customer_id, body.real_names)
         if body.name is not None:
             customer = await tenants.rename(customer_id, body.name)
         if body.state == "suspended":
@@ -231,6 +237,7 @@ def _customer(customer: Customer) -> CustomerView:
         name=customer.name,
         state=customer.state,
         webhook_url=customer.webhook_url,
+        real_names=customer.real_names,
         created_at=rfc3339(customer.created_at),
         updated_at=rfc3339(customer.updated_at),
     )

@@ -15,7 +15,7 @@ class CustomerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A company whose people call each other."""
+    """A company whose people call each other. `real_names`: every A must be verified before A is bound."""
 
     id: str
     name: str
@@ -23,6 +23,7 @@ class Customer:
     webhook_url: str | None
     created_at: int
     updated_at: int
+    real_names: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,12 @@ class Tenants:
         """Undo `suspend`. Raises Refusal: `not_found`."""
         return await self._change(customer_id, {"state": CustomerState.ACTIVE.value})
 
+    async def require_real_names(self, customer_id: str, required: bool) -> Customer:
+        """Whether every A of this customer must have been verified before A is bound. Raises Refusal:
+        `not_found`.
+        """
+        return await self._change(customer_id, {"real_names": required})
+
     async def rename(self, customer_id: str, name: str) -> Customer:
         """Give a customer another name. Raises Refusal: `not_found`."""
         return await self._change(customer_id, {"name": name})

@@ -14,6 +14,7 @@ _CUSTOMER_SHOWN = (
     customers.c.webhook_url,
     customers.c.created_at,
     customers.c.updated_at,
+    customers.c.real_names,
 )
 _WEBHOOK = (
     customers.c.webhook_url,

@@ -1,0 +1,1 @@
+"""Complaints about numbers of the platform, and the rest that too many of them bring."""

@@ -1,0 +1,1 @@
+"""Numbers in bulk: files in, tables out."""
