@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Result, Table, and_, or_, select
+from sqlalchemy import ColumnElement, Result, Table, and_, func, or_, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.database.schema import binding_versions, bindings, calls, cdrs, legs, number_history, numbers
@@ -17,7 +17,10 @@ def _rows(result: Result[Any]) -> list[Facts]:
 
 
 def _of(table: Table, customer_id: str | None) -> list[ColumnElement[bool]]:
-    return [] if customer_id is None else [table.c.customer_id == customer_id]
+    if customer_id is None:
+        return []
+    # An expression, so that no index by customer is taken: it leads through all that is the customer's.
+    return [func.coalesce(table.c.customer_id, "") == customer_id]
 
 
 async def number(connection: AsyncConnection, wanted: str, customer_id: str | None) -> Facts | None:
@@ -50,16 +53,22 @@ async def bindings_on(
 
     `person_key`: those of this person only.
     """
-    earlier = select(binding_versions.c.binding_id).where(
-        or_(binding_versions.c.x == wanted, binding_versions.c.y == wanted),
-        binding_versions.c.valid_from <= at,
-        binding_versions.c.valid_until > at,
-    )
-    on_it = or_(bindings.c.x == wanted, bindings.c.y == wanted, bindings.c.id.in_(earlier))
-    query = select(bindings).where(on_it, _not_over(at), *_of(bindings, customer_id))
-    if person_key is not None:
-        was = earlier.where(_is_of(binding_versions, person_key))
-        query = query.where(or_(_is_of(bindings, person_key), bindings.c.id.in_(was)))
+    same = [*_not_over(at), *_of(bindings, customer_id)]
+    was = [binding_versions.c.valid_from <= at, binding_versions.c.valid_until > at]
+    # Each part finds its few rows by an index of its own; as one OR they would be looked for among all.
+    parts = []
+    for column in ("x", "y"):
+        now = select(bindings.c.seq).where(bindings.c[column] == wanted, *same)
+        earlier = (
+            select(bindings.c.seq)
+            .join_from(binding_versions, bindings, bindings.c.id == binding_versions.c.binding_id)
+            .where(binding_versions.c[column] == wanted, *was, *same)
+        )
+        if person_key is not None:
+            now = now.where(_is_of(bindings, person_key))
+            earlier = earlier.where(_is_of(binding_versions, person_key))
+        parts += [now, earlier]
+    query = select(bindings).where(bindings.c.seq.in_(union(*parts)))
     if before is not None:
         query = query.where(bindings.c.seq < before)
     return _rows(await connection.execute(query.order_by(bindings.c.seq.desc()).limit(limit)))
@@ -69,9 +78,9 @@ def _is_of(table: Table, person_key: bytes) -> ColumnElement[bool]:
     return or_(table.c.a_key == person_key, table.c.b_key == person_key)
 
 
-def _not_over(at: int) -> ColumnElement[bool]:
+def _not_over(at: int) -> list[ColumnElement[bool]]:
     until = bindings.c.recycle_until
-    return and_(bindings.c.created_at <= at, or_(until.is_(None), until > at))
+    return [bindings.c.created_at <= at, or_(until.is_(None), until > at)]
 
 
 async def bindings_of_person(
@@ -79,11 +88,15 @@ async def bindings_of_person(
 ) -> list[Facts]:
     """Bindings of a person that are not over: those whose legs the person dials or whose X is theirs."""
     dialled = select(legs.c.binding_id).where(legs.c.caller_key == key)
-    own = select(numbers.c.number).where(numbers.c.assigned_to_key == key)
+    own = (
+        select(bindings.c.id)
+        .join_from(numbers, bindings, bindings.c.x == numbers.c.number)
+        .where(numbers.c.assigned_to_key == key, *_not_over(at))
+    )
     query = (
         select(bindings)
-        .where(or_(bindings.c.id.in_(dialled), bindings.c.x.in_(own)), _is_of(bindings, key))
-        .where(_not_over(at), *_of(bindings, customer_id))
+        .where(bindings.c.id.in_(union(dialled, own)), _is_of(bindings, key))
+        .where(*_not_over(at), *_of(bindings, customer_id))
         .order_by(bindings.c.seq.desc())
         .limit(limit)
     )
@@ -169,12 +182,9 @@ async def ended_calls(
 
 async def was_ever_used(connection: AsyncConnection, wanted: str, customer_id: str) -> bool:
     """Whether a customer has, or had, a relation over a number that is not its own."""
-    for table in (bindings, binding_versions):
-        query = (
-            select(table.c.seq)
-            .where(or_(table.c.x == wanted, table.c.y == wanted), table.c.customer_id == customer_id)
-            .limit(1)
-        )
-        if (await connection.execute(query)).first() is not None:
-            return True
-    return False
+    used = [
+        select(table.c.seq).where(table.c[column] == wanted, *_of(table, customer_id)).exists()
+        for table in (bindings, binding_versions)
+        for column in ("x", "y")
+    ]
+    return bool((await connection.execute(select(or_(*used)))).scalar_one())
