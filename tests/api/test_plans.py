@@ -165,7 +165,7 @@ async def in_a_browser(url: str, script: str, folder: Path) -> Any:
     ]
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
     try:
-        async with asyncio.timeout(90), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(200), aiohttp.ClientSession() as session:
             port, pages = folder / "browser" / "DevToolsActivePort", []
             while not pages:
                 await asyncio.sleep(0.1)

@@ -24,7 +24,7 @@ from xiaohao.pools.service import Pools
 from xiaohao.secrecy import Vault
 from xiaohao.settings import KEY_VARIABLE
 
-_TIMEOUT_S: Final = 60.0
+_TIMEOUT_S: Final = 120.0
 _WAITING: Final = 8
 #: rows of history that are read; of more, those of some of the people only
 _ROWS: Final = 200_000
