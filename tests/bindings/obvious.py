@@ -21,10 +21,11 @@ class Number:
 
 @dataclass
 class Relation:
-    """One binding that was made."""
+    """One binding that was made. `lost`: only the key that B had before another B came in their place."""
 
     binding: Binding
     released_at: int | None = None
+    lost: bool = False
 
     @property
     def ended_at(self) -> int | None:
@@ -32,10 +33,12 @@ class Relation:
         return min(ends, default=None)
 
     def pair(self) -> tuple[str, str, str]:
-        return self.binding.customer_id, self.binding.a, self.binding.b
+        whose = f"{self.binding.id} before" if self.lost else self.binding.customer_id
+        return whose, self.binding.a, self.binding.b
 
     def legs(self) -> list[tuple[str, str]]:
-        return [(self.binding.a, self.binding.y), (self.binding.b, self.binding.x)]
+        legs = [(self.binding.b, self.binding.x)]
+        return legs if self.lost else [(self.binding.a, self.binding.y), *legs]
 
 
 @dataclass
@@ -69,6 +72,23 @@ class Obvious:
             if relation.pair() == (customer, a, b) and self.is_live(relation):
                 return relation
         return None
+
+    def change_b(self, relation: Relation, changed: Binding) -> None:
+        """Another B: the key of the one before rests from now."""
+        place = next(place for place, known in enumerate(self.relations) if known is relation)
+        self.relations.insert(place, Relation(relation.binding, self.now, lost=True))
+        relation.binding = changed
+
+    def carries(self, number: str) -> tuple[int, int]:
+        """At least and at most so many relations: what has expired counts until it is swept."""
+        legs = [
+            relation.released_at is None and (relation.binding.expires_at or self.now + 1) > self.now
+            for relation in self.relations
+            if not relation.lost and relation.released_at is None
+            for _, dialled in relation.legs()
+            if dialled == number
+        ]
+        return sum(legs), len(legs)
 
     def borrowers(self, x: str) -> set[tuple[str, str]]:
         """(customer, person) whose X this is: fixed, or because somebody's key leads to them through it."""

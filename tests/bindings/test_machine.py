@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import delete
+from sqlalchemy import delete, func, select
 from tests.bindings.obvious import Number, Obvious, Relation
-from tests.world import World, person, x_number, y_number
+from tests.world import World, person, verified, x_number, y_number
 
-from xiaohao.bindings.model import BindingState, Reservation
+from xiaohao.bindings.model import Binding, BindingState, Reservation
 from xiaohao.bindings.recognition import Outcome
 from xiaohao.database.engine import Database
 from xiaohao.database.schema import bindings, customers, legs, numbers, pools, verifications
@@ -99,6 +99,22 @@ class BindingsMachine(RuleBasedStateMachine):
     def reserve_as_usual(self, who: int, a: str, b: str, life: int | None) -> None:
         self.try_to_reserve(who, a, b, f"x of {who}", f"y of {who}", None, None, life)
 
+    @rule(who=which_customer, pairs=st.lists(pair, min_size=1, max_size=6), life=lives)
+    def reserve_many_at_once(self, who: int, pairs: list[list[str]], life: int | None) -> None:
+        customer, pools = self.customers[who], (self.pools[f"x of {who}"], self.pools[f"y of {who}"])
+        wanted = [Reservation(a, b, None, None, *pools, life) for a, b in pairs]
+        outcomes = self.run(self.world.bindings.reserve_all(customer, wanted))
+        assert len(outcomes) == len(wanted)
+        for reservation, outcome in zip(wanted, outcomes, strict=True):
+            taken = self.model.live_pair(customer, str(reservation.a), str(reservation.b))
+            if isinstance(outcome, Refusal):
+                # What a number is taken by may have been made after it in the same batch.
+                assert outcome.code in ("pair_taken", "number_pool_exhausted", "customer_suspended")
+                assert outcome.code != "pair_taken" or taken is not None
+                continue
+            assert taken is None
+            self.check_binding(customer, reservation, outcome.binding)
+
     @rule(who=which_customer, pairs=st.lists(pair, min_size=1, max_size=3), life=lives)
     def reserve_from_the_shared_pool(self, who: int, pairs: list[list[str]], life: int | None) -> None:
         for a, b in pairs:
@@ -120,14 +136,26 @@ class BindingsMachine(RuleBasedStateMachine):
         pool_y = None if y_pool is None else self.pools[y_pool]
         wanted = Reservation(a, b, x, y, pool_x, pool_y, life)
         taken = self.model.live_pair(customer, a, b)
+        told = self.run(self.world.bindings.explain(customer, wanted))
         try:
             binding = self.run(self.world.bindings.reserve(customer, wanted))
         except Refusal as refusal:
+            assert told.refusal is not None and told.refusal.code == refusal.code
             self.check_refusal(refusal, customer, wanted, taken)
             return
+        assert told.x is not None and told.y is not None
+        explained = (told.x.found.facts.number, told.y.found.facts.number)
+        assert explained == (binding.x, binding.y)
         assert a != b
         assert taken is None
         assert customer not in self.model.suspended_customers
+        self.check_binding(customer, wanted, binding)
+
+    def check_binding(self, customer: str, wanted: Reservation, binding: Binding) -> None:
+        """A binding that was made; takes it into the model."""
+        a, b, x, y = str(wanted.a), str(wanted.b), wanted.x, wanted.y
+        pool_x, pool_y = wanted.x_pool, wanted.y_pool
+        assert binding.y is not None
         assert binding.x != binding.y
         assert self.model.can_be_x(binding.x, customer, a, b)
         # The model holds X back from being a Y only once it is bound.
@@ -156,7 +184,7 @@ class BindingsMachine(RuleBasedStateMachine):
             case "customer_suspended":
                 assert customer in model.suspended_customers
             case "pool_not_found":
-                owners = {model.numbers[n].pool: model.numbers[n].owner for n in NUMBERS}
+                owners = {number.pool: number.owner for number in model.numbers.values()}
                 assert {owners.get(pool) for pool in (wanted.x_pool, wanted.y_pool)} - {None, customer}
             case "number_not_found":
                 named = wanted.x if refusal.extra["field"] == "x" else wanted.y
@@ -170,11 +198,11 @@ class BindingsMachine(RuleBasedStateMachine):
                 self.check_taken(refusal.extra["field"], customer, wanted)
             case "number_pool_exhausted":
                 if refusal.extra["field"] == "x_pool":
-                    members = [n for n in NUMBERS if model.numbers[n].pool == wanted.x_pool]
+                    members = [n for n in model.numbers if model.numbers[n].pool == wanted.x_pool]
                     free = [n for n in members if model.can_be_x(n, customer, a, b)]
                     assert not [n for n in free if model.holder(a, n) is None and n != wanted.y]
                 else:
-                    members = [n for n in NUMBERS if model.numbers[n].pool == wanted.y_pool]
+                    members = [n for n in model.numbers if model.numbers[n].pool == wanted.y_pool]
                     free = [n for n in members if model.can_be_y(n, customer, a, b) and n != wanted.x]
                     # The last one of a pool of both may have gone to X just before.
                     assert len(free) <= (wanted.x_pool == wanted.y_pool and wanted.x is None)
@@ -197,9 +225,10 @@ class BindingsMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        if not self.model.relations:
+        candidates = [relation for relation in self.model.relations if not relation.lost]
+        if not candidates:
             return
-        relation = data.draw(st.sampled_from(self.model.relations))
+        relation = data.draw(st.sampled_from(candidates))
         was_live = self.model.is_live(relation)
         binding = relation.binding
         released = self.run(self.world.bindings.release(binding.customer_id, binding.id))
@@ -207,6 +236,43 @@ class BindingsMachine(RuleBasedStateMachine):
             relation.released_at = self.model.now
             assert released.state is BindingState.RELEASED
         assert released.ended_at == relation.ended_at
+
+    @rule(data=st.data(), b=people)
+    def another_b(self, data: st.DataObject, b: str) -> None:
+        candidates = [relation for relation in self.model.relations if not relation.lost]
+        if not candidates:
+            return
+        relation = data.draw(st.sampled_from(candidates))
+        was = relation.binding
+        try:
+            changed = self.run(self.world.bindings.change(was.customer_id, was.id, {"b": b}))
+        except Refusal as refusal:
+            match refusal.code:
+                case "binding_ended":
+                    assert not self.model.is_live(relation)
+                case "validation_failed":
+                    assert b == was.a
+                case "pair_taken":
+                    taken = self.model.live_pair(was.customer_id, str(was.a), b)
+                    assert taken is not None and taken is not relation
+                case "number_taken":
+                    assert self.model.holder(b, was.x) not in (None, relation)
+                case _:
+                    raise
+            return
+        assert self.model.is_live(relation)
+        if b != was.b:
+            self.model.change_b(relation, changed)
+
+    @rule(name=st.sampled_from(["x of 0", "y of 1", "shared"]))
+    def numbers_come_in(self, name: str) -> None:
+        if len(self.model.numbers) >= len(NUMBERS) + 3:
+            return
+        owner, recycle_s, _ = POOLS[name]
+        number = x_number(20 + len(self.model.numbers))
+        self.run(self.world.numbers.add_numbers([verified(number, self.pools[name])]))
+        who = None if owner is None else self.customers[owner]
+        self.model.numbers[number] = Number(self.pools[name], recycle_s, who)
 
     @rule(seconds=st.sampled_from([1, 9, 10, 20, 30, 60]))
     def time_passes(self, seconds: int) -> None:
@@ -256,6 +322,21 @@ class BindingsMachine(RuleBasedStateMachine):
     @rule(caller=people, dialled=st.one_of(platform_numbers, people))
     def call(self, caller: str, dialled: str) -> None:
         self.check_call(caller, dialled)
+
+    @invariant()
+    def relations_are_counted(self) -> None:
+        if self.model.relations:
+            for number, count in self.run(self.counts()).items():
+                least, most = self.model.carries(number)
+                assert least <= count <= most, number
+
+    async def counts(self) -> dict[str, int]:
+        async with self.world.database.read() as connection:
+            live = select(legs.c.dialled, func.count()).where(legs.c.state == "live").group_by(legs.c.dialled)
+            counted = dict((await connection.execute(live)).tuples().all())
+            kept = (await connection.execute(select(numbers.c.number, numbers.c.relations))).tuples().all()
+        assert {number: count for number, count in kept if count} == counted
+        return dict(kept)
 
     @invariant()
     def nobody_meets_a_stranger(self) -> None:
