@@ -92,6 +92,13 @@ class Calls(msgspec.Struct, forbid_unknown_fields=True):
     region: str = "CN"
 
 
+class Bindings(msgspec.Struct, forbid_unknown_fields=True):
+    """What a customer may bind."""
+
+    #: so many numbers may be one person's X at a time; 0 = no limit
+    most_x: int = 0
+
+
 class Recording(msgspec.Struct, forbid_unknown_fields=True):
     """What becomes of a recorded call."""
 
@@ -162,6 +169,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     edge: Edge = msgspec.field(default_factory=Edge)
     media: Media = msgspec.field(default_factory=Media)
     calls: Calls = msgspec.field(default_factory=Calls)
+    bindings: Bindings = msgspec.field(default_factory=Bindings)
     recording: Recording = msgspec.field(default_factory=Recording)
     web: Web = msgspec.field(default_factory=Web)
     worker: Worker = msgspec.field(default_factory=Worker)

@@ -7,6 +7,7 @@ from tests.world import Ride, World, person, x_number, y_number
 
 from xiaohao.bindings.model import Binding, BindingState, Direction, Mode, PromptMoment, Reservation, Role
 from xiaohao.bindings.recognition import LegMatch, Outcome
+from xiaohao.bindings.service import Bindings
 from xiaohao.calls.journal import CallBegan, CallJournal
 from xiaohao.calls.model import Call
 from xiaohao.database.schema import binding_versions, call_commands, customers, legs, numbers
@@ -420,6 +421,20 @@ async def test_a_new_a_must_be_known_by_name_where_the_contract_asks(world: Worl
         await change(world, binding, a=person(9))
     assert refused.value.code == "person_not_verified"
     assert (await change(world, binding, b=person(8))).b == person(8)
+
+
+async def test_one_person_may_have_several_x_up_to_a_limit(world: World) -> None:
+    ride = await world.ride()
+    limited = Ride(world, ride.customer, ride.x_pool, ride.y_pool)
+    world.bindings = Bindings(world.database, world.vault, world.clock, most_x=2)
+    for place in (1, 2):
+        assert (await limited.reserve(1, 10 + place, x=x_number(place))).x == x_number(place)
+    with pytest.raises(Refusal) as refused:
+        await limited.reserve(1, 13, x=x_number(3))
+    assert refused.value.code == "x_limit"
+    # what they have serves on, and others are not limited by it
+    assert (await limited.reserve(1, 13)).x in (x_number(1), x_number(2))
+    assert (await limited.reserve(2, 13)).x == x_number(3)
 
 
 async def test_another_extension(world: World) -> None:

@@ -118,7 +118,7 @@ def _literal(route: APIRoute) -> str:
 def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vault) -> None:
     tenants = Tenants(database, vault, allow_private_urls=settings.notifications.allow_private_urls)
     keys = app.state.keys = Keys(tenants)
-    bindings, numbers = Bindings(database, vault), Numbers(database, vault)
+    bindings, numbers = Bindings(database, vault, most_x=settings.bindings.most_x), Numbers(database, vault)
     records = CallRecords(database, vault)
     audit = Audit(database, vault)
     feed = Feed(database, vault)

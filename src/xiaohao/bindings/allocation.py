@@ -102,12 +102,14 @@ class Allocation:
         wish: Wish,
         predecessors: list[BindingRow],
         capital_of: CapitalOf,
+        most_x: int = 0,
     ) -> None:
         self._desk = desk
         self._wish = wish
         self._predecessors = predecessors
         self._past: list[str] = [row["id"] for row in predecessors]
         self._capital_of = capital_of
+        self._most_x = most_x
         #: legs that will be dialled on X
         self._legs_on_x = 2 if wish.mode in (Mode.AXB, Mode.AX) else 1
         #: mode axe: what was wished for, or is chosen
@@ -133,6 +135,8 @@ class Allocation:
             if self._is_held(facts):
                 detail = "It is dialled already, or was a short while ago, to reach somebody else."
                 _taken("x", detail)
+            if facts.assigned_to_key is None:
+                self._check_another_x("x")
             return Found(facts, How.NAMED)
         pool = None if wish.x_pool is None else self._pool(wish.x_pool)
         if (own := self._own_x(pool)) is not None:
@@ -142,7 +146,18 @@ class Allocation:
             return Found(again, How.LAST_TIME)
         if pool is None:
             raise validation_failed("x_pool", "A has no number yet: name one in x, or a pool to take it from")
+        self._check_another_x("x_pool")
         return self._of_pool(Role.A, pool, wish.x_city, self._fits_as_x)
+
+    def _check_another_x(self, field: str) -> None:
+        """Raises Refusal: `x_limit`, where A has as many X as one person may have."""
+        wish = self._wish
+        if not self._most_x or wish.a_key is None or wish.claim != wish.a_key:
+            return
+        mine = [facts for facts in self._desk.own(wish.a_key) if facts.assigned_by == wish.customer_id]
+        if len(mine) >= self._most_x:
+            detail = f"A has {len(mine)} numbers already, as many as one person may have."
+            raise conflict("x_limit", "No further X for this person", detail, field=field)
 
     def _fits_as_x(self, facts: NumberFacts) -> bool:
         wish = self._wish

@@ -41,10 +41,12 @@ class Clerk:
         statements: WritingStatements,
         vault: Vault,
         clock: Callable[[], int],
+        most_x: int = 0,
         capital_of: CapitalOf = lambda _city: None,
     ) -> None:
         self._statements = statements
         self._capital_of = capital_of
+        self._most_x = most_x
         self._vault = vault
         self._clock = clock
         self._changes = change_statements("sqlite" if statements.is_sqlite else "postgresql")
@@ -138,7 +140,7 @@ class Clerk:
         if past and past[0]["state"] == BindingState.LIVE:
             _check_same(past[0], wish, wanted)
             return Decision(existing=past[0])
-        allocation = Allocation(desk, wish, past, self._capital_of)
+        allocation = Allocation(desk, wish, past, self._capital_of, self._most_x)
         x, y = allocation.choose()
         return Decision(x, y, allocation.extension)
 

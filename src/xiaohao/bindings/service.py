@@ -37,14 +37,19 @@ _POSTGRESQL_GROUP: Final = 100
 
 
 class Bindings:
-    """The relations between people. `clock` gives microseconds since the epoch."""
+    """The relations between people. `clock` gives microseconds since the epoch.
 
-    def __init__(self, database: Database, vault: Vault, clock: Callable[[], int] = now_us) -> None:
+    `most_x`: so many numbers may be one person's X at a time; 0: no limit.
+    """
+
+    def __init__(
+        self, database: Database, vault: Vault, clock: Callable[[], int] = now_us, most_x: int = 0
+    ) -> None:
         self._database = database
         self._vault = vault
         self._clock = clock
         self._group = _GROUP if database.is_sqlite else _POSTGRESQL_GROUP
-        self._clerk = Clerk(writing_statements(database.url.get_backend_name()), vault, clock)
+        self._clerk = Clerk(writing_statements(database.url.get_backend_name()), vault, clock, most_x)
         self._writer = Writer(database.url, self._clerk.carry_out, self._group, database.fence)
         database.at_close(self._writer.close)
 
