@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import cost, events, latency, limits, memory, talking
+from bench import allocations, bindings, cost, events, latency, limits, lookups, memory, talking
 from bench.machine import about
 from bench.subject import Floor, Ours, Subject
 
@@ -86,6 +86,18 @@ async def _memory(folder: Path, options: argparse.Namespace) -> None:
     await _alone(folder, lambda ours: memory.report(ours, folder, 60, round(10_000 * options.scale)))
 
 
+async def _bindings(folder: Path, options: argparse.Namespace) -> None:
+    await bindings.report(folder, 5 * options.scale, options.rounds)
+
+
+async def _lookups(folder: Path, options: argparse.Namespace) -> None:
+    await lookups.report(folder, options.bindings)
+
+
+async def _allocations(folder: Path, options: argparse.Namespace) -> None:
+    await allocations.report(folder, options.scale)
+
+
 PARTS = {
     "cost": _cost,
     "latency": _latency,
@@ -94,8 +106,11 @@ PARTS = {
     "talking": _talking,
     "events": _events,
     "memory": _memory,
+    "bindings": _bindings,
+    "allocations": _allocations,
+    "lookups": _lookups,
 }
-OF_ITS_OWN = {"memory", "overload"}
+OF_ITS_OWN = {"memory", "overload", "lookups"}
 
 
 def main() -> None:
@@ -107,6 +122,13 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=200, help="calls that talk at once")
     parser.add_argument(
         "--rate", type=float, default=150, help="overload: the highest rate, where it is known"
+    )
+    parser.add_argument(
+        "--bindings",
+        type=int,
+        nargs="+",
+        default=[10_000, 1_000_000, 10_000_000],
+        help="lookups: how many live bindings there are, in turn (10 million take 20 GB of disk)",
     )
     options = parser.parse_args()
     wanted = options.parts or [name for name in PARTS if name not in OF_ITS_OWN]
