@@ -156,3 +156,31 @@ def test_every_mistake_is_named_with_its_key(settings: Settings, tmp_path: Path)
 def test_listening_nowhere_is_a_mistake(settings: Settings) -> None:
     settings.edge.listen = []
     assert problems(settings) == ["edge.listen: must name at least one address"]
+
+
+def test_numbers_from_a_file_and_back(xiaohao: Xiaohao, tmp_path: Path) -> None:
+    (tmp_path / "xiaohao.toml").write_text("")
+    assert xiaohao("migrate").status == 0
+    numbers = tmp_path / "numbers.csv"
+    numbers.write_text("号码,城市\n01062000001,\n4001234567,北京\n12,\n", encoding="gb18030")
+    refused = xiaohao("numbers", "import", "numbers.csv", "--report", "report.csv")
+    assert refused.status == 1
+    assert "nothing was changed" in refused.out
+    assert "is not a telephone number" in refused.out
+    report = (tmp_path / "report.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert report[1:3] == ["2,added,+861062000001,,", "3,added,+864001234567,,"]
+    assert report[3].startswith("4,refused,,number,")
+    assert "dry run" in xiaohao("numbers", "import", "numbers.csv", "--dry-run", "--valid-only").out
+    assert "imported" in xiaohao("numbers", "import", "numbers.csv", "--valid-only").out
+    assert xiaohao("numbers", "export", "all.xlsx").out == "2 rows in all.xlsx\n"
+    assert xiaohao("numbers", "export", "stock.csv", "--inventory").out == "3 rows in stock.csv\n"
+    stock = (tmp_path / "stock.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert stock[1:] == [
+        "400,10,北京,北京,,0,1,0,0,0,0,1",
+        "landline,10,北京,北京,,0,1,0,0,0,0,1",
+        "total,,,,,0,2,0,0,0,0,2",
+    ]
+    for wrong, why in (("numbers.pdf", "must end in"), ("none.csv", "No such file"), ("all.xlsx", "")):
+        said = xiaohao("numbers", "import", wrong)
+        assert why in said.error
+        assert (said.status == 0) == (not why)
