@@ -4,10 +4,10 @@ Method: a worker process over SQLite (or the database in BENCH_DATABASE) on this
 endpoints are bare HTTP servers in a process of their own, 70 answer 204 at once and 30 take the request and
 never answer. Two parts, each with 30 endpoints hanging and once more with none:
 
-* steady: calls of all customers alternately, at a given rate in events a second; from the commit of an event to
-  its arrival, at the endpoints that answer;
-* backlog: events of a few thousand calls are there when the worker starts; events a second that arrive at the
-  endpoints that answer, until all have.
+* steady: calls of all customers alternately, at a given rate in events a second; from the commit of an event
+  to its arrival, at the endpoints that answer;
+* backlog: events of a few thousand calls are there when the worker starts; events a second that arrive at
+  the endpoints that answer, until all have.
 
 Run: `python -m bench.endpoints [events a second] [seconds] [calls of the backlog]`
 """

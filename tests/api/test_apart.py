@@ -14,7 +14,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, update
 from tests.api.conftest import Inventory, created
 from tests.api.facts import ended, journal_of, talking
 
@@ -25,7 +25,11 @@ from xiaohao.billing.invoices import Invoices
 from xiaohao.billing.rater import Rater
 from xiaohao.clock import now_us, rfc3339
 from xiaohao.database.engine import Database
+from xiaohao.database.schema import events
+from xiaohao.digests.model import HOUR
+from xiaohao.digests.service import Digests
 from xiaohao.ids import new_id
+from xiaohao.notifications.model import Kind, event_id
 from xiaohao.secrecy import Vault
 
 A, B = "13800138000", "13900139000"
@@ -47,7 +51,7 @@ ABSENT = {
 #: filters of lists that name no thing of anybody
 PLAIN_FILTERS = {
     *("after", "limit", "state", "kind", "city", "since", "until", "reason", "action", "order_ref"),
-    *("month", "mode", "hang_up", "carrier", "verification", "days", "format", "language"),
+    *("month", "mode", "hang_up", "carrier", "verification", "days", "format", "language", "order", "calls"),
 }
 #: bodies that a route with an id in its path accepts, so that the id alone decides
 BODIES: dict[str, dict[str, Any]] = {
@@ -78,6 +82,11 @@ class Theirs:
     x_pool: str
     y_pool: str
 
+
+#: lists that can be followed: `next` is there even where nothing is
+FEEDS = ("/v1/events",)
+#: has no end that could be waited for; test_streams.py shows whose events are in it
+STREAM = "/v1/events:stream"
 
 Body = dict[str, Any]
 
@@ -135,6 +144,16 @@ NAMING: dict[tuple[str, str], Callable[[Theirs], list[tuple[Body, Body]]]] = {
     ("POST", "/v1/bindings:batch"): lambda theirs: [
         ({"bindings": [foreign]}, {"bindings": [absent]}) for foreign, absent in _reserve(theirs)
     ],
+    ("POST", "/v1/events:replay"): lambda theirs: [
+        (
+            {"ids": [event_id(theirs.ids["call_id"][0], Kind.RECEIVED)], "dry_run": True},
+            {"ids": [event_id(ABSENT["call_id"], Kind.RECEIVED)], "dry_run": True},
+        ),
+        (
+            {"call_id": theirs.ids["call_id"][0], "dry_run": True},
+            {"call_id": ABSENT["call_id"], "dry_run": True},
+        ),
+    ],
     ("POST", "/v1/bindings:explain"): _reserve,
     ("POST", "/v1/bindings:release"): lambda theirs: [
         ({"ids": theirs.ids["binding_id"]}, {"ids": [ABSENT["binding_id"]]})
@@ -169,6 +188,10 @@ async def theirs(
         over = await ended(journal, customer_id, record=True, **seen)
     proof = await created(customer, "/v1/verifications", {"person": A, "documents": ["archive 1"]})
     await created(customer, "/v1/complaints", {"number": binding["x"]})
+    async with database.begin() as connection:
+        await connection.execute(update(events).values(state="delivered"))
+    hours_later = now_us() + 2 * HOUR
+    await Digests(database, vault, clock=lambda: hours_later).make_due()
     await customer.post("/v1/lookups/number", json={"number": binding["x"]})
     (entry,) = (await customer.get("/v1/audit")).json()["items"]
     ids = {
@@ -315,6 +338,7 @@ async def test_every_list_with_every_filter(
         route
         for method, route in routes_for_customers(app)
         if method == "GET" and not route.dependant.path_params and ("GET", route.path) not in ABOUT_ONESELF
+        if route.path != STREAM
     ]
     assert len(lists) >= 6
     for route in lists:
@@ -323,7 +347,10 @@ async def test_every_list_with_every_filter(
         for query in ("", *(f"?{name}={value}" for name in filters for value in quoted(theirs.ids[name]))):
             answer = await other.get(route.path + query)
             assert answer.status_code == 200, (route.path, query, answer.text)
-            assert answer.json() == {"items": [], "next": None}, (route.path, query)
+            found = answer.json()
+            if route.path in FEEDS:
+                found["next"] = None
+            assert found == {"items": [], "next": None}, (route.path, query)
 
 
 def quoted(values: list[str]) -> list[str]:
@@ -350,10 +377,8 @@ async def test_the_owner_reaches_them(customer: httpx.AsyncClient, theirs: Their
             answer = await customer.request(method, path, json=body)
             assert answer.status_code == 200, (path, answer.text)
             found = answer.json()
-            assert found.get("items") or found.get("relations") or found["results"][0]["binding"], (
-                path,
-                body,
-            )
+            shown = found.get("items") or found.get("relations") or found.get("count")
+            assert shown or found["results"][0]["binding"], (path, body)
 
 
 async def test_a_cursor_of_another_customer(

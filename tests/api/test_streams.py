@@ -129,6 +129,22 @@ async def test_a_customer_watches_its_own_calls_and_goes_on_where_it_was_cut_off
     assert [item["data"]["call_id"] for item in page["items"]] == [missed.id] * 3
 
 
+async def test_nobody_watches_anothers(house: House) -> None:
+    theirs = await ended(house.journal, house.ids["b"])
+    async with house.listening("a", calls=False, customer_id=house.ids["b"]) as told:
+        await ended(house.journal, house.ids["b"])
+        own = await ended(house.journal, house.ids["a"])
+        assert (await told()).data["data"]["call_id"] == own.id
+    foreign = {"Authorization": f"Bearer {house.keys['b']}"}
+    async with httpx.AsyncClient(base_url=house.server.url, headers=foreign) as client:
+        page = (await client.get("/v1/events", params={"call_id": theirs.id})).json()
+    headers = {"Authorization": f"Bearer {house.keys['a']}"}
+    async with httpx.AsyncClient(base_url=house.server.url, headers=headers) as client:
+        problem(
+            await client.get("/v1/events:stream", params={"after": page["next"]}), 422, "validation_failed"
+        )
+
+
 async def test_the_operator_watches_everybody_and_chooses(house: House) -> None:
     async with (
         house.listening("operator", calls=False) as everything,

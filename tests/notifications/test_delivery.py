@@ -306,3 +306,23 @@ async def test_an_event_that_cannot_be_opened_is_not_sent(post: Post) -> None:
         await post.settled(good, DELIVERED)
         assert await last_errors(post, bad) == ["the stored event cannot be opened"]
     assert customer.tried(bad) == []
+
+
+async def test_however_many_endpoints_are_dead_there_is_room_for_the_others(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_MOST_AT_ONCE", 24)
+    monkeypatch.setattr(delivery, "_MOST_IN_DOUBT", 4)
+    post.settings.timeout_s = 0.5
+    dead, alive = await post.subscriber(hanging()), await post.subscriber()
+    many = [(await post.tenants.create_customer("Dead", dead.endpoint.url)).id for _ in range(40)]
+    for customer_id in many:
+        await post.tenants.set_webhook_secret(customer_id, SECRET)
+    async with post.delivering() as deliverer:
+        for customer_id in many:
+            await post.call(customer_id)
+        await until(lambda: len(dead.endpoint.events) >= 60)
+        for _ in range(5):
+            call_id = await post.call(alive.id)
+            deliverer.wake()
+            await until(lambda call_id=call_id: alive.kinds(call_id) == ALL_KINDS, within_s=1.5)  # type: ignore[misc]

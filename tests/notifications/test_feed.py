@@ -261,7 +261,7 @@ async def test_a_replay_needs_a_choice_and_a_webhook(post: Post, feed: Feed) -> 
     with pytest.raises(Refusal, match="webhook_missing"):
         await feed.replay(Wanted(customer_id=customer.id, state=EventState.UNWANTED))
     with pytest.raises(Refusal, match="not_found"):
-        await feed.count_replayable(Wanted(customer_id="cus_nobody", state=EventState.DEAD))
+        await feed.replay(Wanted(customer_id="cus_nobody", state=EventState.DEAD))
 
 
 async def test_kinds_that_nobody_wants_are_passed_over_and_can_be_had_later(post: Post, feed: Feed) -> None:

@@ -82,7 +82,8 @@ class Deliverer:
         self._held: list[Event] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_doubt = 0
-        self._scan_at = self._settle_at = self._renew_at = 0.0
+        #: moments of the monotonic clock: when webhooks were last read, and when something is to be done
+        self._refreshed_at = self._scan_at = self._settle_at = self._renew_at = 0.0
 
     def wake(self) -> None:
         """There may be something new."""
@@ -145,8 +146,9 @@ class Deliverer:
         if self._after < 0:
             self._after = await self._in_thread(self._outbox.newest)
         new = await self._in_thread(self._outbox.arrived, self._after, now_us(), _NEW_AT_ONCE)
+        await self._get_to_know({event.customer_id for event in new})
         for customer_id, events in groupby(sorted(new, key=_CUSTOMER), key=_CUSTOMER):
-            await self._accept(customer_id, list(events))
+            self._accept(customer_id, list(events))
         if new:
             self._after = new[-1].seq
         if len(new) == _NEW_AT_ONCE:
@@ -166,57 +168,65 @@ class Deliverer:
     async def _scan(self) -> None:
         """Look for what is due again, and for what a lane had no room for."""
         limits = {}
-        for customer_id in await self._in_thread(self._outbox.customers, now_us()):
-            served = await self._serve(customer_id)
-            if served is not None and served.lane.room:
+        customers = await self._in_thread(self._outbox.customers, now_us())
+        await self._get_to_know(customers)
+        for customer_id in customers:
+            served = self._served.get(customer_id)
+            if served is not None and served.lane.room and self._may_send(served):
                 served.lane.more = False
                 limits[customer_id] = WINDOW + served.lane.known
         if limits:
             found = await self._in_thread(self._outbox.due, limits, now_us())
             for customer_id, events in found.items():
-                await self._accept(customer_id, events)
+                self._accept(customer_id, events)
 
-    async def _accept(self, customer_id: str, events: Iterable[Event]) -> None:
-        served = await self._serve(customer_id)
-        if served is not None:
+    def _accept(self, customer_id: str, events: Iterable[Event]) -> None:
+        served = self._served.get(customer_id)
+        if served is not None and self._may_send(served):
             served.used_at = time.monotonic()
             self._held += served.lane.take_in(events)
             self._dispatch(served)
 
-    async def _serve(self, customer_id: str) -> Served | None:
-        """The customer's lane if it is ours to deliver to, taking it over if nobody has it."""
-        served = self._served.get(customer_id)
-        now = time.monotonic()
-        if served is None and now < self._skipped.get(customer_id, 0.0):
-            return None
-        if served is None or now - served.read_at > _ENDPOINT_S:
-            served = await self._read_endpoint(customer_id, served)
-        return served if served is not None and self._may_send(served) else None
+    async def _get_to_know(self, customer_ids: Iterable[str]) -> None:
+        """Learn where events go: of customers not met yet, and now and then of all; in one question.
 
-    async def _read_endpoint(self, customer_id: str, served: Served | None) -> Served | None:
-        """Learn where the customer's events go; where that is nowhere, what is due is set aside."""
-        try:
-            webhook = await self._tenants.webhook(customer_id)
-        except SecrecyError:
+        Those that nobody else delivers to become ours; where there is no URL, what is due is set aside.
+        """
+        clock = time.monotonic()
+        new = [c for c in customer_ids if c not in self._served and clock >= self._skipped.get(c, 0.0)]
+        known = list(self._served) if clock - self._refreshed_at > _ENDPOINT_S else []
+        if not new and not known:
+            return
+        webhooks, unreadable = await self._tenants.webhooks([*new, *known])
+        for customer_id in unreadable:
             _log.error("webhook_secret_cannot_be_opened", customer_id=customer_id)
             self._skip(customer_id)
-            return None
-        if webhook is None:
-            await self._in_thread(self._outbox.set_aside, customer_id)
-            self._skip(customer_id)
-            if served is not None:
-                await self._drop(customer_id, served)
-            return None
-        if served is None:
-            until = self._lease_end()
-            if not await self._in_thread(self._outbox.take_leases, [customer_id], now_us(), until):
+        for customer_id in {*new, *known} - webhooks.keys() - unreadable:
+            await self._stop_telling(customer_id)
+        await self._take_over([customer_id for customer_id in new if customer_id in webhooks])
+        for customer_id, webhook in webhooks.items():
+            served = self._served.get(customer_id)
+            if served is not None and webhook != served.webhook:
+                served.send_to(webhook, self._network)
+        if known:
+            self._refreshed_at = clock
+
+    async def _take_over(self, customer_ids: list[str]) -> None:
+        if not customer_ids:
+            return
+        until = self._lease_end()
+        ours = await self._in_thread(self._outbox.take_leases, customer_ids, now_us(), until)
+        for customer_id in customer_ids:
+            if customer_id in ours:
+                self._served[customer_id] = Served(Lane(customer_id, self._settings.at_once), until)
+            else:
                 self._skip(customer_id)
-                return None
-            served = self._served[customer_id] = Served(Lane(customer_id, self._settings.at_once), until)
-        if webhook != served.webhook:
-            served.send_to(webhook, self._network)
-        served.read_at = time.monotonic()
-        return served
+
+    async def _stop_telling(self, customer_id: str) -> None:
+        await self._in_thread(self._outbox.set_aside, customer_id)
+        self._skip(customer_id)
+        if (served := self._served.get(customer_id)) is not None:
+            await self._drop(customer_id, served)
 
     async def _drop(self, customer_id: str, served: Served) -> None:
         """Send no more to a customer; what is on its way ends first."""

@@ -101,8 +101,11 @@ class Feed:
         return Told(row["seq"], row["kind"], {**document, "delivery": delivery})
 
     async def count_replayable(self, wanted: Wanted) -> int:
-        """How many events `replay` would send again now. Raises Refusal as `replay` does."""
-        await self._check(wanted)
+        """How many events `replay` would send again now, if there was a webhook.
+
+        Raises Refusal: `validation_failed`.
+        """
+        _check(wanted)
         async with self._database.read() as connection:
             return await store.count_replayable(connection, wanted, self._clock())
 
@@ -112,7 +115,11 @@ class Feed:
         They keep id and sequence, and go whatever kinds the customer wants. Raises Refusal:
         `validation_failed` where nothing narrows the choice down, `webhook_missing`, `not_found`.
         """
-        await self._check(wanted)
+        _check(wanted)
+        if wanted.customer_id is not None:
+            plan = await self._tenants.webhook_plan(wanted.customer_id)
+            if plan.url is None:
+                raise conflict("webhook_missing", "There is no webhook", "The customer has no webhook URL.")
         now, total = self._clock(), 0
         place: int | None = 0
         while place is not None:
@@ -120,14 +127,6 @@ class Feed:
                 done, place = await store.replay(connection, place, wanted, now, _AT_ONCE)
             total += done
         return total
-
-    async def _check(self, wanted: Wanted) -> None:
-        if wanted == replace(Wanted(), customer_id=wanted.customer_id):
-            raise validation_failed("", "say which events: ids, kinds, state, since or until")
-        if wanted.customer_id is not None:
-            plan = await self._tenants.webhook_plan(wanted.customer_id)
-            if plan.url is None:
-                raise conflict("webhook_missing", "There is no webhook", "The customer has no webhook URL.")
 
     async def forget_old(self, retention_days: int) -> int:
         """Delete what is older and not due any more; gives the number. Raises DatabaseUnavailable."""
@@ -139,3 +138,8 @@ class Feed:
                 done, place = await store.forget(connection, place, before, _FORGET_AT_ONCE)
             total += done
         return total
+
+
+def _check(wanted: Wanted) -> None:
+    if wanted == replace(Wanted(), customer_id=wanted.customer_id):
+        raise validation_failed("", "say which events: ids, kinds, state, call_id, since or until")

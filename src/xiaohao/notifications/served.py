@@ -34,8 +34,7 @@ class Served:
     lease_until: int
     webhook: Webhook | None = None
     subscription: Subscription | None = None
-    #: moments of the monotonic clock: when the webhook was read, and when there was something to deliver
-    read_at: float = 0.0
+    #: moment of the monotonic clock when there was something to deliver
     used_at: float = 0.0
     gathered: list[Event] = field(default_factory=list)
     gathered_at: float = 0.0

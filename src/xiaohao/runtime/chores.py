@@ -112,10 +112,12 @@ def replay_events(settings: Settings, wanted: Mapping[str, Any], send: bool) -> 
 
 def _wanted(fields: Mapping[str, Any]) -> Wanted:
     chosen = {name: value for name, value in fields.items() if value}
+    for name in {"since", "until"} & chosen.keys():
+        try:
+            chosen[name] = parse_rfc3339(chosen[name])
+        except ValueError as error:
+            raise ChoreFailed(f"--{name}: give a moment as in 2026-11-23T03:04:05Z") from error
     try:
-        for name in ("since", "until"):
-            if name in chosen:
-                chosen[name] = parse_rfc3339(chosen[name])
         if "state" in chosen:
             chosen["state"] = EventState(chosen["state"])
         if "kinds" in chosen:

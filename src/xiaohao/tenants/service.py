@@ -20,7 +20,7 @@ from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal, not_found, validation_failed
 from xiaohao.ids import new_id
 from xiaohao.notifications.network import names_a_private_place
-from xiaohao.secrecy import Vault
+from xiaohao.secrecy import SecrecyError, Vault
 from xiaohao.tenants import store
 from xiaohao.tenants.model import ApiKey, Customer, CustomerState, Principal, Webhook, WebhookPlan
 
@@ -156,10 +156,32 @@ class Tenants:
         return text
 
     async def webhook(self, customer_id: str) -> Webhook | None:
-        """Where and with which secret to deliver; None where a customer wants no events or is unknown."""
+        """Where and how to deliver; None where a customer wants no events or is unknown.
+
+        Raises SecrecyError.
+        """
         async with self._database.read() as connection:
             row = await store.webhook(connection, customer_id)
-        if row is None or row["webhook_url"] is None or row["webhook_secret_sealed"] is None:
+        return None if row is None else self._webhook(row)
+
+    async def webhooks(self, customer_ids: Sequence[str]) -> tuple[dict[str, Webhook], set[str]]:
+        """The same of several customers: those that there are, and who has one that cannot be opened."""
+        found: dict[str, Webhook] = {}
+        unreadable: set[str] = set()
+        async with self._database.read() as connection:
+            rows = await store.webhooks(connection, customer_ids)
+        for row in rows:
+            try:
+                webhook = self._webhook(row)
+            except SecrecyError:
+                unreadable.add(row["id"])
+            else:
+                if webhook is not None:
+                    found[row["id"]] = webhook
+        return found, unreadable
+
+    def _webhook(self, row: RowMapping) -> Webhook | None:
+        if row["webhook_url"] is None or row["webhook_secret_sealed"] is None:
             return None
         secrets = [self._vault.open(row["webhook_secret_sealed"])]
         if row["webhook_old_secret_sealed"] is not None and row["webhook_old_secret_until"] > self._clock():

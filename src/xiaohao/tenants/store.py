@@ -1,5 +1,6 @@
 """All SQL about customers and their keys."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping, insert, select, update
@@ -16,6 +17,7 @@ _CUSTOMER_SHOWN = (
     customers.c.updated_at,
     customers.c.real_names,
 )
+_IDS_AT_ONCE = 500
 _WEBHOOK = (
     customers.c.webhook_url,
     customers.c.webhook_secret_sealed,
@@ -59,6 +61,16 @@ async def webhook(connection: AsyncConnection, customer_id: str) -> RowMapping |
     """Where and how a customer's events go, with its sealed secrets."""
     query = select(*_WEBHOOK).where(customers.c.id == customer_id)
     return (await connection.execute(query)).mappings().one_or_none()
+
+
+async def webhooks(connection: AsyncConnection, customer_ids: Sequence[str]) -> list[RowMapping]:
+    """The same of several customers, each with its id."""
+    rows: list[RowMapping] = []
+    for start in range(0, len(customer_ids), _IDS_AT_ONCE):
+        some = customer_ids[start : start + _IDS_AT_ONCE]
+        query = select(customers.c.id, *_WEBHOOK).where(customers.c.id.in_(some))
+        rows += (await connection.execute(query)).mappings()
+    return rows
 
 
 async def add_key(connection: AsyncConnection, row: dict[str, Any]) -> None:
