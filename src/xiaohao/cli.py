@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from xiaohao import __version__
+from xiaohao.billing.cli import commands as billing_commands
 from xiaohao.edge.kamailio import EngineMissing
 from xiaohao.runtime import check, programs, status
 from xiaohao.runtime.errors import ChoreFailed, SupervisorError
@@ -185,6 +186,9 @@ def show_status(config: Config = DEFAULT_CONFIG) -> None:
     typer.echo(status.table(lines))
     if not all(line.ready for line in lines):
         raise typer.Exit(1)
+
+
+app.add_typer(billing_commands(_load, DEFAULT_CONFIG), name="billing")
 
 
 @app.command()

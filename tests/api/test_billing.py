@@ -136,3 +136,25 @@ async def test_customers_may_not(customer: httpx.AsyncClient, customer_id: str) 
         response = await customer.post(f"/v1/customers/{customer_id}/{path}", json={})
         assert response.status_code == 403
     assert (await customer.put(f"/v1/customers/{customer_id}/limits", json={})).status_code == 403
+
+
+async def test_a_carriers_file(operator: httpx.AsyncClient, customer: httpx.AsyncClient) -> None:
+    spec = {"carrier": "c", "targets": [{"host": "192.0.2.1"}]}
+    trunk = await created(operator, "/v1/trunks", {"name": "east", "spec": spec})
+    body = {
+        "trunk_id": trunk["id"],
+        "since": "2026-11-01T00:00:00+08:00",
+        "until": "2026-12-01T00:00:00+08:00",
+        "mapping": {"leg": "in", "caller": "from", "called": "to", "begins_at": "at", "seconds": "s"},
+        "file": "from,to,at,s\n13800138000,4001234567,2026-11-02 08:00:00,61\n",
+    }
+    made = await created(operator, "/v1/reconciliations", body)
+    assert made["summary"]["missing_here"] == 1
+    path = f"/v1/reconciliations/{made['id']}"
+    assert await got(operator, path) == made
+    assert (await got(operator, "/v1/reconciliations"))["items"] == [made]
+    (item,) = (await got(operator, f"{path}/items"))["items"]
+    assert (item["person"], item["their_seconds"]) == ("+8613800138000", 61)
+    assert (await customer.get(path)).status_code == 403
+    spoilt = {**body, "mapping": {**body["mapping"], "seconds": "duration"}}
+    assert (await operator.post("/v1/reconciliations", json=spoilt)).status_code == 422

@@ -74,6 +74,7 @@ class Scene:
         record = facts.pop("record", False)
         call = received(customer_id, id=new_call_id(), received_at=at)
         call.dialled, call.displayed = number, facts.get("displayed")
+        call.trunk_in, call.trunk_out = facts.get("trunk_in"), facts.get("trunk_out")
         call.order_ref, call.acd_ms = facts.get("order_ref"), facts.get("acd_ms", 0)
         call.state, call.ended_by = State.ENDED, Party.CALLER
         call.answered_at = None if talk_s is None else at

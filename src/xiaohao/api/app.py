@@ -22,9 +22,11 @@ from xiaohao.audit import http as audit_routes
 from xiaohao.audit.service import Audit
 from xiaohao.billing import http as billing_routes
 from xiaohao.billing import invoice_http as invoice_routes
+from xiaohao.billing import reconcile_http as reconcile_routes
 from xiaohao.billing.closing import Closing
 from xiaohao.billing.invoices import Invoices
 from xiaohao.billing.rater import Rater
+from xiaohao.billing.reconcile import Reconciliations
 from xiaohao.billing.rerating import Reratings
 from xiaohao.billing.service import Billing
 from xiaohao.bindings import batch_http as many_binding_routes
@@ -155,6 +157,7 @@ def _billing(settings: Settings, database: Database, vault: Vault) -> list[APIRo
         billing_routes.router(Billing(database)),
         invoice_routes.router(invoices, closing, vault),
         invoice_routes.rerating_router(Reratings(database, rater)),
+        reconcile_routes.router(Reconciliations(database, vault), vault),
     ]
 
 

@@ -96,6 +96,12 @@ class Reratings:
             await invoice_store.add_rerating(connection, row)
         return await self.get(str(row["id"]))
 
+    async def customers_of(self, month: int) -> list[str]:
+        """Who used anything in a month."""
+        await self._rater.rate_due()
+        async with self._database.read() as connection:
+            return await usage_store.customers_of_month(connection, month)
+
     async def get(self, rerating_id: str) -> Rerating:
         """One rerating. Raises Refusal: `not_found`."""
         async with self._database.read() as connection:

@@ -193,3 +193,9 @@ async def months_of(connection: AsyncConnection, customer_id: str) -> list[int]:
     """The months in which a customer used anything."""
     query = select(usage_sums.c.month).where(usage_sums.c.customer_id == customer_id).distinct()
     return sorted((await connection.execute(query)).scalars())
+
+
+async def customers_of_month(connection: AsyncConnection, month: int) -> list[str]:
+    """Who used anything in a month."""
+    query = select(usage_sums.c.customer_id).where(usage_sums.c.month == month).distinct()
+    return sorted((await connection.execute(query)).scalars())

@@ -1,0 +1,173 @@
+"""What `xiaohao billing …` does: long runs with a progress bar, which go on where they were when killed."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from xiaohao.billing.calendar import end_of, parse_month, start_of
+from xiaohao.billing.closing import Closing
+from xiaohao.billing.invoices import Invoices
+from xiaohao.billing.rater import Rater
+from xiaohao.billing.reconcile import Reconciliations
+from xiaohao.billing.rerating import Reratings
+from xiaohao.billing.service import Billing
+from xiaohao.billing.words import Language
+from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.errors import Refusal
+from xiaohao.runtime.errors import ChoreFailed
+from xiaohao.secrecy import SecrecyError, Vault
+from xiaohao.settings import Settings
+
+
+@contextlib.contextmanager
+def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.advance(task, done)
+
+
+@contextlib.asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[Database]:
+    database = Database(settings.database.url)
+    try:
+        await database.migrate()
+        yield database
+    finally:
+        await database.close()
+
+
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    try:
+        yield
+    except Refusal as refusal:
+        raise ChoreFailed(refusal.detail) from refusal
+    except (DatabaseUnavailable, SecrecyError, OSError, ValueError) as error:
+        raise ChoreFailed(str(error)) from error
+
+
+def _run(settings: Settings, work: Callable[[Database], Awaitable[Any]]) -> Any:
+    async def inside() -> Any:
+        async with _database(settings) as database:
+            return await work(database)
+
+    with _plainly():
+        return asyncio.run(inside())
+
+
+def _json(file: Path) -> Any:
+    with _plainly():
+        return json.loads(file.read_text())
+
+
+def rate(settings: Settings) -> int:
+    """Rate every CDR that is not rated yet; gives how many were. Raises ChoreFailed."""
+
+    async def work(database: Database) -> int:
+        return await Rater(database).rate_due()
+
+    return int(_run(settings, work))
+
+
+def close(settings: Settings, month: str, customer_id: str | None) -> int:
+    """Close a month of one customer, or of all; gives how many were closed. Raises ChoreFailed."""
+
+    async def work(database: Database) -> int:
+        closing = Closing(database, Rater(database), settings.billing.seller)
+        wanted = parse_month(month)
+        if customer_id is not None:
+            with _bar("calls", None) as advance:
+                await closing.close(customer_id, wanted, advance)
+            return 1
+        with _bar("customers", None) as advance:
+            return await closing.close_all(wanted, progress=lambda done, of: advance(1))
+
+    return int(_run(settings, work))
+
+
+def rerate(settings: Settings, month: str, customer_ids: list[str]) -> list[dict[str, Any]]:
+    """Rate a month anew for these customers, all when there are none. Raises ChoreFailed."""
+
+    async def work(database: Database) -> list[dict[str, Any]]:
+        reratings, wanted = Reratings(database, Rater(database)), parse_month(month)
+        found = []
+        for customer_id in customer_ids or await reratings.customers_of(wanted):
+            with _bar(customer_id, None) as advance:
+                one = await reratings.prepare(customer_id, wanted, progress=advance)
+            report = one.report
+            found.append(
+                {
+                    "rerating": one.id,
+                    "customer": customer_id,
+                    "calls": report["calls"],
+                    "changed": report["changed"],
+                    "before": report["before"]["gross"],
+                    "after": report["after"]["gross"],
+                    "difference": report["difference"],
+                }
+            )
+        return found
+
+    return list(_run(settings, work))
+
+
+def accept(settings: Settings, rerating_id: str) -> str:
+    """Let a rerating count; gives its state. Raises ChoreFailed."""
+
+    async def work(database: Database) -> str:
+        with _bar("calls", None) as advance:
+            return (await Reratings(database, Rater(database)).accept(rerating_id, advance)).state
+
+    return str(_run(settings, work))
+
+
+def what_if(settings: Settings, month: str, customer_id: str, terms: Path) -> dict[str, Any]:
+    """A month under other terms, side by side. Raises ChoreFailed."""
+
+    document = _json(terms)
+
+    async def work(database: Database) -> dict[str, Any]:
+        with _bar("calls", None) as advance:
+            return await Billing(database).what_if(customer_id, parse_month(month), document, advance)
+
+    return dict(_run(settings, work))
+
+
+def pdf(settings: Settings, invoice_id: str, language: Language, to: Path) -> None:
+    """Print an invoice into a file. Raises ChoreFailed."""
+
+    from xiaohao.billing.pdf import render  # noqa: PLC0415 - large, and only this needs it
+
+    async def work(database: Database) -> bytes:
+        return render(await Invoices(database).get(invoice_id), language)
+
+    content = _run(settings, work)
+    with _plainly():
+        to.write_bytes(content)
+
+
+def reconcile(settings: Settings, trunk_id: str, month: str, file: Path, mapping: Path) -> dict[str, Any]:
+    """Compare a carrier's file of a month with our calls. Raises ChoreFailed."""
+
+    document = _json(mapping)
+
+    async def work(database: Database) -> dict[str, Any]:
+        wanted = parse_month(month)
+        service = Reconciliations(database, Vault(settings.master_key()))
+        with (
+            file.open(encoding=document.get("encoding", "utf-8-sig"), newline="") as lines,
+            _bar("calls", None) as advance,
+        ):
+            found = await service.compare(
+                trunk_id, start_of(wanted), end_of(wanted), lines, document, advance
+            )
+        return {"reconciliation": found.id, **found.summary}
+
+    return dict(_run(settings, work))

@@ -1,0 +1,86 @@
+"""All SQL of comparisons with carriers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import RowMapping, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from xiaohao.database.billing_tables import reconciliation_items, reconciliations
+from xiaohao.database.schema import cdrs, trunks
+
+Place = tuple[int, int]
+
+
+async def trunk_exists(connection: AsyncConnection, trunk_id: str) -> bool:
+    """Whether there is such a trunk."""
+    found = await connection.execute(select(trunks.c.id).where(trunks.c.id == trunk_id))
+    return found.first() is not None
+
+
+async def answered(
+    connection: AsyncConnection, trunk_id: str, leg: str, since: int, until: int, after: int, limit: int
+) -> Sequence[RowMapping]:
+    """Answered calls that a trunk brought (leg `in`) or took on (`out`), by seq, those behind `after`."""
+    trunk = cdrs.c.trunk_in if leg == "in" else cdrs.c.trunk_out
+    number, person = (
+        (cdrs.c.dialled, cdrs.c.caller_key) if leg == "in" else (cdrs.c.displayed, cdrs.c.callee_key)
+    )
+    query = (
+        select(
+            cdrs.c.seq,
+            cdrs.c.call_id,
+            number.label("number"),
+            person.label("person"),
+            cdrs.c.answered_at,
+            cdrs.c.ended_at,
+        )
+        .where(
+            trunk == trunk_id,
+            cdrs.c.answered_at.is_not(None),
+            cdrs.c.received_at >= since,
+            cdrs.c.received_at < until,
+            cdrs.c.seq > after,
+        )
+        .order_by(cdrs.c.seq)
+        .limit(limit)
+    )
+    return (await connection.execute(query)).mappings().all()
+
+
+async def add(
+    connection: AsyncConnection, row: Mapping[str, Any], items: Sequence[Mapping[str, Any]]
+) -> None:
+    """Insert a comparison with what it found."""
+    await connection.execute(insert(reconciliations).values(**row))
+    if items:
+        await connection.execute(insert(reconciliation_items), list(items))
+
+
+async def find(connection: AsyncConnection, reconciliation_id: str) -> RowMapping | None:
+    """One comparison."""
+    query = select(reconciliations).where(reconciliations.c.id == reconciliation_id)
+    return (await connection.execute(query)).mappings().one_or_none()
+
+
+async def page(connection: AsyncConnection, after: str, limit: int) -> list[RowMapping]:
+    """Comparisons in the order of their ids."""
+    query = select(reconciliations).where(reconciliations.c.id > after)
+    found = await connection.execute(query.order_by(reconciliations.c.id).limit(limit))
+    return list(found.mappings())
+
+
+async def items(
+    connection: AsyncConnection, reconciliation_id: str, after: int, limit: int
+) -> list[RowMapping]:
+    """What a comparison found, in order."""
+    query = (
+        select(reconciliation_items)
+        .where(
+            reconciliation_items.c.reconciliation_id == reconciliation_id,
+            reconciliation_items.c.place > after,
+        )
+        .order_by(reconciliation_items.c.place)
+        .limit(limit)
+    )
+    return list((await connection.execute(query)).mappings())

@@ -1,0 +1,67 @@
+"""`xiaohao billing …` on a real database."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from typer.testing import CliRunner
+
+from tests.billing.scenes import LANDLINE, Scene, flat
+from tests.billing.worlds import MONTH, START
+from xiaohao.cli import app
+from xiaohao.database.billing_tables import invoices, reratings
+from xiaohao.database.engine import Database
+from xiaohao.secrecy import Vault
+
+MASTER_KEY = bytes(range(32))
+
+
+@pytest.fixture
+def config(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XIAOHAO_MASTER_KEY", MASTER_KEY.hex())
+    path = tmp_path / "xiaohao.toml"
+    path.write_text(f'[database]\nurl = "{database_url}"\n[billing]\nseller = "讯众通信"\n')
+    return path
+
+
+def test_from_rating_to_the_printed_invoice(config: Path, database_url: str, tmp_path: Path) -> None:
+    import asyncio
+
+    async def furnish() -> str:
+        database = Database(database_url)
+        scene = Scene(database, Vault(MASTER_KEY))
+        scene.clock.now = START - 40 * 86_400 * 1_000_000  # October: surely over
+        customer_id = await scene.customer()
+        await scene.call(customer_id, 600, LANDLINE)
+        await database.close()
+        return customer_id
+
+    async def ids(table) -> list[str]:  # type: ignore[no-untyped-def]
+        database = Database(database_url)
+        async with database.read() as connection:
+            found = list((await connection.execute(select(table.c.id))).scalars())
+        await database.close()
+        return found
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["billing", *arguments, "--config", str(config)])
+        assert result.exit_code == 0, (result.output, result.exception)
+        return result.output
+
+    customer_id = asyncio.run(furnish())
+    month = "2026-09"
+    assert "1 calls rated" in run("rate")
+    terms = tmp_path / "terms.json"
+    terms.write_text(json.dumps(flat("1")))
+    assert "difference: 7.50" in run("what-if", month, "--customer", customer_id, "--terms", str(terms))
+    assert "2.50" in run("rerate", month)
+    (rerating,) = asyncio.run(ids(reratings))
+    assert "accepted" in run("accept", rerating)
+    assert "1 closed" in run("close", month)
+    assert "0 closed" in run("close", month)
+    (invoice,) = asyncio.run(ids(invoices))
+    pdf = tmp_path / "invoice.pdf"
+    run("pdf", invoice, "--to", str(pdf), "--language", "en")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert MONTH
