@@ -29,7 +29,7 @@ class Cdr(msgspec.Struct, frozen=True, gc=False):
     acd_ms: int = 0
 
 
-class Usage(msgspec.Struct, frozen=True, gc=False):
+class Usage(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What is charged of a call, or of one leg or one month of it: quantities, no prices.
 
     `part` tells the usages of one call apart. `calls`, `protections` and `recordings` are 0 or 1: they are

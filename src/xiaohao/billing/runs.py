@@ -3,8 +3,12 @@
 Nothing is written. `stored` rates the usages as they were measured; `anew` begins at the CDRs.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final
+
+import msgspec
 
 from xiaohao.billing import calendar, facts, store, usage_store
 from xiaohao.billing.measure import Meter
@@ -84,7 +88,8 @@ class Month:
         applications: dict[str, str | None] = {}
         meter = Meter(self.terms, applications)
         after, last_call = _BEGINNING, ""
-        over_midnight: set[tuple[str, int]] = set()
+        start, end = calendar.start_of(self.month), calendar.end_of(self.month)
+        known: set[tuple[str, int]] = set()
         while True:
             async with self._database.read() as connection:
                 page = await usage_store.cdrs_of_month(connection, self.customer_id, self.month, after, PAGE)
@@ -97,11 +102,12 @@ class Month:
                 if cdr.call_id == last_call:  # the parts of one month of a call stand behind one another
                     continue
                 last_call = cdr.call_id
-                usages = self._within(meter.measure(cdr), calendar.month_of(place[0]) < self.month, beyond)
-                if calendar.month_of(cdr.received_at) != calendar.month_of(cdr.ended_at):
-                    # those of two months do not, where both came late
-                    usages = [one for one in usages if (one.call_id, one.part) not in over_midnight]
-                    over_midnight.update((one.call_id, one.part) for one in usages)
+                usages = meter.measure(cdr)
+                if cdr.received_at < start or cdr.ended_at >= end or place[0] < start:
+                    usages = self._within(usages, place[0] < start, beyond)
+                    # the parts of two months do not, where both came late
+                    usages = [one for one in usages if (one.call_id, one.part) not in known]
+                    known.update((one.call_id, one.part) for one in usages)
                 found += usages
             if page:
                 after = page[-1][0]
@@ -154,15 +160,42 @@ class Month:
     async def bill_anew(self, progress: Progress = silent) -> Bill:
         """The bill of the CDRs, measured anew under these terms."""
         seconds: dict[tuple[str, Kind], int] = {}
-        async for page in self.anew():
-            for usage in page:
-                key = (usage.number, usage.kind)
-                seconds[key] = seconds.get(key, 0) + usage.seconds
-            progress(len(page))
-        totals = [(number, kind, total) for (number, kind), total in seconds.items()]
-        pricer, tally = Pricer(self.terms, self.month, self.tenures, totals), Tally()
-        async for page in self.anew():
-            for usage in page:
-                tally.add(usage, pricer.charge(usage))
-            progress(len(page))
+        with _Spill() as spill:
+            async for page in self.anew():
+                for usage in page:
+                    key = (usage.number, usage.kind)
+                    seconds[key] = seconds.get(key, 0) + usage.seconds
+                spill.put(page)
+                progress(len(page))
+            totals = [(number, kind, total) for (number, kind), total in seconds.items()]
+            pricer, tally = Pricer(self.terms, self.month, self.tenures, totals), Tally()
+            for page in spill:
+                for usage in page:
+                    tally.add(usage, pricer.charge(usage))
+                await asyncio.sleep(0)
         return settle(self.terms, self.month, tally, self.tenures, self.entries)
+
+
+class _Spill:
+    """Pages of usages between two passes: in a file without a name, so that memory does not grow."""
+
+    def __enter__(self) -> "_Spill":
+        self._file = tempfile.TemporaryFile()
+        self._lengths: list[int] = []
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def put(self, page: list[Usage]) -> None:
+        """Add a page behind the others."""
+        self._lengths.append(self._file.write(_encode(page)))
+
+    def __iter__(self) -> Iterator[list[Usage]]:
+        self._file.seek(0)
+        for length in self._lengths:
+            yield _decode(self._file.read(length))
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(list[Usage]).decode

@@ -1,0 +1,159 @@
+"""Rating, rating anew and the month's close: CDRs a second and memory, on SQLite and PostgreSQL.
+
+Method: CDRs of one customer are written straight into the table, over a month, on 100 numbers of three kinds,
+six tenths answered, talking 1 to 600 s. Then, each in a process of its own, whose CPU and highest memory are
+taken from the system: rating them as the worker does (usage and running sums, in transactions of 2,000); the
+month's bill from what is stored; the same from the CDRs, measured anew; and the close of a month of many
+customers with 100 calls each. PostgreSQL's own memory and CPU are not counted.
+
+Run: `python -m bench.billing [CDRs] [customers]`
+"""
+
+import asyncio
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sqlalchemy import insert
+from tests.postgresql import Cluster
+
+from xiaohao.billing import calendar
+from xiaohao.billing.closing import Closing
+from xiaohao.billing.rater import Rater
+from xiaohao.billing.runs import Month
+from xiaohao.clock import SECOND
+from xiaohao.database.engine import Database
+from xiaohao.database.schema import cdrs, customers
+
+MONTH = 202610
+START = calendar.start_of(MONTH)
+LENGTH = calendar.end_of(MONTH) - START
+NUMBERS = (
+    [f"+8640012300{place:02}" for place in range(10)]
+    + [f"+8610620000{place:02}" for place in range(60)]
+    + [f"+86170000000{place:02}" for place in range(30)]
+)
+ONE = "cus_one"
+
+
+def later() -> int:
+    return calendar.end_of(MONTH) + 86_400 * SECOND
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    database = Database(url)
+    await database.migrate()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def furnish(url: str, count: int, companies: int) -> None:
+    chance = random.Random(1)
+    owners = [(ONE, count)] + [(f"cus_{place:04}", 100) for place in range(companies)]
+    async with opened(url) as database:
+        now = {"state": "active", "real_names": False, "created_at": 0, "updated_at": 0}
+        async with database.begin() as connection:
+            await connection.execute(
+                insert(customers), [{"id": owner, "name": owner, **now} for owner, _ in owners]
+            )
+        place = 0
+        for owner, calls in owners:
+            for first in range(0, calls, 20_000):
+                rows = []
+                for number in range(first, min(first + 20_000, calls)):
+                    place += 1
+                    at = START + LENGTH * number // calls
+                    answered = at + 5 * SECOND if chance.random() < 0.6 else None
+                    rows.append(
+                        {
+                            "call_id": f"{place:08}-0000-8000-8000-{place:012}",
+                            "customer_id": owner,
+                            "dialled": chance.choice(NUMBERS),
+                            "displayed": NUMBERS[-1],
+                            "received_at": at,
+                            "ringing_at": at + SECOND,
+                            "answered_at": answered,
+                            "ended_at": (answered or at) + chance.randint(1_000, 600_000) * 1000,
+                            "ended_by": "caller",
+                            "reason": "caller_hung_up",
+                            "order_ref": f"order {place}",
+                            "tries": "[]",
+                            "recorded": place % 3 == 0,
+                        }
+                    )
+                async with database.begin() as connection:
+                    await connection.execute(insert(cdrs), rows)
+
+
+async def rate(database: Database) -> int:
+    return await Rater(database, clock=later).rate_due()
+
+
+async def stored(database: Database) -> int:
+    month = await Month.of(database, ONE, MONTH)
+    bill = await month.bill()
+    return sum(day.calls for day in bill.days)
+
+
+async def anew(database: Database) -> int:
+    month = await Month.of(database, ONE, MONTH)
+    bill = await month.bill_anew()
+    return sum(day.calls for day in bill.days)
+
+
+async def close(database: Database) -> int:
+    return await Closing(database, Rater(database, clock=later), clock=later).close_all(MONTH)
+
+
+WORK = {"rate": rate, "stored": stored, "anew": anew, "close": close}
+
+
+async def one(what: str, url: str) -> None:
+    async with opened(url) as database:
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        began = time.perf_counter()
+        count = await WORK[what](database)
+        took = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(
+        f"  {what:>6}: {count:,} in {took:.1f} s = {count / took:,.0f} a second; "
+        f"CPU {cpu / count * 1e6:.1f} µs each; highest memory {after.ru_maxrss / 1024:.0f} MiB"
+    )
+
+
+def measure(url: str, count: int, companies: int) -> None:
+    print(url.split(":")[0])
+    asyncio.run(furnish(url, count, companies))
+    for what in WORK:
+        subprocess.run([sys.executable, "-m", "bench.billing", what, url], check=True)
+
+
+def main() -> None:
+    if len(sys.argv) == 3 and sys.argv[1] in WORK:
+        asyncio.run(one(sys.argv[1], sys.argv[2]))
+        return
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    companies = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
+    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"load average before: {', '.join(f'{part:.1f}' for part in os.getloadavg())}")
+    print(f"{count:,} CDRs of one customer, {companies:,} customers with 100 each", flush=True)
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, Cluster.started() as cluster:
+        measure(f"sqlite:///{folder}/billing.db", count, companies)
+        cluster.create("billing")
+        measure(cluster.url("billing"), count, companies)
+
+
+if __name__ == "__main__":
+    main()
