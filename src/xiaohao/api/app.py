@@ -136,7 +136,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         notification_routes.router(feed, streams, records, keys, vault),
         recording_routes.router(Recordings(database, settings)),
         lookup_routes.router(Lookups(database, vault, audit), vault),
-        inventory_routes.router(database.url.render_as_string(hide_password=False), vault),
+        inventory_routes.router(database, vault),
         number_routes.router(numbers, vault),
         verification_routes.router(Verifications(database, vault), vault),
         complaint_routes.router(Complaints(database, vault), vault),

@@ -13,6 +13,8 @@ from xiaohao.database.schema import customers, legs, number_history, numbers, po
 from xiaohao.pools.model import Pool, pool_of
 
 _AT_ONCE: Final = 256
+#: memory for SQLite's pages: a big transaction that has none writes them again and again
+CACHE_KIB: Final = 256 * 1024
 #: columns of new numbers, in the order of the rows
 NUMBER_COLUMNS: Final = (
     *("number", "kind", "city", "carrier", "state", "state_reason", "state_at"),

@@ -1,5 +1,6 @@
 """What `xiaohao numbers` does: numbers from a file into the inventory, and tables out of it."""
 
+import asyncio
 import contextlib
 import csv
 from collections.abc import Iterator
@@ -10,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
-from sqlalchemy import make_url
 
 from xiaohao.database.direct import Direct
-from xiaohao.database.engine import DatabaseUnavailable
+from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.errors import Refusal
 from xiaohao.inventory import files
+from xiaohao.inventory.bulk_store import CACHE_KIB
 from xiaohao.inventory.exporting import What, export
 from xiaohao.inventory.files import FileError, Format
 from xiaohao.inventory.importing import Import
@@ -74,11 +75,23 @@ def _plainly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _direct(settings: Settings) -> Iterator[Direct]:
-    direct = Direct(make_url(settings.database.url))
+    database = asyncio.run(_prepared(settings))
+    direct = Direct(database.url, cache_kib=CACHE_KIB, fence=database.fence)
     try:
         yield direct
     finally:
         direct.close()
+
+
+async def _prepared(settings: Settings) -> Database:
+    """The database, up to date and of our master key; its own connections are closed."""
+    database = Database(settings.database.url, vault_of(settings).key_id)
+    try:
+        await database.migrate()
+        await database.agree()
+    finally:
+        await database.close()
+    return database
 
 
 @contextlib.contextmanager

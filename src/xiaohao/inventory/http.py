@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import make_url
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse
@@ -15,8 +14,10 @@ from starlette.responses import FileResponse
 from xiaohao.api.auth import OperatorKey
 from xiaohao.api.route import NO_KEY, PROBLEM_CONTENT, api_router
 from xiaohao.database.direct import Direct
+from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal, conflict
 from xiaohao.inventory import files
+from xiaohao.inventory.bulk_store import CACHE_KIB
 from xiaohao.inventory.exporting import What, export, inventory, totals
 from xiaohao.inventory.files import MEDIA_TYPES, FileError, Format
 from xiaohao.inventory.importing import FAULTS_KEPT, Import
@@ -119,8 +120,8 @@ class InventoryView(BaseModel):
     total: int
 
 
-def router(url: str, vault: Vault) -> APIRouter:
-    """The routes of numbers in bulk. `url`: the database's."""
+def router(database: Database, vault: Vault) -> APIRouter:
+    """The routes of numbers in bulk."""
     router = api_router("numbers")
     at_work = asyncio.Lock()
 
@@ -140,7 +141,7 @@ def router(url: str, vault: Vault) -> APIRouter:
                 file = Path(folder) / "numbers"
                 await _received(request, file)
                 told: list[RowReport] = []
-                report = await asyncio.to_thread(_imported, url, vault, file, query, key.key_id, told)
+                report = await asyncio.to_thread(_imported, database, vault, file, query, key.key_id, told)
         return _report(report, told)
 
     @router.get("/v1/numbers:export", response_class=FileResponse, responses=_FILES)
@@ -149,7 +150,7 @@ def router(url: str, vault: Vault) -> APIRouter:
         folder = tempfile.TemporaryDirectory()
         file = Path(folder.name) / f"{query.what.value}.{query.format.value}"
         try:
-            await asyncio.to_thread(_exported, url, file, query)
+            await asyncio.to_thread(_exported, database, file, query)
         except BaseException:
             folder.cleanup()
             raise
@@ -161,7 +162,7 @@ def router(url: str, vault: Vault) -> APIRouter:
     @router.get("/v1/numbers:inventory")
     async def number_inventory(_: OperatorKey) -> InventoryView:
         """How many numbers there are, by kind, city, carrier and state, with totals."""
-        lines = await asyncio.to_thread(_counted, url)
+        lines = await asyncio.to_thread(_counted, database)
         sums = totals(lines)
         items = [
             InventoryLine(
@@ -200,9 +201,9 @@ async def _received(request: Request, file: Path) -> None:
 
 
 def _imported(
-    url: str, vault: Vault, file: Path, query: ImportQuery, by: str, told: list[RowReport]
+    database: Database, vault: Vault, file: Path, query: ImportQuery, by: str, told: list[RowReport]
 ) -> Report:
-    direct = Direct(make_url(url))
+    direct = Direct(database.url, cache_kib=CACHE_KIB, fence=database.fence)
 
     def tell(row: RowReport) -> None:
         if query.rows and len(told) < ROWS_TOLD:
@@ -217,8 +218,8 @@ def _imported(
         direct.close()
 
 
-def _exported(url: str, file: Path, query: ExportQuery) -> None:
-    direct = Direct(make_url(url))
+def _exported(database: Database, file: Path, query: ExportQuery) -> None:
+    direct = Direct(database.url, cache_kib=CACHE_KIB, fence=database.fence)
     try:
         export(direct, file, query.format, query.what)
     except FileError as error:
@@ -227,8 +228,8 @@ def _exported(url: str, file: Path, query: ExportQuery) -> None:
         direct.close()
 
 
-def _counted(url: str) -> Any:
-    direct = Direct(make_url(url))
+def _counted(database: Database) -> Any:
+    direct = Direct(database.url, cache_kib=CACHE_KIB, fence=database.fence)
     try:
         return inventory(direct)
     finally:

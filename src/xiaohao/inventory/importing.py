@@ -70,7 +70,7 @@ class Import:
         self._take = take
         self._dry_run = dry_run
         self._by = by
-        self._listener = listener or (lambda _: None)
+        self._listener = listener
         self._progress = progress or (lambda _read, _written: None)
         self._report = Report()
         self._done = 0
@@ -147,9 +147,9 @@ class Import:
             if fault is not None:
                 self._refuse(line, fault)
             elif row["number"] in there:
-                self._tell(RowReport(line, Outcome.UNCHANGED, row["number"]))
+                self._tell(line, Outcome.UNCHANGED, row["number"])
             else:
-                self._tell(RowReport(line, Outcome.ADDED, row["number"]))
+                self._tell(line, Outcome.ADDED, row["number"])
                 good.append((_ROW(row), spec.documents))
         return good
 
@@ -184,20 +184,22 @@ class Import:
         return found
 
     def _refuse(self, line: int, fault: Fault) -> None:
-        self._tell(RowReport(line, Outcome.REFUSED, None, fault.field, fault.detail))
+        row = RowReport(line, Outcome.REFUSED, None, fault.field, fault.detail)
+        self._report.rows += 1
+        self._report.refused += 1
+        if len(self._report.faults) < FAULTS_KEPT:
+            self._report.faults.append(row)
+        if self._listener is not None:
+            self._listener(row)
 
-    def _tell(self, row: RowReport) -> None:
-        report = self._report
-        report.rows += 1
-        if row.outcome is Outcome.ADDED:
-            report.added += 1
-        elif row.outcome is Outcome.UNCHANGED:
-            report.unchanged += 1
+    def _tell(self, line: int, outcome: Outcome, number: str) -> None:
+        self._report.rows += 1
+        if outcome is Outcome.ADDED:
+            self._report.added += 1
         else:
-            report.refused += 1
-            if len(report.faults) < FAULTS_KEPT:
-                report.faults.append(row)
-        self._listener(row)
+            self._report.unchanged += 1
+        if self._listener is not None:
+            self._listener(RowReport(line, outcome, number))
 
     def _write(self, spool: IO[bytes], now: int) -> None:
         try:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from xiaohao.clock import now_us
 from xiaohao.database.engine import Database
 from xiaohao.errors import conflict, not_found, validation_failed
-from xiaohao.ids import new_id
+from xiaohao.ids import new_id, ordered_id
 from xiaohao.numbers.model import Kind, Verification, canonical
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.service import Tenants
@@ -226,7 +226,7 @@ def rows_of(proofs: Sequence[NumberProof], now: int) -> list[dict[str, Any]]:
     """The rows of verified numbers."""
     return [
         {
-            "id": new_id("ver"),
+            "id": ordered_id("ver"),
             "customer_id": customer_id,
             "number": number,
             "state": Verification.VERIFIED.value,
