@@ -530,26 +530,16 @@ async def test_changes_that_cannot_be(world: World, changes: dict[str, object], 
     assert refused.value.code == "not_found"
 
 
-async def test_releasing_ends_live_calls_only_if_told_so(world: World, vault: Vault) -> None:
+async def test_releasing_ends_live_calls_only_if_told_so(world: World) -> None:
     ride = await world.ride()
-    bound, kept = await ride.reserve(1, 2), await ride.reserve(3, 4)
-    ids = []
-    for binding in (bound, kept):
-        live = Call(
-            id=new_call_id(),
-            edge_id="edge1",
-            received_at=world.clock.now,
-            dialled=str(binding.y),
-            customer_id=ride.customer.id,
-            binding_id=binding.id,
-        )
-        await CallJournal(world.database, vault).write([CallBegan(live)])
-        ids.append(live.id)
+    kept, parent = await ride.reserve(3, 4), await on_demand(ride)
+    await world.bindings.give_y(parent.id, STRANGER)
+    (child,) = await world.bindings.page(ride.customer.id, None, 9, parent_id=parent.id)
     await ride.release(kept)
-    await world.bindings.release(ride.customer.id, bound.id, hang_up=True)
+    await world.bindings.release(ride.customer.id, parent.id, hang_up=True)
     async with world.database.read() as connection:
         found = await connection.execute(select(call_commands.c.call_id, call_commands.c.command))
-        assert [tuple(row) for row in found] == [(ids[0], "hang_up")]
+        assert {tuple(row) for row in found} == {(each.id, "hang_up_binding") for each in (parent, child)}
 
 
 @pytest.mark.parametrize(

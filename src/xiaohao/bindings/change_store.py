@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Dialect, and_, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy import BigInteger, Dialect, and_, bindparam, delete, func, literal, select, update
 
 from xiaohao.bindings.model import BindingState, LegState
 from xiaohao.bindings.writing_store import BindingRow
+from xiaohao.calls.model import HANG_UP_BINDING
 from xiaohao.clock import SECOND
 from xiaohao.database.direct import Cursor, ForKeys, ForRows, Insert, Statement, dialect_of
 from xiaohao.database.schema import (
     binding_versions,
     bindings,
     call_commands,
-    calls,
     legs,
     number_history,
     numbers,
@@ -62,7 +62,9 @@ class ChangeStatements:
         self._serves_others = ForKeys(dialect, _serves_others)
         self._pass_on = Statement(dialect, _pass_on())
         self._put_history = Insert(dialect, number_history, _HISTORY_COLUMNS, lambda into: into)
-        self._hang_up = ForKeys(dialect, _hang_up)
+        self._put_commands = Insert(
+            dialect, call_commands, ("call_id", "command", "created_at"), lambda into: into
+        )
 
     def people(self, cursor: Cursor, binding_id: str, customer_id: str | None = None) -> list[bytes] | None:
         """Keys of a binding's people as they are now, unlocked; None where it is not there.
@@ -142,8 +144,8 @@ class ChangeStatements:
         self._put_history.run(cursor, [tuple(entry[name] for name in _HISTORY_COLUMNS)])
 
     def hang_up(self, cursor: Cursor, ids: Sequence[str], now: int) -> None:
-        """Ask the switch to end the live calls of these bindings."""
-        self._hang_up.run(cursor, ids, now=now)
+        """Ask the switch to end the live calls of these bindings, also one that it has just let through."""
+        self._put_commands.run(cursor, [(id_, HANG_UP_BINDING, now) for id_ in ids])
 
 
 @lru_cache(maxsize=2)
@@ -206,10 +208,3 @@ def _pass_on() -> Any:
         )
         .returning(numbers.c.state)
     )
-
-
-def _hang_up(ids: list[Any]) -> Any:
-    live = select(calls.c.id, literal("hang_up"), bindparam("now", type_=BigInteger)).where(
-        calls.c.binding_id.in_(ids)
-    )
-    return insert(call_commands).from_select(["call_id", "command", "created_at"], live)

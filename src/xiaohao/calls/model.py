@@ -4,8 +4,13 @@ Times are microseconds since 1970-01-01T00:00:00Z as the edge saw them.
 """
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
+
+#: commands for the switch: end a call; end every call of a binding, whose id stands in the call's place
+HANG_UP: Final = "hang_up"
+HANG_UP_BINDING: Final = "hang_up_binding"
 
 
 class State(StrEnum):

@@ -6,12 +6,12 @@ does not exist for that customer.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping
 
 from xiaohao.calls import store
-from xiaohao.calls.model import Call, Reason, State
+from xiaohao.calls.model import HANG_UP, Call, Reason, State
 from xiaohao.calls.wire import cdr_document
 from xiaohao.clock import now_us
 from xiaohao.database.engine import Database
@@ -19,8 +19,6 @@ from xiaohao.database.horizon import horizon
 from xiaohao.database.schema import cdrs
 from xiaohao.errors import conflict, not_found
 from xiaohao.secrecy import Vault
-
-HANG_UP: Final = "hang_up"
 
 
 @dataclass(frozen=True, slots=True)

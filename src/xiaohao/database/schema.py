@@ -348,7 +348,7 @@ call_commands = Table(
     metadata,
     Column("seq", Serial, primary_key=True, autoincrement=True),
     Column("call_id", Text, nullable=False),
-    Column("command", Text, nullable=False),  # hang_up
+    Column("command", Text, nullable=False),  # hang_up; hang_up_binding, with a binding in the call's place
     Column("created_at", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )

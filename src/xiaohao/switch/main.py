@@ -15,7 +15,7 @@ from aiohttp import web
 from xiaohao import log
 from xiaohao.bindings.service import Bindings
 from xiaohao.calls.journal import CallJournal, JournalWriter
-from xiaohao.calls.model import Reason
+from xiaohao.calls.model import HANG_UP, HANG_UP_BINDING, Reason
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.database.errors import WrongMasterKey
@@ -220,9 +220,11 @@ class Switch:
         metrics.CALLS_LIVE.set(len(self.switchboard.calls))
 
     async def _obey(self) -> None:
-        for call_id, command in await self._journal.take_commands():
-            if command == "hang_up":
-                self.switchboard.end_call(call_id, Reason.PLATFORM_HUNG_UP)
+        for subject, command in await self._journal.take_commands():
+            if command == HANG_UP:
+                self.switchboard.end_call(subject, Reason.PLATFORM_HUNG_UP)
+            elif command == HANG_UP_BINDING:
+                self.switchboard.end_calls_of(subject, Reason.PLATFORM_HUNG_UP)
 
     async def _follow_trunks(self) -> None:
         looked_at = now_us()

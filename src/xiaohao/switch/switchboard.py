@@ -168,6 +168,11 @@ class Switchboard:
             self._asked_to_end[call_id] = reason
             self._send(wire.end_call(call_id, reason, PLATFORM_ENDS[reason]))
 
+    def end_calls_of(self, binding_id: str, reason: Reason) -> None:
+        """The platform ends every live call of a binding."""
+        for call_id in [call.id for call in self.calls.values() if call.binding_id == binding_id]:
+            self.end_call(call_id, reason)
+
     def _dialogs(self, dialogs: wire.Dialogs) -> None:
         reason = self._asked_to_end.get(dialogs.call_id, Reason.PLATFORM_HUNG_UP)
         self.on_dialogs(dialogs, reason)
