@@ -167,3 +167,18 @@ async def test_bindings_of_a_city(customer: httpx.AsyncClient, inventory: Invent
     assert (await customer.get("/v1/bindings?city=21")).json()["items"] == []
     found = await customer.post("/v1/bindings/search", json={"b": B, "city": "10", "mode": "axyb"})
     assert found.json()["items"] == [made]
+
+
+@pytest.mark.parametrize(
+    "more", [{"mode": "x"}, {"mode": "axe", "a": A}, {"mode": "ax", "a": A}, {"mode": "axb", "a": A, "b": B}]
+)
+async def test_what_is_said_where_no_number_is_left(
+    customer: httpx.AsyncClient, inventory: Inventory, more: dict[str, Any]
+) -> None:
+    body = {"x_pool": inventory.x_pool, **more}
+    would = await customer.post("/v1/bindings:explain", json=body)
+    assert would.status_code == 200, would.text
+    for _ in inventory.xs:
+        await created(customer, "/v1/bindings", {"mode": "x", "x_pool": inventory.x_pool})
+    told = problem(await customer.post("/v1/bindings", json=body), 409, "number_pool_exhausted")
+    assert (told["field"], told["assigned"]) == ("x_pool", len(inventory.xs))
