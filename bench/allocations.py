@@ -8,7 +8,7 @@ Pool use: a day is replayed under a clock of its own, minute by minute: orders c
 (more at 8 and 18 o'clock), each with a driver at random of those at work, and live for 5 to 45 minutes; keys
 rest for 10. 1,000,000 orders and 40,000 drivers at scale 10; scale 1 is a tenth of both. First the day is
 only counted: the largest number of passengers that one driver has at once, live and resting, is the least
-pool there can be. Then it is bound for real on a pool that is 5 % larger (at least one more), and printed is
+pool there can be. Then it is bound for real on a pool that is 5 % larger, in whole numbers, and printed is
 how many numbers were touched and how many orders were refused. Last, the bytes of the file for each binding
 that was made, with everything that belongs to it, ended ones, history and free pages included.
 """
@@ -110,7 +110,7 @@ async def _pool_use(folder: Path, scale: float) -> None:
     orders, drivers = round(100_000 * scale), round(4_000 * scale)
     day = _day(orders, drivers)
     largest = _largest(day)
-    size = max(largest + 1, int(largest * 1.05))
+    size = int(largest * 1.05)
     path = folder / "day.db"
     database = Database(f"sqlite:///{path}")
     await database.migrate()

@@ -168,7 +168,7 @@ class Direct:
             timeout=BUSY_TIMEOUT_MS / 1000,
             isolation_level=None,
             check_same_thread=False,
-            cached_statements=256,
+            cached_statements=2048,
         )
         settings = (
             "journal_mode = WAL",
@@ -306,7 +306,7 @@ class Insert:
 
 
 class ForKeys:
-    """A statement over a set of keys (`… WHERE key IN (…)`) of any number."""
+    """A statement over a set of keys (`… WHERE key IN (…)`) of any number; a key may come up twice in it."""
 
     def __init__(
         self,
@@ -322,14 +322,14 @@ class ForKeys:
 
     def run(self, cursor: Cursor, keys: Sequence[Any], **values: Any) -> None:
         """Execute it for its effect; `values` are its other parameters."""
-        for start, size in _parts(len(keys), self._keys_at_once):
-            self._execute(cursor, keys[start : start + size], values)
+        for part in _padded(keys, self._keys_at_once):
+            self._execute(cursor, part, values)
 
     def fetch(self, cursor: Cursor, keys: Sequence[Any], **values: Any) -> list[Row]:
         """Execute it for its rows."""
         rows: list[Row] = []
-        for start, size in _parts(len(keys), self._keys_at_once):
-            self._execute(cursor, keys[start : start + size], values)
+        for part in _padded(keys, self._keys_at_once):
+            self._execute(cursor, part, values)
             rows += cursor.fetchall()
         return rows
 
@@ -376,6 +376,16 @@ class ForRows:
         if size not in self._texts:
             self._texts[size] = self._make(", ".join([self._row] * size))
         cursor.execute(self._texts[size], [*(value for row in rows for value in row), *others])
+
+
+def _padded(keys: Sequence[Any], at_once: int) -> Iterator[Sequence[Any]]:
+    """Cut a set of keys into parts that have a statement. A key that stands there twice is still one key, so
+    that the last part is filled up instead of being cut further.
+    """
+    for start in range(0, len(keys), at_once):
+        part = keys[start : start + at_once]
+        size = len(part) if len(part) <= _OWN_STATEMENT else min(at_once, 1 << (len(part) - 1).bit_length())
+        yield part if size == len(part) else [*part, *[part[-1]] * (size - len(part))]
 
 
 def _parts(total: int, at_once: int) -> Iterator[tuple[int, int]]:

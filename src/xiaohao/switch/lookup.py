@@ -13,6 +13,8 @@ from xiaohao.bindings.lookup_store import HOT_LOOKUP_PSYCOPG, HOT_LOOKUP_SQL, pa
 from xiaohao.database.engine import DatabaseUnavailable
 
 _PATIENCE_S = 1.0
+#: of SQLite's file, in bytes; no more than 2 GiB are mapped whatever is asked for
+_MAPPED = 1 << 31
 
 
 class Lookup(Protocol):
@@ -43,6 +45,8 @@ class SqliteLookup:
         try:
             if self._connection is None:
                 self._connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=0.05)
+                # What the system holds in its memory is looked at there and not copied page by page.
+                self._connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
             wanted = parameters(caller_key, dialled, now)
             row: Sequence[Any] | None = self._connection.execute(HOT_LOOKUP_SQL, wanted).fetchone()
         except sqlite3.Error as error:
