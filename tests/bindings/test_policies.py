@@ -73,6 +73,14 @@ async def test_the_fallback_cities_in_their_order(world: World) -> None:
     assert (await refusal(ride, 1, 7, y_city="312")).code == "number_pool_exhausted"
 
 
+async def test_the_capital_of_the_province_where_no_fallback_is_named(world: World) -> None:
+    ride = await ride_with(world, [*BEIJING, *SHIJIAZHUANG, TANGSHAN[0]], city_rule=CityRule.NEAREST)
+    chosen = [(await ride.reserve(1, passenger, y_city="315")).y for passenger in range(2, 5)]
+    assert chosen == [TANGSHAN[0], *SHIJIAZHUANG]
+    assert (await refusal(ride, 1, 5, y_city="315")).extra["cities"] == ["315", "311"]
+    assert (await ride.reserve(1, 5, y_city="10")).y == BEIJING[0]
+
+
 async def test_an_x_of_another_city_for_a_driver_who_has_one_already(world: World) -> None:
     ride = await world.ride(xs=0, ys=9)
     pool = await world.pool(ride.customer, 60, [*BEIJING, *TANGSHAN])

@@ -23,6 +23,7 @@ from xiaohao.clock import SECOND
 from xiaohao.database.direct import Cursor
 from xiaohao.errors import Refusal, conflict, not_found
 from xiaohao.ids import ordered_id
+from xiaohao.numbers.cities import capital_of
 from xiaohao.numbers.model import NumberState
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import CustomerState
@@ -42,7 +43,7 @@ class Clerk:
         vault: Vault,
         clock: Callable[[], int],
         most_x: int = 0,
-        capital_of: CapitalOf = lambda _city: None,
+        capital_of: CapitalOf = capital_of,
     ) -> None:
         self._statements = statements
         self._capital_of = capital_of
