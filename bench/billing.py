@@ -32,6 +32,7 @@ from xiaohao.billing.runs import Month
 from xiaohao.clock import SECOND
 from xiaohao.database.engine import Database
 from xiaohao.database.schema import cdrs, customers
+from xiaohao.secrecy import Vault
 
 MONTH = 202610
 START = calendar.start_of(MONTH)
@@ -97,7 +98,7 @@ async def furnish(url: str, count: int, companies: int) -> None:
 
 
 async def rate(database: Database) -> int:
-    return await Rater(database, clock=later).rate_due()
+    return await Rater(database, Vault(bytes(32)), later).rate_due()
 
 
 async def stored(database: Database) -> int:
@@ -113,7 +114,7 @@ async def anew(database: Database) -> int:
 
 
 async def close(database: Database) -> int:
-    return await Closing(database, Rater(database, clock=later), clock=later).close_all(MONTH)
+    return await Closing(database, Rater(database, Vault(bytes(32)), later), clock=later).close_all(MONTH)
 
 
 WORK = {"rate": rate, "stored": stored, "anew": anew, "close": close}

@@ -199,7 +199,7 @@ async def theirs(
         "parent_id": [binding["id"]],
         "call_id": [live.id, over.id],
         "customer_id": [customer_id],
-        "invoice_id": [await invoiced(database, customer_id)],
+        "invoice_id": [await invoiced(database, vault, customer_id)],
         "key_id": [entry["key_id"]],
         "number": [binding["x"], binding["y"]],
         "pool_id": [inventory.x_pool],
@@ -209,13 +209,13 @@ async def theirs(
     return Theirs(ids, binding["x"], binding["y"], inventory.x_pool, inventory.y_pool)
 
 
-async def invoiced(database: Database, customer_id: str) -> str:
+async def invoiced(database: Database, vault: Vault, customer_id: str) -> str:
     """The issued invoice of this month, as the next month would make it."""
 
     def later() -> int:
         return calendar.end_of(calendar.month_of(now_us()))
 
-    closing = Closing(database, Rater(database, clock=later), clock=later)
+    closing = Closing(database, Rater(database, vault, later), clock=later)
     invoice_id = str(await closing.close(customer_id, calendar.month_of(now_us())))
     return (await Invoices(database).issue(invoice_id)).id
 

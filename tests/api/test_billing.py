@@ -24,7 +24,7 @@ async def call_id(database: Database, vault: Vault, customer_id: str) -> str:
     async with journal_of(database, vault) as journal:
         at = calendar.start_of(LAST) + 3600_000_000
         call = await ended(journal, customer_id, order_ref="ride 1", received_at=at)
-    await Rater(database).rate_due()
+    await Rater(database, vault).rate_due()
     return call.id
 
 

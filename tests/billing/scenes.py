@@ -41,8 +41,8 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.tenants = Tenants(self.database, self.vault, self.clock)
-        self.rater = Rater(self.database, clock=self.clock)
-        self.billing = Billing(self.database, self.clock)
+        self.rater = Rater(self.database, self.vault, self.clock)
+        self.billing = Billing(self.database, self.vault, self.clock)
         self.closing = Closing(self.database, self.rater, "Yunxun", self.clock)
         self.invoices = Invoices(self.database, self.clock)
         self.reratings = Reratings(self.database, self.rater, self.clock)

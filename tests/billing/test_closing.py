@@ -42,7 +42,8 @@ async def busy(scene: Scene, place: int = 1) -> str:
 async def test_two_workers_closing_a_month_make_one_invoice(scene: Scene) -> None:
     customer_id = await busy(scene)
     closings = [
-        Closing(scene.database, Rater(scene.database, clock=scene.clock), clock=scene.clock) for _ in range(4)
+        Closing(scene.database, Rater(scene.database, scene.vault, scene.clock), clock=scene.clock)
+        for _ in range(4)
     ]
     found = await asyncio.gather(*(closing.close(customer_id, MONTH) for closing in closings))
     assert len(set(found)) == 1

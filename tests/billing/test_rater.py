@@ -1,6 +1,7 @@
 """Each CDR is rated once, soon, whoever tries and how often; limits stop a customer at once."""
 
 import asyncio
+import json
 from decimal import Decimal
 
 import pytest
@@ -14,6 +15,7 @@ from xiaohao.billing.terms import ServiceItem
 from xiaohao.bindings.recognition import Outcome
 from xiaohao.database.billing_tables import usages
 from xiaohao.database.engine import Database
+from xiaohao.database.schema import cdrs, events
 from xiaohao.errors import Refusal
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import CustomerState
@@ -51,10 +53,10 @@ async def test_again_and_by_others_changes_nothing(scene: Scene) -> None:
     customer_id = await scene.customer(LANDLINE)
     for _ in range(30):
         await scene.call(customer_id, 60)
-    raters = [Rater(scene.database, clock=scene.clock) for _ in range(3)]
+    raters = [Rater(scene.database, scene.vault, scene.clock) for _ in range(3)]
     found = await asyncio.gather(*(rater.rate_due() for rater in raters))
     assert sum(found) == 30
-    assert await Rater(scene.database, clock=scene.clock).rate_due() == 0
+    assert await Rater(scene.database, scene.vault, scene.clock).rate_due() == 0
     assert await scene.sums(customer_id) == (30, 1800)
     assert len(await scene.rows(usages)) == 30
 
@@ -71,7 +73,7 @@ async def test_a_rater_that_dies_in_its_transaction_has_done_nothing(scene: Scen
             assert await scene.rater.rate_due() == 1
             raise Dies
     assert await scene.sums(customer_id) == (0, 0)
-    assert await Rater(scene.database, clock=scene.clock).rate_due() == 1
+    assert await Rater(scene.database, scene.vault, scene.clock).rate_due() == 1
     assert await scene.sums(customer_id) == (1, 60)
 
 
@@ -81,7 +83,7 @@ async def test_a_cdr_that_came_behind_others_is_found(scene: Scene, monkeypatch:
     await scene.call(customer_id, 60)
     first = await scene.call(customer_id, 60)
     async with scene.database.begin() as connection:
-        table = scene_cdrs()
+        table = cdrs
         row = (await connection.execute(table.select().where(table.c.call_id == first.id))).mappings().one()
         await connection.execute(table.delete().where(table.c.call_id == first.id))
     await scene.call(customer_id, 60)
@@ -92,12 +94,6 @@ async def test_a_cdr_that_came_behind_others_is_found(scene: Scene, monkeypatch:
     monkeypatch.setattr("xiaohao.billing.rater._LOOK_BACK_S", 0.0)
     assert await scene.rater.rate_due() == 1
     assert await scene.sums(customer_id) == (3, 180)
-
-
-def scene_cdrs():  # type: ignore[no-untyped-def]
-    from xiaohao.database.schema import cdrs
-
-    return cdrs
 
 
 async def test_what_comes_after_the_close_is_on_the_next_bill(scene: Scene) -> None:
@@ -136,6 +132,29 @@ async def test_a_prepaid_customer_is_stopped_when_its_money_is_gone(scene: Scene
     account = await scene.billing.pay_in(customer_id, 3 * MILLION, "transfer 2")
     assert (account.left, account.warned_at, account.stopped_at) == (3 * MILLION, None, None)
     assert await outcome(scene, customer_id) is CustomerState.ACTIVE
+
+
+async def test_each_change_of_what_is_left_is_told_once(scene: Scene) -> None:
+    customer_id = await scene.customer()
+    await scene.billing.add_contract(customer_id, MONTH, flat("1"))
+    await scene.billing.pay_in(customer_id, 5 * MILLION, "transfer")
+    await scene.billing.set_limits(customer_id, Limits(prepaid=True, warn_below=2 * MILLION))
+    for _ in range(3):
+        await scene.call(customer_id, 120)
+        for _ in range(2):
+            await scene.rater.rate_due()
+            await scene.rater.review(customer_id)
+    await scene.billing.pay_in(customer_id, 9 * MILLION, "transfer")
+    told = [
+        json.loads(scene.vault.open(row["body_sealed"]))
+        for row in await scene.rows(events)
+        if row["kind"] == "spending.changed"
+    ]
+    assert [(one["sequence"], one["data"]["state"], one["data"]["left"]) for one in told] == [
+        (1, "low", "1.00"),
+        (2, "used_up", "-1.00"),
+        (3, "restored", "8.00"),
+    ]
 
 
 async def test_the_months_close_does_not_take_a_prepaid_customers_money_twice(scene: Scene) -> None:

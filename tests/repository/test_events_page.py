@@ -14,8 +14,15 @@ from xiaohao.clock import SECOND, parse_rfc3339
 from xiaohao.digests.model import Digest, Tally, digest_document
 from xiaohao.notifications.http import DeliveryView
 from xiaohao.notifications.model import CDR_BATCH, SEQUENCE, Kind, event_id
-from xiaohao.notifications.store import digest_event_row, number_event_row, pool_event_row
-from xiaohao.notifications.wire import DOCUMENTS, EventData, PoolEventData, batch_document, event_document
+from xiaohao.notifications.store import digest_event_row, number_event_row, pool_event_row, spending_event_row
+from xiaohao.notifications.wire import (
+    DOCUMENTS,
+    EventData,
+    PoolEventData,
+    SpendingEventData,
+    batch_document,
+    event_document,
+)
 from xiaohao.numbers.lifecycle import NumberChanged
 from xiaohao.numbers.lifecycle import Reason as NumberReason
 from xiaohao.numbers.model import Kind as NumberKind
@@ -58,6 +65,7 @@ def documents() -> dict[str, Any]:
         Kind.DIGEST_CREATED: a_digest(cdr["cdr"]),
         Kind.NUMBER_STATUS_CHANGED: a_number(),
         Kind.POOL_RUNNING_OUT: a_pool(),
+        Kind.SPENDING_CHANGED: a_limit(),
     }
 
 
@@ -96,6 +104,11 @@ def a_pool() -> Any:
     at = "2026-11-23T03:03:58.120Z"
     data = PoolEventData("pool_8d1e4b", at, 200, 198, 0, 151, 40, 7, 171, 3.5)
     return opened(pool_event_row(VAULT, "cus_3f9d2c", AT // (86_400 * SECOND), data, AT, AT))
+
+
+def a_limit() -> Any:
+    data = SpendingEventData("low", "4.80", "95.20", True)
+    return opened(spending_event_row(VAULT, "cus_3f9d2c", 2, data, AT))
 
 
 def opened(row: tuple[Any, ...]) -> Any:
@@ -145,7 +158,9 @@ def test_every_field_of_a_call_is_explained() -> None:
     assert fields("field of `recording`") == {*recording}
 
 
-@pytest.mark.parametrize("kind", [Kind.DIGEST_CREATED, Kind.NUMBER_STATUS_CHANGED, Kind.POOL_RUNNING_OUT])
+@pytest.mark.parametrize(
+    "kind", [Kind.DIGEST_CREATED, Kind.NUMBER_STATUS_CHANGED, Kind.POOL_RUNNING_OUT, Kind.SPENDING_CHANGED]
+)
 def test_every_field_of_other_events_is_explained(kind: Kind) -> None:
     data = next(field for field in msgspec.structs.fields(DOCUMENTS[kind]) if field.name == "data")
     names = {field.encode_name for field in msgspec.structs.fields(data.type)}

@@ -151,10 +151,10 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
 
 
 def _billing(settings: Settings, database: Database, vault: Vault) -> list[APIRouter]:
-    rater, invoices = Rater(database), Invoices(database)
+    rater, invoices = Rater(database, vault), Invoices(database)
     closing = Closing(database, rater, settings.billing.seller)
     return [
-        billing_routes.router(Billing(database)),
+        billing_routes.router(Billing(database, vault)),
         invoice_routes.router(invoices, closing, vault),
         invoice_routes.rerating_router(Reratings(database, rater)),
         reconcile_routes.router(Reconciliations(database, vault), vault),

@@ -67,11 +67,15 @@ def _json(file: Path) -> Any:
         return json.loads(file.read_text())
 
 
+def _rater(settings: Settings, database: Database) -> Rater:
+    return Rater(database, Vault(settings.master_key()))
+
+
 def rate(settings: Settings) -> int:
     """Rate every CDR that is not rated yet; gives how many were. Raises ChoreFailed."""
 
     async def work(database: Database) -> int:
-        return await Rater(database).rate_due()
+        return await _rater(settings, database).rate_due()
 
     return int(_run(settings, work))
 
@@ -80,7 +84,7 @@ def close(settings: Settings, month: str, customer_id: str | None) -> int:
     """Close a month of one customer, or of all; gives how many were closed. Raises ChoreFailed."""
 
     async def work(database: Database) -> int:
-        closing = Closing(database, Rater(database), settings.billing.seller)
+        closing = Closing(database, _rater(settings, database), settings.billing.seller)
         wanted = parse_month(month)
         if customer_id is not None:
             with _bar("calls", None) as advance:
@@ -96,7 +100,10 @@ def rerate(settings: Settings, month: str, customer_ids: list[str]) -> list[dict
     """Rate a month anew for these customers, all when there are none. Raises ChoreFailed."""
 
     async def work(database: Database) -> list[dict[str, Any]]:
-        reratings, wanted = Reratings(database, Rater(database)), parse_month(month)
+        reratings, wanted = (
+            Reratings(database, _rater(settings, database)),
+            parse_month(month),
+        )
         found = []
         for customer_id in customer_ids or await reratings.customers_of(wanted):
             with _bar(customer_id, None) as advance:
@@ -123,7 +130,7 @@ def accept(settings: Settings, rerating_id: str) -> str:
 
     async def work(database: Database) -> str:
         with _bar("calls", None) as advance:
-            return (await Reratings(database, Rater(database)).accept(rerating_id, advance)).state
+            return (await Reratings(database, _rater(settings, database)).accept(rerating_id, advance)).state
 
     return str(_run(settings, work))
 
@@ -134,8 +141,9 @@ def what_if(settings: Settings, month: str, customer_id: str, terms: Path) -> di
     document = _json(terms)
 
     async def work(database: Database) -> dict[str, Any]:
+        billing = Billing(database, Vault(settings.master_key()))
         with _bar("calls", None) as advance:
-            return await Billing(database).what_if(customer_id, parse_month(month), document, advance)
+            return await billing.what_if(customer_id, parse_month(month), document, advance)
 
     return dict(_run(settings, work))
 

@@ -17,6 +17,7 @@ from xiaohao.billing.model import Cdr, Usage
 from xiaohao.billing.spending import Spending
 from xiaohao.clock import now_us
 from xiaohao.database.engine import Database
+from xiaohao.secrecy import Vault
 
 #: a transaction that has not committed by then never will
 _SETTLED_S: Final = 60.0
@@ -31,10 +32,14 @@ class Rater:
     """Rates CDRs that have no usage yet. `clock` gives microseconds since the epoch."""
 
     def __init__(
-        self, database: Database, spending: Spending | None = None, clock: Callable[[], int] = now_us
+        self,
+        database: Database,
+        vault: Vault,
+        clock: Callable[[], int] = now_us,
+        spending: Spending | None = None,
     ) -> None:
         self._database = database
-        self._spending = spending or Spending()
+        self._spending = spending or Spending(vault)
         self._clock = clock
         self._next = 0
         self._looked_back = float("-inf")

@@ -18,6 +18,7 @@ from xiaohao.clock import now_us
 from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal, conflict, not_found, validation_failed
 from xiaohao.ids import new_id
+from xiaohao.secrecy import Vault
 
 
 class Contract(msgspec.Struct, frozen=True):
@@ -60,11 +61,11 @@ class Limits(msgspec.Struct, frozen=True):
 class Billing:
     """Contracts, accounts, entries and usage. `clock` gives microseconds since the epoch."""
 
-    def __init__(self, database: Database, clock: Callable[[], int] = now_us) -> None:
+    def __init__(self, database: Database, vault: Vault, clock: Callable[[], int] = now_us) -> None:
         self._database = database
         self._clock = clock
-        self._spending = Spending()
-        self._rater = Rater(database, self._spending, clock)
+        self._spending = Spending(vault)
+        self._rater = Rater(database, vault, clock, self._spending)
 
     async def add_contract(
         self,

@@ -5,7 +5,7 @@ them connects another one. Calls under way go on. The state ends when there is m
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import structlog
@@ -14,6 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from xiaohao.billing import calendar, facts, store, usage_store
 from xiaohao.billing.estimate import running_bill
 from xiaohao.billing.model import Tenure
+from xiaohao.billing.money import text_of
+from xiaohao.notifications.service import announce_spending
+from xiaohao.notifications.wire import SpendingEventData
+from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import CustomerState
 
 _log = structlog.get_logger(__name__)
@@ -33,7 +37,8 @@ class Running(msgspec.Struct, frozen=True):
 class Spending:
     """Watches the limits. One per process."""
 
-    def __init__(self) -> None:
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
         self._tenures: dict[str, tuple[int, list[Tenure]]] = {}
 
     async def running(self, connection: AsyncConnection, customer_id: str, now: int) -> Running:
@@ -61,14 +66,21 @@ class Spending:
             return
         running = await self.running(connection, customer_id, now)
         left = left_of(account, running)
-        values: dict[str, Any] = {"running_amount": running.open_months, "updated_at": now}
-        warn = account["warn_below"] is not None and left <= account["warn_below"]
-        if warn and account["warned_at"] is None:
-            values["warned_at"] = now
-            _log.warning("spending_warning", customer_id=customer_id)
-        elif not warn and account["warned_at"] is not None:
-            values["warned_at"] = None
-        if left <= 0:
+        state = _state(account, left)
+        values: dict[str, Any] = {
+            "running_amount": running.open_months,
+            "updated_at": now,
+            "warned_at": None if state == "restored" else account["warned_at"] or now,
+        }
+        if state != _state_before(account):
+            notice = account["notices"] + 1
+            values["notices"] = notice
+            _log.info("spending_changed", customer_id=customer_id, state=state)
+            data = SpendingEventData(
+                state, text_of(left), text_of(running.this_month), bool(account["prepaid"])
+            )
+            await announce_spending(connection, self._vault, customer_id, notice, data, now)
+        if state == "used_up":
             await self._stop(connection, customer_id, account, values, now)
         elif account["stopped_at"] is not None:
             await self._resume(connection, customer_id, values, now)
@@ -85,7 +97,6 @@ class Spending:
     ) -> None:
         if account["stopped_at"] is None:
             values["stopped_at"] = now
-            _log.warning("spending_stopped", customer_id=customer_id)
         await store.change_account(connection, customer_id, values)
         # a customer whom the operator suspended stays suspended
         await store.switch_state(connection, customer_id, CustomerState.ACTIVE, CustomerState.EXHAUSTED, now)
@@ -103,6 +114,22 @@ class Spending:
                 self._tenures.clear()
             known = self._tenures[customer_id] = (now, await facts.tenures(connection, customer_id))
         return known[1]
+
+
+_State = Literal["low", "used_up", "restored"]
+
+
+def _state(account: Mapping[Any, Any], left: int) -> _State:
+    if left <= 0:
+        return "used_up"
+    warned = account["warn_below"] is not None and left <= account["warn_below"]
+    return "low" if warned else "restored"
+
+
+def _state_before(account: Mapping[Any, Any]) -> _State:
+    if account["stopped_at"] is not None:
+        return "used_up"
+    return "restored" if account["warned_at"] is None else "low"
 
 
 def left_of(account: Mapping[Any, Any], running: Running) -> int:

@@ -35,6 +35,7 @@ billing_accounts = Table(
     Column("running_amount", BigInteger, nullable=False, server_default="0"),
     Column("settled_amount", BigInteger, nullable=False, server_default="0"),
     Column("warned_at", BigInteger),
+    Column("notices", Integer, nullable=False, server_default="0"),  # events of this account so far
     Column("stopped_at", BigInteger),
     Column("updated_at", BigInteger, nullable=False),
 )

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     DIGEST_CREATED = "digest.created"
     NUMBER_STATUS_CHANGED = "number.status_changed"
     POOL_RUNNING_OUT = "pool.running_out"
+    SPENDING_CHANGED = "spending.changed"
 
 
 #: `type` of a POST that holds several events `cdr.created`
@@ -61,6 +62,11 @@ def number_event_id(number: str, sequence: int) -> str:
 def pool_event_id(pool_id: str, day: int) -> str:
     """The id of an event of a pool: `evt_p`, what follows the prefix of its id, `_`, the day since 1970."""
     return f"evt_p{pool_id.removeprefix('pool_')}_{day}"
+
+
+def spending_event_id(customer_id: str, notice: int) -> str:
+    """The id of an event of a customer's limits: `evt_s`, what follows the prefix of its id, `_`, a count."""
+    return f"evt_s{customer_id.removeprefix('cus_')}_{notice}"
 
 
 def digest_event_id(digest_id: str, revision: int) -> str:

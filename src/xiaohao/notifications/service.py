@@ -10,7 +10,7 @@ from xiaohao.clock import now_us
 from xiaohao.digests.model import DigestDocument
 from xiaohao.notifications import store
 from xiaohao.notifications.model import Kind
-from xiaohao.notifications.wire import PoolEventData
+from xiaohao.notifications.wire import PoolEventData, SpendingEventData
 from xiaohao.numbers.lifecycle import NumberChanged
 from xiaohao.secrecy import Vault
 
@@ -56,3 +56,10 @@ async def announce_pool(
     `day` counts since 1970, `at` is the event's moment (microseconds).
     """
     await store.insert(connection, [store.pool_event_row(vault, customer_id, day, pool, at, now_us())])
+
+
+async def announce_spending(
+    connection: AsyncConnection, vault: Vault, customer_id: str, notice: int, data: SpendingEventData, at: int
+) -> None:
+    """Store `spending.changed` in the transaction of `connection`, the `notice`-th of the customer."""
+    await store.insert(connection, [store.spending_event_row(vault, customer_id, notice, data, at)])

@@ -36,13 +36,16 @@ from xiaohao.notifications.model import (
     event_id,
     number_event_id,
     pool_event_id,
+    spending_event_id,
 )
 from xiaohao.notifications.wire import (
     PoolEventData,
+    SpendingEventData,
     digest_event_document,
     event_document,
     number_event_document,
     pool_event_document,
+    spending_event_document,
 )
 from xiaohao.numbers.lifecycle import NumberChanged
 from xiaohao.secrecy import Vault
@@ -117,6 +120,14 @@ def pool_event_row(
     body = pool_event_document(name, occurred_at, day, data)
     place = (name, customer_id, data.pool_id, day, Kind.POOL_RUNNING_OUT.value)
     return (*place, occurred_at, *_due(vault, body, now))
+
+
+def spending_event_row(vault: Vault, customer_id: str, notice: int, data: SpendingEventData, now: int) -> Row:
+    """The row of an event of a customer's limits, the n-th; `now` is when it happens and is stored."""
+    name = spending_event_id(customer_id, notice)
+    body = spending_event_document(name, now, notice, data)
+    place = (name, customer_id, customer_id, notice, Kind.SPENDING_CHANGED.value)
+    return (*place, now, *_due(vault, body, now))
 
 
 def digest_event_row(

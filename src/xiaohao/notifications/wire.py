@@ -106,6 +106,27 @@ class PoolEventDocument(msgspec.Struct, frozen=True):
     data: PoolEventData
 
 
+class SpendingEventData(msgspec.Struct, frozen=True):
+    """What a customer may still spend; amounts are exact text."""
+
+    #: low | used_up | restored
+    state: Literal["low", "used_up", "restored"]
+    left: str
+    this_month: str
+    prepaid: bool
+
+
+class SpendingEventDocument(msgspec.Struct, frozen=True):
+    """A webhook's body. `sequence` counts these events of the customer."""
+
+    id: str
+    type: Literal["spending.changed"]
+    timestamp: str
+    timestamp_local: str
+    sequence: int
+    data: SpendingEventData
+
+
 class DigestEventDocument(msgspec.Struct, frozen=True):
     """A webhook's body. `sequence` is the digest's revision."""
 
@@ -123,6 +144,7 @@ DOCUMENTS: Final[dict[Kind, type[msgspec.Struct]]] = {
     Kind.DIGEST_CREATED: DigestEventDocument,
     Kind.NUMBER_STATUS_CHANGED: NumberEventDocument,
     Kind.POOL_RUNNING_OUT: PoolEventDocument,
+    Kind.SPENDING_CHANGED: SpendingEventDocument,
 }
 
 
@@ -172,6 +194,12 @@ def pool_event_document(event_id: str, occurred_at: int, day: int, data: PoolEve
     """The JSON of an event of a pool; `occurred_at` in microseconds."""
     moments = rfc3339(occurred_at), rfc3339_local(occurred_at)
     return _encode(PoolEventDocument(event_id, "pool.running_out", *moments, day, data))
+
+
+def spending_event_document(event_id: str, occurred_at: int, notice: int, data: SpendingEventData) -> bytes:
+    """The JSON of `spending.changed`; `occurred_at` in microseconds."""
+    moments = rfc3339(occurred_at), rfc3339_local(occurred_at)
+    return _encode(SpendingEventDocument(event_id, "spending.changed", *moments, notice, data))
 
 
 def digest_event_document(event_id: str, occurred_at: int, digest: DigestDocument) -> bytes:

@@ -83,9 +83,9 @@ class Worker:
         self._digests = Digests(self._database, vault, settings.notifications.digest_after_s)
         self._bindings = Bindings(self._database, vault)
         self._owner = owner
-        self._rater = Rater(self._database)
-        self._closing = Closing(self._database, Rater(self._database), settings.billing.seller)
-        self._reratings = Reratings(self._database, Rater(self._database))
+        self._rater = Rater(self._database, vault)
+        self._closing = Closing(self._database, Rater(self._database, vault), settings.billing.seller)
+        self._reratings = Reratings(self._database, Rater(self._database, vault))
         self._rated = Counter("xiaohao_calls_rated", "CDRs that were rated", registry=self._registry)
         self._numbers = Numbers(self._database, vault)
         self._verifications = Verifications(self._database, vault)

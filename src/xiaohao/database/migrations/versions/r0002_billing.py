@@ -92,6 +92,7 @@ def _billing_accounts() -> None:
         sa.Column("running_amount", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("settled_amount", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("warned_at", sa.BigInteger()),
+        sa.Column("notices", sa.Integer(), server_default="0", nullable=False),
         sa.Column("stopped_at", sa.BigInteger()),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("customer_id"),
