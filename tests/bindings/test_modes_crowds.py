@@ -86,7 +86,7 @@ async def test_everything_at_once(world: World, crowd: list[World]) -> None:
             heard[refusal.code] += 1
 
     async def some(world: World) -> None:
-        for _ in range(20):
+        for _ in range(12):
             await one(world)
 
     await asyncio.wait_for(asyncio.gather(*(some(each) for each in crowd), some(crowd[0])), 60)

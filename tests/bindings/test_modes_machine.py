@@ -362,8 +362,8 @@ def test_no_sequence_of_events_connects_strangers(database_url: str, vault: Vaul
             run_state_machine_as_test(
                 lambda: ModesMachine(runner, world, journal),
                 settings=settings(
-                    max_examples=15,
-                    stateful_step_count=40,
+                    max_examples=10,
+                    stateful_step_count=30,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),
                 ),
