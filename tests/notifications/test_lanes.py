@@ -5,6 +5,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from xiaohao.notifications.lanes import FIRST_AT_ONCE, MOST_AT_ONCE, WINDOW, Lane
 from xiaohao.notifications.model import Event
+from xiaohao.notifications.served import Served
 
 
 def event(call: int, sequence: int, before: int = 0) -> Event:
@@ -198,3 +199,21 @@ def test_a_lane_that_another_worker_has_sends_nothing_more() -> None:
     lane.delivered(under_way)
     lane.recorded(under_way)
     assert lane.is_empty
+
+
+def test_a_struggling_endpoint_has_few_at_hand_and_is_seldom_read_for() -> None:
+    served = Served(Lane("cus_1"), lease_until=0)
+    assert served.to_read() == WINDOW
+    served.lane.take_in([event(call, 1) for call in range(40)])
+    assert served.to_read() == 0  # there is enough to do, and it was looked a moment ago
+    sent = served.next([])
+    assert sent is not None
+    served.lane.failed(*sent.events, endpoint_at_fault=True)
+    served.read_at -= 3600
+    assert served.to_read() == 0  # 39 are more than such an endpoint needs
+    for _ in range(30):
+        flight = served.next([])
+        assert flight is not None
+        served.lane.failed(*flight.events, endpoint_at_fault=True)
+    assert served.to_read() == 16 - 9 + served.lane.known
+    assert served.to_read() == 0

@@ -172,9 +172,8 @@ class Deliverer:
         await self._get_to_know(customers)
         for customer_id in customers:
             served = self._served.get(customer_id)
-            if served is not None and served.lane.room and self._may_send(served):
-                served.lane.more = False
-                limits[customer_id] = WINDOW + served.lane.known
+            if served is not None and self._may_send(served) and (limit := served.to_read()):
+                limits[customer_id] = limit
         if limits:
             found = await self._in_thread(self._outbox.due, limits, now_us())
             for customer_id, events in found.items():
@@ -285,7 +284,7 @@ class Deliverer:
                 )
                 (self._metrics.given_up if again is None else self._metrics.failed).inc()
                 self._remember(Outcome(event, now, failure.error, again))
-        if served.lane.more and served.lane.room >= WINDOW // 2:
+        if served.lane.more and not served.lane.is_struggling and served.lane.room >= WINDOW // 2:
             self._scan_at = 0.0
             self._wake.set()
         self._dispatch(served)

@@ -86,6 +86,11 @@ class Lane:
         return max(WINDOW - self._waiting - self._gathered - self.flying, 0)
 
     @property
+    def waiting(self) -> int:
+        """How many events could go if the limit allowed it."""
+        return self._waiting
+
+    @property
     def known(self) -> int:
         """How many events memory knows of that are still due in the database."""
         return sum(call.known for call in self._calls.values())
@@ -163,8 +168,6 @@ class Lane:
             call = self._calls[event.call_id]
             call.flying, call.failed = None, True
             self._waiting -= len(call.waiting)
-            if call.waiting:
-                self.more = True
             call.waiting.clear()
         self.is_struggling = endpoint_at_fault
         if endpoint_at_fault:

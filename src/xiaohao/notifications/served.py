@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from xiaohao.notifications.lanes import Lane
+from xiaohao.notifications.lanes import WINDOW, Lane
 from xiaohao.notifications.model import Event, Kind
 from xiaohao.notifications.network import Network
 from xiaohao.notifications.sender import Subscription, SubscriptionError
@@ -13,6 +13,9 @@ from xiaohao.tenants.model import Webhook
 
 #: how long the first CDR of a batch waits for others
 GATHER_S: Final = 1.0
+#: events at hand for an endpoint that fails to answer
+_FEW: Final = 16
+_READ_EVERY_S: Final = 2.0
 #: after so many tries an event goes in a POST of its own: another one in its batch may be what the customer
 #: cannot take
 _ALONE_AFTER: Final = 3
@@ -34,10 +37,30 @@ class Served:
     lease_until: int
     webhook: Webhook | None = None
     subscription: Subscription | None = None
-    #: moment of the monotonic clock when there was something to deliver
+    #: moments of the monotonic clock: when there was something to deliver, and when it was looked for
     used_at: float = 0.0
+    read_at: float = 0.0
     gathered: list[Event] = field(default_factory=list)
     gathered_at: float = 0.0
+
+    def to_read(self) -> int:
+        """How many events should be read from the database now; 0: none, there is enough to do.
+
+        Reading costs the others: an endpoint that fails to answer needs few at hand, and one that has some is
+        looked at again only so often, for what has become due meanwhile.
+        """
+        lane, now = self.lane, time.monotonic()
+        if lane.is_struggling:
+            wanted = _FEW - lane.waiting
+        else:
+            wanted = lane.room
+            if lane.more and wanted < WINDOW // 2:
+                wanted = 0
+        is_short = lane.more or (lane.waiting == 0 and not lane.is_struggling)
+        if wanted <= 0 or not (is_short or now - self.read_at >= _READ_EVERY_S):
+            return 0
+        self.read_at, lane.more = now, False
+        return wanted + lane.known
 
     def send_to(self, webhook: Webhook, network: Network) -> None:
         """Send there from now on."""
