@@ -150,7 +150,9 @@ def main() -> None:
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"load average before: {', '.join(f'{part:.1f}' for part in os.getloadavg())}")
     print(f"{count:,} CDRs of one customer, {companies:,} customers with 100 each", flush=True)
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, Cluster.started() as cluster:
+    folder_of_all = Path("run")
+    folder_of_all.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder_of_all.absolute()) as folder, Cluster.started() as cluster:
         measure(f"sqlite:///{folder}/billing.db", count, companies)
         cluster.create("billing")
         measure(cluster.url("billing"), count, companies)

@@ -50,19 +50,21 @@ class Rater:
     async def rate_due(self) -> int:
         """Rate what is there, in batches; gives the number of calls that were rated."""
         now = time.monotonic()
-        async with self._database.read() as connection:
-            low = await usage_store.low_mark(connection)
-            newest = await usage_store.newest_cdr(connection)
-        self._heights.append((now, newest))
+        if now - self._reviewed >= _REVIEW_S:
+            self._reviewed = now
+            await self._review_stopped()
         again = now - self._looked_back >= _LOOK_BACK_S
+        async with self._database.read() as connection:
+            newest = await usage_store.newest_cdr(connection)
+            if newest <= self._next and not again:
+                return 0
+            low = await usage_store.low_mark(connection)
+        self._heights.append((now, newest))
         rated = await self._rate_from(low if again or self._next < low else self._next)
         self._next = newest
         if again:
             self._looked_back = now
             await self._raise_low_mark(now, low)
-        if now - self._reviewed >= _REVIEW_S:
-            self._reviewed = now
-            await self._review_stopped()
         return rated
 
     async def _rate_from(self, seq: int) -> int:
