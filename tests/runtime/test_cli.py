@@ -63,6 +63,8 @@ def test_a_missing_configuration_is_one_clear_line(command: str, xiaohao: Xiaoha
         ("[web", "xiaohao.toml: "),
         ('[database]\nurl = "mysql://host/name"', "database.url: must be"),
         ('[edge]\nlisten = ["udp:0.0.0.0:5060"]', "edge.advertise: needed, because"),
+        ("[notifications]\nretry_s = []", "notifications.retry_s: must name at least one pause"),
+        ("[notifications]\nat_once = 0", "notifications.at_once: must be above 0"),
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(
