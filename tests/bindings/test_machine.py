@@ -333,10 +333,11 @@ class BindingsMachine(RuleBasedStateMachine):
     async def counts(self) -> dict[str, int]:
         async with self.world.database.read() as connection:
             live = select(legs.c.dialled, func.count()).where(legs.c.state == "live").group_by(legs.c.dialled)
-            counted = dict((await connection.execute(live)).tuples().all())
-            kept = (await connection.execute(select(numbers.c.number, numbers.c.relations))).tuples().all()
-        assert {number: count for number, count in kept if count} == counted
-        return dict(kept)
+            counted = {row.dialled: row[1] for row in await connection.execute(live)}
+            rows = await connection.execute(select(numbers.c.number, numbers.c.relations))
+            kept = {row.number: row.relations for row in rows}
+        assert {number: count for number, count in kept.items() if count} == counted
+        return kept
 
     @invariant()
     def nobody_meets_a_stranger(self) -> None:
