@@ -304,3 +304,32 @@ async def test_what_if(scene: Scene) -> None:
     )
     with pytest.raises(Refusal, match="contract_not_valid"):
         await scene.billing.what_if(customer_id, MONTH, {"rates": 5})
+
+
+async def test_each_call_is_on_one_bill_whoever_closes_while_others_rate(scene: Scene) -> None:
+    scene.clock.now = START + DAY
+    customer_id = await scene.customer()
+    at = scene.clock.now
+    scene.month_is_over()
+
+    async def arrive() -> None:
+        for place in range(40):
+            await scene.call(customer_id, 60, at=at + place)
+
+    async def rate() -> None:
+        rater = Rater(scene.database, scene.vault, scene.clock)
+        for _ in range(10):
+            await rater.rate_due()
+
+    async def close() -> None:
+        rater = Rater(scene.database, scene.vault, scene.clock)
+        for _ in range(3):
+            await Closing(scene.database, rater, "", scene.clock).close(customer_id, MONTH)
+
+    await asyncio.gather(arrive(), rate(), rate(), close(), close())
+    await Rater(scene.database, scene.vault, scene.clock).rate_due()
+    of_month, later = await scene.sums(customer_id, MONTH), await scene.sums(customer_id, 202612)
+    assert of_month[0] + later[0] == 40
+    rows = await scene.rows(invoices)
+    assert sum(row["gross_amount"] for row in rows) == of_month[0] * 250_000
+    assert len(rows) == (1 if of_month[0] else 0)

@@ -25,7 +25,7 @@ _LOOK_BACK_S: Final = 5.0
 _REVIEW_S: Final = 30.0
 BATCH: Final = 2000
 
-Found = tuple[int, str, Cdr]
+Found = tuple[str, Cdr]
 
 
 class Rater:
@@ -71,12 +71,16 @@ class Rater:
         rated = 0
         while True:
             async with self._database.read() as connection:
-                found = await usage_store.unrated_cdrs(connection, seq, BATCH)
+                page = await usage_store.cdrs_after(connection, seq, BATCH)
+                call_ids = [call_id for _, call_id in page]
+                done = await usage_store.rated_among(connection, call_ids)
+                missing = [call_id for call_id in call_ids if call_id not in done]
+                found = await usage_store.cdrs_of_calls(connection, missing) if missing else []
             if found:
                 rated += await self.rate(found)
-                seq = found[-1][0]
-            if len(found) < BATCH:
+            if len(page) < BATCH:
                 return rated
+            seq = page[-1][0]
 
     async def _raise_low_mark(self, now: float, low: int) -> None:
         # called right after everything above the low mark was rated
@@ -90,18 +94,18 @@ class Rater:
     async def rate(self, found: list[Found]) -> int:
         """Rate these CDRs, except those that are rated by now; gives how many were rated here."""
         now = self._clock()
-        customer_ids = {customer_id for _, customer_id, _ in found}
+        customer_ids = {customer_id for customer_id, _ in found}
         async with self._database.begin() as connection:
             accounts = await store.lock_accounts(connection, customer_ids, now)
             closed = await store.closed_of(connection, customer_ids)
-            done = await usage_store.rated_among(connection, [cdr.call_id for *_, cdr in found])
+            done = await usage_store.rated_among(connection, [cdr.call_id for _, cdr in found])
             contracts = Contracts(await store.contracts_of(connection, customer_ids))
-            numbers = {cdr.dialled for *_, cdr in found} | {cdr.displayed or "" for *_, cdr in found}
+            numbers = {cdr.dialled for _, cdr in found} | {cdr.displayed or "" for _, cdr in found}
             pools = await store.pools_of_numbers(connection, numbers)
             rows: list[tuple[str, Usage]] = []
             calls = 0
             meters: dict[str | None, Meter] = {}
-            for _, customer_id, cdr in found:
+            for customer_id, cdr in found:
                 if cdr.call_id in done:
                     continue
                 in_force = contracts.in_force(customer_id, calendar.month_of(cdr.received_at))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, exists, func, insert, select, tuple_
+from sqlalchemy import RowMapping, func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.billing.model import Cdr, Usage
@@ -38,20 +38,19 @@ async def newest_cdr(connection: AsyncConnection) -> int:
     return (await connection.execute(select(func.max(cdrs.c.seq)))).scalar_one() or 0
 
 
-_UNRATED: Final = (
-    select(cdrs.c.seq, cdrs.c.customer_id, *_CDR_COLUMNS)
-    .where(
-        cdrs.c.customer_id.is_not(None),
-        ~exists().where(usages.c.call_id == cdrs.c.call_id, usages.c.part == 0),
-    )
-    .order_by(cdrs.c.seq)
-)
+async def cdrs_after(connection: AsyncConnection, seq: int, limit: int) -> list[tuple[int, str]]:
+    """Seq and call of customers' CDRs above a seq, in order."""
+    # Asking for those without a usage in the same question makes PostgreSQL read all usages for each page.
+    query = select(cdrs.c.seq, cdrs.c.call_id).where(cdrs.c.seq > seq, cdrs.c.customer_id.is_not(None))
+    rows = (await connection.execute(query.order_by(cdrs.c.seq).limit(limit))).all()
+    return [(row[0], row[1]) for row in rows]
 
 
-async def unrated_cdrs(connection: AsyncConnection, after: int, limit: int) -> list[tuple[int, str, Cdr]]:
-    """CDRs with a seq above `after` that have no usage yet: seq, customer, CDR."""
-    rows = (await connection.execute(_UNRATED.where(cdrs.c.seq > after).limit(limit))).all()
-    return [(row[0], row[1], Cdr(*row[2:])) for row in rows]
+async def cdrs_of_calls(connection: AsyncConnection, call_ids: Sequence[str]) -> list[tuple[str, Cdr]]:
+    """The CDRs of these calls, each with its customer."""
+    query = select(cdrs.c.customer_id, *_CDR_COLUMNS).where(cdrs.c.call_id.in_(call_ids))
+    rows = (await connection.execute(query.order_by(cdrs.c.seq))).all()
+    return [(row[0], Cdr(*row[1:])) for row in rows]
 
 
 async def rated_among(connection: AsyncConnection, call_ids: Sequence[str]) -> set[str]:
