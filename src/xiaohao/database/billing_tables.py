@@ -6,7 +6,8 @@ number 202611, `day` the number 20261130, both on a Chinese clock.
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text, false, text
 
-from xiaohao.database.schema import metadata, number_history
+from xiaohao.database.base import metadata
+from xiaohao.database.number_tables import number_history
 
 contracts = Table(
     "contracts",

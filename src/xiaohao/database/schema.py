@@ -5,25 +5,45 @@ Units: `*_at` and `*_until` are microseconds since 1970-01-01T00:00:00Z (0 = nev
 `secrecy.Vault.index`. Platform numbers (X, Y) are not secret and stand in the clear, as `+86…`.
 """
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    false,
-    text,
-    true,
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text, false, text
+
+from xiaohao.database.base import Serial, metadata
+from xiaohao.database.binding_tables import binding_versions, bindings, legs
+from xiaohao.database.number_tables import (
+    complaints,
+    number_history,
+    numbers,
+    pool_samples,
+    pools,
+    verifications,
 )
 
-metadata = MetaData()
-
-#: `INTEGER PRIMARY KEY` on SQLite (the row id), `BIGSERIAL` on PostgreSQL.
-Serial = BigInteger().with_variant(Integer, "sqlite")
+__all__ = [
+    "Serial",
+    "api_keys",
+    "audit",
+    "binding_versions",
+    "bindings",
+    "call_commands",
+    "calls",
+    "cdrs",
+    "complaints",
+    "customers",
+    "digests",
+    "events",
+    "idempotency",
+    "leases",
+    "legs",
+    "marks",
+    "metadata",
+    "number_history",
+    "numbers",
+    "pool_samples",
+    "pools",
+    "recordings",
+    "trunks",
+    "verifications",
+]
 
 customers = Table(
     "customers",
@@ -66,134 +86,6 @@ trunks = Table(
     Column("updated_at", BigInteger, nullable=False, index=True),
 )
 
-pools = Table(
-    "pools",
-    metadata,
-    Column("id", Text, primary_key=True),  # pool_…
-    Column("customer_id", Text, index=True),  # null: shared
-    Column("name", Text, nullable=False),
-    Column("recycle_s", Integer, nullable=False),
-    # an ended binding still connects its pair for so long within the recycle time (lost property); 0: never
-    Column("grace_s", Integer, nullable=False, server_default="0"),
-    Column("kind", Text),  # the only kind of number taken; null: any
-    Column("cities", Text),  # JSON list of area codes; null: any
-    Column("city_rule", Text, nullable=False, server_default="strict"),  # strict | nearest
-    Column("fallback_cities", Text),  # JSON list, in the order of trying; null: the provincial capital
-    Column("choice", Text, nullable=False, server_default="least_recently_used"),  # or sticky
-    Column("max_relations", Integer),  # legs that one number may carry; null: as many as fit
-    Column("complaints_limit", Integer),  # so many complaints suspend a number; null: never
-    Column("complaint_rest_s", Integer),
-    Column("created_at", BigInteger, nullable=False),
-    Column("updated_at", BigInteger, nullable=False),
-)
-
-numbers = Table(
-    "numbers",
-    metadata,
-    Column("number", Text, primary_key=True),  # canonical, +86…
-    Column("kind", Text, nullable=False),  # 400 | landline | mobile | 95 | 700 | foreign
-    Column("city", Text),  # area code without the leading 0
-    Column("carrier", Text),  # whose network it is of
-    Column("state", Text, nullable=False),  # in_stock | available | in_service | ageing | suspended | retired
-    Column("state_reason", Text),
-    Column("state_at", BigInteger, nullable=False, server_default="0"),
-    Column("suspended_until", BigInteger),  # null: until it is resumed
-    # false: it is only dialled, and `displayed_as` stands on the other's display
-    Column("displayable", Boolean, nullable=False, server_default=true()),
-    Column("displayed_as", Text),
-    Column("dialled_by", Text, nullable=False, server_default="anyone"),  # anyone | domestic
-    # Mobile numbers are neither bound nor displayed before they are verified.
-    Column("verification", Text, nullable=False, server_default="none"),  # none | pending | verified | …
-    Column("verified_until", BigInteger),
-    Column("relations", Integer, nullable=False, server_default="0"),  # live legs that are dialled on it
-    Column("customer_id", Text),
-    Column("pool_id", Text),
-    Column("trunk_id", Text),  # the trunk that owns it
-    # An X is one person's alone (null together); `fixed`: it stays theirs when no binding is left.
-    Column("assigned_to_key", LargeBinary, index=True),
-    Column("assigned_to_sealed", LargeBinary),
-    Column("assigned_by", Text),  # the customer whose person it is
-    Column("fixed", Boolean, nullable=False, server_default=false()),
-    Column("last_used_at", BigInteger, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("updated_at", BigInteger, nullable=False),
-    # with the number at its end: an order without ties costs the same in a pool of any size
-    Index("numbers_allocation", "pool_id", "state", "last_used_at", "number"),
-    Index(
-        "numbers_allocation_city",
-        *("pool_id", "city", "state", "last_used_at", "number"),
-        sqlite_where=text("city IS NOT NULL"),
-        postgresql_where=text("city IS NOT NULL"),
-    ),
-    Index("numbers_customer", "customer_id", "number"),
-)
-
-#: Every change of a number's state and of whose it is.
-number_history = Table(
-    "number_history",
-    metadata,
-    Column("seq", Serial, primary_key=True, autoincrement=True),
-    Column("number", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),
-    Column("from_state", Text),  # null: it came into the inventory
-    Column("to_state", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("changed_by", Text),  # key_…; null: the platform itself
-    Column("note", Text),
-    Column("customer_id", Text),
-    Column("person_key", LargeBinary),  # whose X it is from now on; null: nobody's
-    Column("person_sealed", LargeBinary),
-    Index("number_history_number", "number", "at"),
-    sqlite_autoincrement=True,
-)
-
-#: Real names: of a mobile number of the platform, or of a person behind A. References to documents only.
-verifications = Table(
-    "verifications",
-    metadata,
-    Column("id", Text, primary_key=True),  # ver_…
-    Column("customer_id", Text),
-    Column("number", Text, unique=True),
-    Column("person_key", LargeBinary),
-    Column("person_sealed", LargeBinary),
-    Column("state", Text, nullable=False),  # pending | verified | expired | rejected
-    Column("documents", Text, nullable=False),  # JSON list of references
-    Column("valid_until", BigInteger),
-    Column("reason", Text),
-    Column("created_at", BigInteger, nullable=False),
-    Column("updated_at", BigInteger, nullable=False),
-    Index("verifications_person", "customer_id", "person_key", unique=True),
-    Index("verifications_due", "state", "valid_until"),
-)
-
-complaints = Table(
-    "complaints",
-    metadata,
-    Column("id", Text, primary_key=True),  # cmp_…
-    Column("number", Text, nullable=False),
-    Column("customer_id", Text),
-    Column("at", BigInteger, nullable=False),
-    Column("source", Text, nullable=False),  # operator | carrier | customer
-    Column("note", Text),
-    Column("created_at", BigInteger, nullable=False),
-    Index("complaints_number", "number", "at"),
-)
-
-#: How a pool stood at an hour: what days-until-exhausted is reckoned from.
-pool_samples = Table(
-    "pool_samples",
-    metadata,
-    Column("pool_id", Text, primary_key=True),
-    Column("at", BigInteger, primary_key=True),  # the beginning of the hour
-    Column("usable", Integer, nullable=False),
-    Column("assigned", Integer, nullable=False),
-    Column("used", Integer, nullable=False),
-    Column("resting", Integer, nullable=False),
-    Column("free", Integer, nullable=False),
-    Column("peak", Integer, nullable=False),  # the most numbers that one person holds, living and resting
-    Index("pool_samples_at", "at"),
-)
-
 #: Who looked at what may only be looked at for a reason.
 audit = Table(
     "audit",
@@ -209,121 +101,6 @@ audit = Table(
     Column("details_sealed", LargeBinary),  # JSON: a reason is a person's text and may name a number
     Index("audit_customer", "customer_id", "seq"),
     sqlite_autoincrement=True,
-)
-
-bindings = Table(
-    "bindings",
-    metadata,
-    Column("seq", Serial, primary_key=True, autoincrement=True),
-    Column("id", Text, nullable=False, unique=True),  # bnd_…
-    Column("customer_id", Text, nullable=False),
-    Column("mode", Text, nullable=False),  # axyb | axb | ax | axe | x
-    Column("state", Text, nullable=False),  # live | released | expired
-    Column("parent_id", Text),  # the binding of A and X by which this pair came about on the spot
-    Column("a_key", LargeBinary),  # null: mode x
-    Column("a_sealed", LargeBinary),
-    Column("b_key", LargeBinary),  # null: anyone
-    Column("b_sealed", LargeBinary),
-    Column("x", Text, nullable=False),
-    Column("y", Text),  # null: modes with one number, or not given out yet
-    Column("extension", Text),  # mode axe
-    Column("direction", Text, nullable=False, server_default="both"),  # both | a_to_b | b_to_a
-    Column("y_on_demand", Boolean, nullable=False, server_default=false()),
-    Column("y_pool", Text),
-    Column("y_life_s", Integer),  # of the pairs that come about on the spot; null: as long as this binding
-    Column("expires_at", BigInteger),
-    Column("ended_at", BigInteger),
-    Column("recycle_until", BigInteger),
-    Column("record", Boolean, nullable=False),
-    Column("max_duration_s", Integer),
-    Column("prompts", Text),  # JSON
-    Column("order_ref", Text),
-    Column("user_data", Text),
-    Column("created_at", BigInteger, nullable=False),
-    Column("updated_at", BigInteger, nullable=False),
-    Index("bindings_customer", "customer_id", "seq"),
-    Index("bindings_pair", "customer_id", "a_key", "b_key"),
-    # who was behind this number at this second?
-    Index("bindings_x", "x", "created_at"),
-    Index("bindings_y", "y", "created_at"),
-    # two requests for one pair at the same moment: the second one finds the pair taken
-    Index(
-        "bindings_live_pair",
-        "customer_id",
-        "a_key",
-        "b_key",
-        unique=True,
-        sqlite_where=text("state = 'live'"),
-        postgresql_where=text("state = 'live'"),
-    ),
-    Index(
-        "bindings_expiry",
-        "expires_at",
-        sqlite_where=text("state = 'live'"),
-        postgresql_where=text("state = 'live'"),
-    ),
-    Index(
-        "bindings_parent",
-        "parent_id",
-        sqlite_where=text("parent_id IS NOT NULL"),
-        postgresql_where=text("parent_id IS NOT NULL"),
-    ),
-    sqlite_autoincrement=True,
-)
-
-#: What a binding said before it was changed; what it says now stands in `bindings`.
-binding_versions = Table(
-    "binding_versions",
-    metadata,
-    Column("seq", Serial, primary_key=True, autoincrement=True),
-    Column("binding_id", Text, nullable=False, index=True),
-    Column("customer_id", Text, nullable=False),
-    Column("valid_from", BigInteger, nullable=False),
-    Column("valid_until", BigInteger, nullable=False),
-    Column("a_key", LargeBinary),
-    Column("a_sealed", LargeBinary),
-    Column("b_key", LargeBinary),
-    Column("b_sealed", LargeBinary),
-    Column("x", Text, nullable=False),
-    Column("y", Text),
-    Column("extension", Text),
-    Column("changed_by", Text),  # key_…
-    Index("binding_versions_x", "x", "valid_from"),
-    Index("binding_versions_y", "y", "valid_from"),
-    sqlite_autoincrement=True,
-)
-
-#: The heart: who may be connected to whom. A leg in quarantine keeps its key until `quarantine_until`.
-#: `caller_key` is a person's blind index (16 bytes), or one of `bindings.model`'s keys for anyone.
-legs = Table(
-    "legs",
-    metadata,
-    Column("caller_key", LargeBinary, primary_key=True),
-    Column("dialled", Text, primary_key=True),
-    Column("binding_id", Text, nullable=False, index=True),
-    Column("customer_id", Text, nullable=False),
-    Column("role", Text, nullable=False),  # who dials this leg: a | b
-    Column("mode", Text, nullable=False),  # of the binding
-    Column("state", Text, nullable=False),  # live | quarantined
-    Column("barred", Boolean, nullable=False, server_default=false()),  # against the binding's direction
-    Column("callee_sealed", LargeBinary),  # null: nobody yet, or the customer is asked
-    Column("display", Text),
-    Column("valid_until", BigInteger),  # a live leg past this moment counts as expired
-    Column("quarantine_until", BigInteger),
-    Column("grace_until", BigInteger),  # until then a leg in quarantine still connects
-    Column("record", Boolean, nullable=False),
-    Column("max_duration_s", Integer),
-    Column("prompts", Text),
-    Column("order_ref", Text),
-    Column("user_data", Text),
-    Index("legs_dialled", "dialled"),
-    Index(
-        "legs_quarantine",
-        "quarantine_until",
-        sqlite_where=text("state = 'quarantined'"),
-        postgresql_where=text("state = 'quarantined'"),
-    ),
-    sqlite_with_rowid=False,
 )
 
 #: Calls in progress, so that a machine that stops leaves none without a CDR. The row goes when the CDR comes.
