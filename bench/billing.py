@@ -2,7 +2,7 @@
 
 Method: CDRs of one customer are written straight into the table, over a month, on 100 numbers of three kinds,
 six tenths answered, talking 1 to 600 s. Then, each in a process of its own, whose CPU and highest memory are
-taken from the system: rating them as the worker does (usage and running sums, in transactions of 2,000); the
+taken from the system: rating them as the worker does (usage and running sums, in transactions of 500); the
 month's bill from what is stored; the same from the CDRs, measured anew; and the close of a month of many
 customers with 100 calls each. PostgreSQL's own memory and CPU are not counted.
 

@@ -23,7 +23,8 @@ from xiaohao.secrecy import Vault
 _SETTLED_S: Final = 60.0
 _LOOK_BACK_S: Final = 5.0
 _REVIEW_S: Final = 30.0
-BATCH: Final = 2000
+#: PostgreSQL would rather read a whole table than look up many more keys at once
+BATCH: Final = 500
 
 Found = tuple[str, Cdr]
 
