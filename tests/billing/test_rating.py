@@ -199,3 +199,18 @@ def test_what_is_no_contract(fault: dict[str, Any]) -> None:
 def test_terms_survive_their_document() -> None:
     standard = terms.standard()
     assert terms.read(terms.write(standard)) == standard == terms.take(terms.document_of(standard))
+
+
+@pytest.mark.parametrize(("counts", "cents"), [(True, 350), (False, 500)])
+def test_included_minutes_fill_tiers_only_where_the_contract_says_so(counts: bool, cents: int) -> None:
+    """3 of 4 minutes included, then 4 more: 5 minutes at 1, the rest at 0.50."""
+    tiers = [Tier(Decimal(1), 5), Tier(Decimal("0.5"))]
+    contract = Terms(
+        rates=[Rate([Kind.SERVICE_400], tiers, True, 60, counts)],
+        rents=[Rent([Kind.SERVICE_400], Decimal(0), included=Included(3))],
+    )
+    number = number_of("400", 1)
+    calls = [a_cdr(f"call {place}", number, 240_000, START + place) for place in range(2)]
+    usages = [usage for cdr in calls for usage in Meter(contract, {}).measure(cdr)]
+    tenure = Tenure(number, Kind.SERVICE_400, None, START, None)
+    assert rate(contract, MONTH, usages, [tenure]).total == cents * 10_000
