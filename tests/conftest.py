@@ -18,6 +18,7 @@ from xiaohao.secrecy import Vault
 _ENGINES = tuple(Path(__file__).parent / name for name in ("calls", "simulator"))
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the tests (pytest-xdist), the engines' stay together."""
     for item in items:
