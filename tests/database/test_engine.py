@@ -4,13 +4,15 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
+import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.postgresql import Cluster
 
 from xiaohao.database import engine
+from xiaohao.database.direct import Direct
 from xiaohao.database.engine import Database, DatabaseUnavailable, TransactionLost
 
 ADD = text("INSERT INTO marks (name, value) VALUES (:name, 1)")
@@ -262,3 +264,24 @@ async def test_sqlite_locked_by_a_stranger(tmp_path: Path) -> None:
     async with database.begin() as connection:
         await add(connection, "a")
     await database.close()
+
+
+async def test_a_plain_connection_that_the_server_closed_meanwhile_is_opened_again(
+    postgresql: Cluster,
+) -> None:
+    with postgresql.lent("template_xiaohao") as name:
+        direct = Direct(make_url(postgresql.url(name)))
+        insert = "INSERT INTO marks (name, value) VALUES (%s, 1)"
+        with direct.write() as cursor:
+            cursor.execute(insert, ("a",))
+        with psycopg.connect(postgresql.url("postgres"), autocommit=True) as server:
+            server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+            )
+        await asyncio.sleep(0.1)
+        with direct.write() as cursor:
+            cursor.execute(insert, ("b",))
+        with direct.read() as cursor:
+            cursor.execute("SELECT name FROM marks WHERE name IN ('a', 'b') ORDER BY name")
+            assert [row[0] for row in cursor.fetchall()] == ["a", "b"]
+        direct.close()

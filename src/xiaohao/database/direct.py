@@ -7,6 +7,7 @@ statement gives up Python's global lock and has to win it back from a busy event
 Nothing here is asynchronous: use it from a thread of your own, one thread at a time.
 """
 
+import select
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -131,6 +132,8 @@ class Direct:
             yield
 
     def _cursor(self) -> Cursor:
+        if not self.is_sqlite and self._connection is not None and _was_left(self._connection):
+            self.close()
         if self._connection is None:
             self._connection = self._open_sqlite() if self.is_sqlite else self._open_postgresql()
             if self._fence is not None:
@@ -189,6 +192,15 @@ class Direct:
             options=f"-c lock_timeout={BUSY_TIMEOUT_MS}",
             **_POSTGRESQL_CONNECT,
         )
+
+
+def _was_left(connection: psycopg.Connection[Row]) -> bool:
+    """Whether the server has closed a connection that nobody is using: it says nothing else unasked."""
+    if connection.closed:
+        return True
+    unasked = select.poll()
+    unasked.register(connection.fileno(), select.POLLIN)
+    return bool(unasked.poll(0))
 
 
 @contextmanager
