@@ -8,6 +8,8 @@ from tests.api.conftest import Inventory, created
 from tests.api.test_pages import walk
 from tests.api.test_problems import problem
 
+from xiaohao.inventory.files import MEDIA_TYPES, Format
+
 PERSON = "+8613800138000"
 FILE = "号码,号码池\n13900000001,{pool}\n13900000002,{pool}\n"
 
@@ -41,6 +43,12 @@ async def test_files_that_cannot_be_taken(operator: httpx.AsyncClient, inventory
     problem(await operator.post("/v1/numbers:import", content=b"colour\nred\n"), 422, "file_header_wrong")
     problem(await operator.post("/v1/numbers:import?format=xlsx", content=b"no"), 400, "file_malformed")
     problem(await operator.post("/v1/numbers:import?format=pdf"), 422, "validation_failed")
+    problem(await operator.post("/v1/numbers:import", content=b"PK\x03\x04"), 400, "file_malformed")
+    unclosed = b'number,carrier\n13900000001,"abc\n13900000002,x\n'
+    told = problem(
+        await operator.post("/v1/numbers:import?take=valid", content=unclosed), 400, "file_malformed"
+    )
+    assert told["detail"] == "Line 2: a quoted cell does not end on its line."
     bad = b"number\n12\n13900000001\n"
     report = (await operator.post("/v1/numbers:import", content=bad)).json()
     assert (report["refused"], report["written"]) == (1, False)
@@ -53,6 +61,31 @@ async def test_files_that_cannot_be_taken(operator: httpx.AsyncClient, inventory
     }
     report = (await operator.post("/v1/numbers:import?take=valid", content=bad)).json()
     assert (report["refused"], report["written"]) == (1, True)
+
+
+async def test_a_workbook_is_known_by_its_content_type(operator: httpx.AsyncClient) -> None:
+    workbook = openpyxl.Workbook()
+    sheet = workbook.active
+    assert sheet is not None
+    sheet["A1"], sheet["A2"] = "number", "13900000001"
+    content = io.BytesIO()
+    workbook.save(content)
+    xlsx = {"content-type": MEDIA_TYPES[Format.XLSX]}
+    path = "/v1/numbers:import"
+    problem(
+        await operator.post(f"{path}?format=csv", content=content.getvalue(), headers=xlsx),
+        422,
+        "validation_failed",
+    )
+    json = {"content-type": "application/json"}
+    problem(await operator.post(path, content=b"{}", headers=json), 415, "media_type_not_supported")
+    far = io.BytesIO()
+    sheet["XFD1048576"] = " "
+    workbook.save(far)
+    refused = await operator.post(path, content=far.getvalue(), headers=xlsx)
+    assert "far away" in str(problem(refused, 400, "file_malformed")["detail"])
+    assert (await operator.post(path, content=content.getvalue(), headers=xlsx)).json()["added"] == 1
+    problem(await operator.get("/v1/numbers:inventory?format=csv"), 422, "validation_failed")
 
 
 async def test_only_the_operator(customer: httpx.AsyncClient) -> None:

@@ -1,6 +1,7 @@
 """Number files, as spreadsheets and people write them."""
 
 import csv
+import zipfile
 from datetime import date
 from pathlib import Path
 
@@ -58,12 +59,59 @@ def test_xlsx_with_numbers_for_numbers(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("content", [b"", b"number\n13900000001\n", b"PK\x03\x04 but no archive"])
+@pytest.mark.parametrize(
+    "content", [b"", b"number\n13900000001\n", b"PK\x03\x04 but no archive", b"\xd0\xcf\x11\xe0 of old"]
+)
 def test_what_is_no_xlsx(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "numbers.xlsx"
     path.write_bytes(content)
     with pytest.raises(FileError):
         read(path, Format.XLSX)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>',
+        '<row r="99999999999"><c r="A99999999999"><v>1</v></c></row>',
+        '<row r="4294967295"><c r="A4294967295"><v>1</v></c></row>',
+        '<row r="2"><c r="XFD2"><v>1</v></c></row>',
+        '<row r="2"><c r="A2" t="s"><v>999999</v></c></row>',
+        '<row r="2"><c r="A2" t="inlineStr"><is><t>' + "1" * 40_000 + "</t></is></c></row>",
+        "<row",
+    ],
+)
+def test_no_sheet_hurts_the_process_that_asks(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "numbers.xlsx"
+    whole = tmp_path / "whole.xlsx"
+    workbook = openpyxl.Workbook()
+    workbook.save(whole)
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as altered:
+        for name in source.namelist():
+            text = source.read(name).decode()
+            if name.endswith("sheet1.xml"):
+                first = '<row r="1"><c r="A1" t="inlineStr"><is><t>number</t></is></c></row>'
+                text = text.replace("<sheetData>", f"<sheetData>{first}{cell}")
+                assert cell in text
+            altered.writestr(name, text)
+    with pytest.raises(FileError):
+        read(path, Format.XLSX)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('number,carrier\n1,"abc\n2,x\n', 2),
+        ('number,carrier\n1,x\n2,"abc\n3,x"\n4,x\n', 3),
+        ('number,carrier\n1,x\n2,"a"b\n', 3),
+        ('number,carrier\n1,"' + "2,x\n" * 100_000, 2),
+    ],
+)
+def test_a_quote_swallows_no_row(tmp_path: Path, text: str, line: int) -> None:
+    path = tmp_path / "numbers.csv"
+    path.write_text(text)
+    with pytest.raises(FileError, match=f"^line {line}:"):
+        read(path)
 
 
 @given(st.text(max_size=20))
@@ -120,6 +168,10 @@ def test_every_cell_is_understood_or_refused() -> None:
         assert isinstance(fault, Fault)
         assert fault.field == names[place]
         assert not cell or cell not in fault.detail
+    for control in ("\x00", "\n", "\x7f"):
+        fault = reader.spec([*good[:7], f"a{control}b"])
+        assert isinstance(fault, Fault)
+        assert (fault.field, "control" in fault.detail) == ("carrier", True)
     assert reader.spec([*good, "more"]) == Fault("row", "has more cells than the header")
 
 

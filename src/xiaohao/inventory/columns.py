@@ -1,5 +1,6 @@
 """The columns of number files: their names in English and Chinese, and what their cells mean."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -44,6 +45,9 @@ _CALLERS: Final = {
     **dict.fromkeys(("domestic", "国内"), DialledBy.DOMESTIC),
 }
 _LONGEST: Final = 200
+#: columns that may be longer, or are to be shorter
+_LENGTHS: Final = {"carrier": 100, "documents": 32_767}
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _DAY: Final = timedelta(days=1)
 #: one whole column name is enough to tell a header from a first number
 _MOST_DOCUMENTS: Final = 20
@@ -83,7 +87,9 @@ class Reader:
         for column, cell in zip(self._columns, cells, strict=False):
             if column is None or not cell:
                 continue
-            if len(cell) > _LONGEST and column != "documents":
+            if _CONTROL.search(cell):
+                return Fault(column, "has control characters, such as the end of a line, in it")
+            if len(cell) > _LENGTHS.get(column, _LONGEST):
                 return Fault(column, "is too long")
             read = _CELLS[column](cell, self._references)
             if isinstance(read, Fault):
@@ -98,7 +104,9 @@ def _column(cell: str) -> str | None:
         return _BY_NAME[name]
     if name in NOT_READ or not name:
         return None
-    raise HeaderError(f"there is no column called {cell.strip()[:40]!r}")
+    if not cell.isprintable():
+        raise HeaderError("it is not a line of text")
+    raise HeaderError(f"there is no column called “{cell.strip()[:40]}”")
 
 
 _Cell = Callable[[str, References], dict[str, Any] | Fault]

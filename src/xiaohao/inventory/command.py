@@ -69,7 +69,11 @@ def _plainly() -> Iterator[None]:
         yield
     except Refusal as refusal:
         raise ChoreFailed(refusal.detail) from refusal
-    except (FileError, DatabaseUnavailable, SecrecyError, OSError) as error:
+    except OSError as error:
+        # without "[Errno 2]"
+        named = "" if error.filename is None else f"{error.filename}: "
+        raise ChoreFailed(f"{named}{error.strerror or error}") from error
+    except (FileError, DatabaseUnavailable, SecrecyError) as error:
         raise ChoreFailed(str(error)) from error
 
 

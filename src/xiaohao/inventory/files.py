@@ -3,22 +3,21 @@
 import codecs
 import csv
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime, time
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any, Final
 
 import xlsxwriter  # type: ignore[import-untyped]
-from python_calamine import CalamineError, load_workbook
+
+from xiaohao.inventory.sheets import SheetError, sheet_rows
 
 #: what begins with one of these is a formula to a spreadsheet
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER: Final = re.compile(r"\+\d+", re.ASCII)
 _SNIFFED: Final = 65_536
-#: an XLSX file is a ZIP archive: what it may unpack to, so that a small file does not fill the memory
-_LARGEST_UNPACKED: Final = 2_000_000_000
+#: what every XLSX file begins with
+_ZIP: Final = b"PK\x03\x04"
 #: of the format, with one for the header
 XLSX_ROWS: Final = 1_048_575
 
@@ -52,17 +51,27 @@ def rows(path: Path, format_: Format) -> Iterator[tuple[int, list[str]]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    with path.open("rb") as begun:
+        if begun.read(len(_ZIP)) == _ZIP:
+            raise FileError("it is a ZIP archive, as XLSX files are, and not CSV")
     encoding = _encoding(path)
+    line = 0
     try:
         with path.open(encoding=encoding, newline="") as file:
-            reader = csv.reader(file, delimiter=_delimiter(file))
+            # Strict: a quote that is not closed would swallow the rows behind it.
+            reader = csv.reader(file, delimiter=_delimiter(file), strict=True)
             for cells in reader:
+                if reader.line_num > line + 1:
+                    raise FileError(f"line {line + 1}: a quoted cell does not end on its line")
+                line = reader.line_num
                 # An apostrophe before a text keeps a spreadsheet from running it: see `guarded`.
-                yield reader.line_num, [cell.strip().removeprefix("'") for cell in cells]
+                yield line, [cell.strip().removeprefix("'") for cell in cells]
     except UnicodeDecodeError:
         raise FileError(f"the text is not {encoding}") from None
     except csv.Error as error:
-        raise FileError(f"it is not CSV: {error}") from None
+        if reader.line_num > line + 1 or "unexpected end" in str(error):
+            raise FileError(f"line {line + 1}: a quoted cell does not end on its line") from None
+        raise FileError(f"line {line + 1}: it is not CSV: {error}") from None
 
 
 def _encoding(path: Path) -> str:
@@ -86,28 +95,9 @@ def _delimiter(file: IO[str]) -> str:
 
 def _xlsx_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_UNPACKED:
-                raise FileError("it unpacks to more than 2 GB")
-        workbook = load_workbook(path)
-        sheet = workbook.get_sheet_by_index(0)
-        first = sheet.start[0] if sheet.start is not None else 0
-        for place, cells in enumerate(sheet.iter_rows()):
-            yield first + place + 1, [_cell(cell) for cell in cells]
-    except (CalamineError, zipfile.BadZipFile, IndexError, ValueError):
-        raise FileError("it is not an XLSX file with a sheet in it") from None
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else str(value)
-    if isinstance(value, datetime):
-        value = value.date()
-    if isinstance(value, date | time):
-        return value.isoformat()
-    return str(value).strip().removeprefix("'")
+        yield from sheet_rows(path)
+    except SheetError as error:
+        raise FileError(str(error)) from None
 
 
 def guarded(cell: str) -> str:

@@ -15,7 +15,7 @@ from xiaohao.api.auth import OperatorKey
 from xiaohao.api.route import NO_KEY, PROBLEM_CONTENT, api_router
 from xiaohao.database.direct import Direct
 from xiaohao.database.engine import Database
-from xiaohao.errors import Refusal, conflict
+from xiaohao.errors import Refusal, conflict, validation_failed
 from xiaohao.inventory import files
 from xiaohao.inventory.bulk_store import CACHE_KIB
 from xiaohao.inventory.exporting import What, export, inventory, totals
@@ -30,11 +30,13 @@ FILE_MAX: Final = 100_000_000
 #: rows that an answer tells of one by one
 ROWS_TOLD: Final = 10_000
 _PATIENCE_S: Final = 30.0
+_KINDS: Final = {media_type.partition(";")[0]: format_ for format_, media_type in MEDIA_TYPES.items()}
 _WHY: Final = {
     400: "The file is not what its format says",
     408: "The file came too slowly",
     409: "Another import is at work, or somebody else added a number just now",
     413: "The file is too large",
+    415: "The body is neither CSV nor XLSX",
     422: "A field cannot be used, or the first line does not name the columns",
 }
 _IMPORT: Final[dict[str, Any]] = {
@@ -63,7 +65,9 @@ class ImportQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Format = Format.CSV
+    format: Annotated[Format | None, Field(description="null: what Content-Type says; csv without one")] = (
+        None
+    )
     take: Annotated[Take, Field(description="all of the rows or none, or the valid ones")] = Take.ALL
     dry_run: Annotated[bool, Field(description="Say what would become of each row; change nothing")] = False
     rows: Annotated[bool, Field(description=f"Tell of every row, of the first {ROWS_TOLD}")] = False
@@ -76,6 +80,12 @@ class ExportQuery(BaseModel):
 
     format: Format = Format.CSV
     what: What = What.NUMBERS
+
+
+class InventoryQuery(BaseModel):
+    """The table has no filters."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class RowView(BaseModel):
@@ -134,6 +144,7 @@ def router(database: Database, vault: Vault) -> APIRouter:
         key: OperatorKey, query: Annotated[ImportQuery, Query()], request: Request
     ) -> ImportView:
         """Put the numbers of a CSV or XLSX file (the body) into the inventory. Again is no error."""
+        format_ = _format(query.format, request.headers.get("content-type", ""))
         if at_work.locked():
             raise conflict("import_at_work", "An import is at work", "One file after the other, please.")
         async with at_work:
@@ -141,7 +152,9 @@ def router(database: Database, vault: Vault) -> APIRouter:
                 file = Path(folder) / "numbers"
                 await _received(request, file)
                 told: list[RowReport] = []
-                report = await asyncio.to_thread(_imported, database, vault, file, query, key.key_id, told)
+                report = await asyncio.to_thread(
+                    _imported, database, vault, file, format_, query, key.key_id, told
+                )
         return _report(report, told)
 
     @router.get("/v1/numbers:export", response_class=FileResponse, responses=_FILES)
@@ -160,7 +173,7 @@ def router(database: Database, vault: Vault) -> APIRouter:
         )
 
     @router.get("/v1/numbers:inventory")
-    async def number_inventory(_: OperatorKey) -> InventoryView:
+    async def number_inventory(_: OperatorKey, _query: Annotated[InventoryQuery, Query()]) -> InventoryView:
         """How many numbers there are, by kind, city, carrier and state, with totals."""
         lines = await asyncio.to_thread(_counted, database)
         sums = totals(lines)
@@ -178,6 +191,18 @@ def router(database: Database, vault: Vault) -> APIRouter:
         return InventoryView(items=items, states=sums, total=sum(sums.values()))
 
     return router
+
+
+def _format(asked: Format | None, content_type: str) -> Format:
+    """What the body is. Raises Refusal: `media_type_not_supported`, `validation_failed`."""
+    kind = content_type.partition(";")[0].strip().lower()
+    said = _KINDS.get(kind)
+    if said is None and kind:
+        detail = f"Send {' or '.join(_KINDS)}."
+        raise Refusal("media_type_not_supported", "Unsupported media type", detail, 415)
+    if None not in (asked, said) and asked is not said:
+        raise validation_failed("format", "is not what Content-Type says")
+    return asked or said or Format.CSV
 
 
 async def _received(request: Request, file: Path) -> None:
@@ -201,7 +226,13 @@ async def _received(request: Request, file: Path) -> None:
 
 
 def _imported(
-    database: Database, vault: Vault, file: Path, query: ImportQuery, by: str, told: list[RowReport]
+    database: Database,
+    vault: Vault,
+    file: Path,
+    format_: Format,
+    query: ImportQuery,
+    by: str,
+    told: list[RowReport],
 ) -> Report:
     direct = Direct(database.url, cache_kib=CACHE_KIB, fence=database.fence)
 
@@ -211,7 +242,7 @@ def _imported(
 
     try:
         job = Import(direct, vault, take=query.take, dry_run=query.dry_run, by=by, listener=tell)
-        return job.run(files.rows(file, query.format))
+        return job.run(files.rows(file, format_))
     except FileError as error:
         raise Refusal("file_malformed", "The file cannot be read", _sentence(error), 400) from None
     finally:
