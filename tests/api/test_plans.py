@@ -1,6 +1,7 @@
 """Plans and the standing of pools over HTTP."""
 
 import asyncio
+import os
 import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -66,14 +67,26 @@ async def test_what_cannot_be_planned(customer: httpx.AsyncClient, stranger: htt
 
 
 @on_sqlite
-async def test_many_who_plan_at_once_are_sent_away(
-    customer: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service, "_WAITING", 2)
+async def test_many_who_plan_at_once_are_sent_away(customer: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(*(customer.post("/v1/plans", json=DEMAND) for _ in range(4)))
     assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503]
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert (refused.json()["code"], refused.headers["retry-after"]) == ("planning_busy", "5")
+
+
+@on_sqlite
+async def test_a_plan_without_end_is_ended(
+    customer: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spy = tmp_path / "python"
+    spy.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    spy.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(spy))
+    monkeypatch.setattr(service, "_TIMEOUT_S", 1.0)
+    response = await customer.post("/v1/plans", json=DEMAND)
+    assert (response.status_code, response.json()["code"]) == (503, "planning_busy")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 @on_sqlite

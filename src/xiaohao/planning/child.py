@@ -6,6 +6,7 @@ the picture to its standard output; a refusal goes to standard error as JSON, wi
 
 import asyncio
 import os
+import resource
 import sys
 from typing import Final
 
@@ -13,11 +14,13 @@ import msgspec
 
 from xiaohao.errors import Refusal
 from xiaohao.planning.computing import compute
+from xiaohao.planning.effort import check_effort
 from xiaohao.planning.wire import PlanRequest, PlanView
 from xiaohao.planning.words import Language
 
 REFUSED: Final = 3
 _NICENESS: Final = 10
+_CPU_S: Final = 15
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -41,7 +44,9 @@ class Refused(msgspec.Struct, frozen=True):
 def work(task: Task) -> bytes:
     """The plan's JSON, or the picture. Raises Refusal."""
     request = PlanRequest.model_validate_json(bytes(task.request))
-    plan = compute(request.demand())
+    demand = request.demand()
+    check_effort(demand)
+    plan = compute(demand)
     if task.format is None:
         return PlanView.of(plan).model_dump_json().encode()
     # Matplotlib takes longer to load than most plans take to compute.
@@ -55,6 +60,8 @@ def work(task: Task) -> bytes:
 def main() -> int:
     """Do one task."""
     os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+    # Ends even if the process that asked is no more, and whatever was not foreseen.
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
     try:
         sys.stdout.buffer.write(work(msgspec.json.decode(sys.stdin.buffer.read(), type=Task)))
     except Refusal as refusal:

@@ -4,10 +4,12 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
+from starlette.requests import Request
 from starlette.responses import Response
 
 from xiaohao.api.auth import AnyKey
 from xiaohao.api.fields import Timestamp
+from xiaohao.api.presence import while_there
 from xiaohao.api.route import ONLY_READS, api_router
 from xiaohao.planning.service import History, Planner
 from xiaohao.planning.wire import PlanRequest, PlanView, usage_document
@@ -80,23 +82,27 @@ def router(planner: Planner) -> APIRouter:
     routes = api_router("planning")
 
     @routes.post("/v1/plans", openapi_extra=ONLY_READS)
-    async def plan_numbers(_: AnyKey, body: PlanRequest) -> PlanView:
+    async def plan_numbers(key: AnyKey, request: Request, body: PlanRequest) -> PlanView:
         """How many numbers drivers and passengers need."""
-        return await planner.plan(body)
+        return await while_there(request, planner.plan(body, key.customer_id))
 
     @routes.post("/v1/plans/picture", openapi_extra=ONLY_READS, response_class=Response, responses=_PICTURES)
-    async def draw_plan(_: AnyKey, body: PlanRequest, query: Annotated[PictureQuery, Query()]) -> Response:
+    async def draw_plan(
+        key: AnyKey, request: Request, body: PlanRequest, query: Annotated[PictureQuery, Query()]
+    ) -> Response:
         """The same as a picture: whose X, which Y for whom, the totals, and other recycle periods."""
-        picture = await planner.picture(body, query.format, query.language)
+        drawing = planner.picture(body, key.customer_id, query.format, query.language)
+        picture = await while_there(request, drawing)
         return Response(picture, media_type=_MEDIA_TYPES[query.format])
 
     @routes.get("/v1/pools/{pool_id}/plan")
     async def plan_pool(
-        key: AnyKey, pool_id: str, query: Annotated[HistoryQuery, Query()]
+        key: AnyKey, request: Request, pool_id: str, query: Annotated[HistoryQuery, Query()]
     ) -> HistoryPlanView:
         """What days like the busiest of the last ones need, from the bindings of your people."""
         history = await planner.history(pool_id, key.customer_id, query.days)
-        return _history(pool_id, query.days, history, await planner.plan(history.request))
+        plan = await while_there(request, planner.plan(history.request, key.customer_id))
+        return _history(pool_id, query.days, history, plan)
 
     @routes.get("/v1/pools/{pool_id}/usage")
     async def pool_usage(key: AnyKey, pool_id: str) -> UsageView:

@@ -57,6 +57,11 @@ def refused(day: Day, numbers: Counts) -> Array:
     return shares
 
 
+def fine_steps(pace: float) -> int:
+    """Fine steps of a step in which `pace` things happen: hardly two in one."""
+    return int(np.clip(np.ceil(pace / _CHANGE_A_STEP), 1, _MOST_FINE))
+
+
 class _Walk:
     """The chances of each number of relations, day after day until one is like the other."""
 
@@ -82,12 +87,11 @@ class _Walk:
         return whole
 
     def _steps(self, most: int) -> int:
-        """Fine steps of a step, so that hardly two things happen in one."""
         hazard = (self._accepted[:1] @ self._ending.T) / np.maximum(
             self._accepted[:1] @ self._lasting.T, _TINY
         )
         pace = float((self._day.arrivals + most * np.minimum(hazard[0], 1.0)).max())
-        return int(np.clip(np.ceil(pace / _CHANGE_A_STEP), 1, _MOST_FINE))
+        return fine_steps(pace)
 
     def through_a_day(self) -> Array:
         """The chance of being refused in each step."""

@@ -18,14 +18,15 @@ from xiaohao.planning.child import REFUSED, Refused, Task
 from xiaohao.planning.history import Busiest, Held, busiest, request_from
 from xiaohao.planning.model import DAY_S, Usage
 from xiaohao.planning.trend import DAYS, days_left
+from xiaohao.planning.turns import Turns, busy
 from xiaohao.planning.wire import PlanRequest, PlanView
 from xiaohao.planning.words import Language
 from xiaohao.pools.service import Pools
 from xiaohao.secrecy import Vault
 from xiaohao.settings import KEY_VARIABLE
 
-_TIMEOUT_S: Final = 120.0
-_WAITING: Final = 8
+#: a plan costs at most `effort.MOST_S` of a processor, at a low priority
+_TIMEOUT_S: Final = 15.0
 #: rows of history that are read; of more, those of some of the people only
 _ROWS: Final = 200_000
 _FRACTIONS: Final = 2**16
@@ -50,17 +51,21 @@ class Planner:
         self._database = database
         self._clock = clock
         self._pools = Pools(database, vault, clock)
-        self._turn = asyncio.Semaphore(1)
-        self._waiting = 0
+        self._turns = Turns()
         self._known: dict[str, Usage] = {}
 
-    async def plan(self, request: PlanRequest) -> PlanView:
-        """The numbers that a demand needs. Raises Refusal: `validation_failed`, `planning_busy`."""
-        return PlanView.model_validate_json(await self._done(Task(_raw(request))))
+    async def plan(self, request: PlanRequest, customer_id: str | None) -> PlanView:
+        """The numbers that a demand needs; `customer_id` None: for the operator.
 
-    async def picture(self, request: PlanRequest, form: str, language: Language) -> bytes:
+        Raises Refusal: `validation_failed`, `planning_busy`.
+        """
+        return PlanView.model_validate_json(await self._done(Task(_raw(request)), customer_id))
+
+    async def picture(
+        self, request: PlanRequest, customer_id: str | None, form: str, language: Language
+    ) -> bytes:
         """The same as a picture, `svg` or `png`. Raises Refusal: the same, and `font_missing`."""
-        return await self._done(Task(_raw(request), form, language.value))
+        return await self._done(Task(_raw(request), form, language.value), customer_id)
 
     async def history(self, pool_id: str, customer_id: str | None, days: int) -> History:
         """The demand on a pool in the last `days` days: of the customer's own people, or (None) of all.
@@ -113,24 +118,14 @@ class Planner:
         usage = self._known[pool_id] = Usage(standing, now, left)
         return usage
 
-    async def _done(self, task: Task) -> bytes:
-        """Carry out a task in a process of its own, one at a time."""
-        if self._waiting >= _WAITING:
-            raise _busy("Others are planning: try again in a moment.")
-        self._waiting += 1
-        try:
-            async with self._turn:
-                return await _in_a_process(task)
-        finally:
-            self._waiting -= 1
+    async def _done(self, task: Task, customer_id: str | None) -> bytes:
+        """Carry out a task in a process of its own, when it is the customer's turn."""
+        async with self._turns.turn(customer_id or ""):
+            return await _in_a_process(task)
 
 
 def _raw(request: PlanRequest) -> msgspec.Raw:
     return msgspec.Raw(request.model_dump_json().encode())
-
-
-def _busy(detail: str) -> Refusal:
-    return Refusal("planning_busy", "Planning takes too long", detail, 503, {"retry_after_s": 5})
 
 
 async def _in_a_process(task: Task) -> bytes:
@@ -147,7 +142,7 @@ async def _in_a_process(task: Task) -> bytes:
         async with asyncio.timeout(_TIMEOUT_S):
             answer, said = await process.communicate(msgspec.json.encode(task))
     except TimeoutError:
-        raise _busy("Ask for fewer cities.") from None
+        raise busy("The machine is busy, or these are too many cities.") from None
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):

@@ -13,6 +13,7 @@ quadrature rules" (1969) for drivers who are not alike.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Final
 
@@ -40,6 +41,8 @@ _MANY: Final = 150.0
 _QUICK: Final = 8.0
 #: pool sizes that are tried at once
 _TRIES: Final = 3
+#: mean from which on Poisson's quantile is told from the normal one, to less than one
+_LARGE_MEAN: Final = 1e4
 
 
 def groups_of(drivers: float, orders: float, spread: float) -> tuple[Group, ...]:
@@ -77,6 +80,7 @@ def _convolved(rate: Array, kernel: Array) -> Array:
     return np.maximum(product, 0.0)
 
 
+@lru_cache(maxsize=32)
 def _lasting(life_s: float, recycle_s: float, life: Life) -> Array:
     """Seconds of each step that a relation lasts, laid over a single day."""
     edges, gone = _gone(life_s, recycle_s, life)
@@ -103,6 +107,7 @@ def _folded(kernel: Array) -> Array:
     return folded
 
 
+@lru_cache(maxsize=32)  # cities of one plan have it in common
 def _endings(life_s: float, recycle_s: float, life: Life) -> Array:
     """Share of the relations that end so many steps after that of their reservation, whatever the day."""
     if life is Life.FIXED:
@@ -272,6 +277,13 @@ def _erlang(traffic: Traffic) -> Iterator[float]:
         refused = load * refused / (n + load * refused)
 
 
+def fine_steps(traffic: Traffic, most: float) -> int:
+    """Into how many a step is divided when a city is followed through the day with `most` numbers."""
+    there = np.maximum(_convolved(traffic.rate.max(axis=0), traffic.lasting), 1e-12)
+    hazard = np.minimum(_convolved(traffic.rate.max(axis=0), traffic.ending) / there, 1.0)
+    return loss.fine_steps(float(traffic.rate.max()) * _STEP_S + most * float(hazard.max()))
+
+
 def _refused(traffics: Sequence[Traffic], numbers: Sequence[range]) -> list[list[float]]:
     """For each city the share of refused reservations with each of its `numbers`."""
     groups = [traffic.drivers.size for traffic in traffics]
@@ -305,6 +317,9 @@ def poisson_quantile(mean: float, target: float) -> int:
     if mean <= 0.0:
         return 0
     deviation = math.sqrt(mean)
+    if mean > _LARGE_MEAN:
+        normal = NormalDist().inv_cdf(1.0 - target)
+        return math.ceil(mean + normal * deviation + (normal**2 - 1.0) / 6.0)
     first = max(int(mean - 8.0 * deviation), 0)  # less is as good as never: begin there
     logarithm, below, k = math.log(mean), 0.0, first
     while True:

@@ -13,7 +13,7 @@ from xiaohao.errors import validation_failed
 from xiaohao.planning.model import DAY_S, HOURS, TYPICAL_DAY, CityDemand, Demand, Group, Life, Plan, Usage
 from xiaohao.planning.theory import groups_of
 
-#: cities of one plan; so many are computed in some seconds
+#: cities of one plan; over the network what they cost together decides (`effort.py`)
 CITIES_MAX: Final = 100
 _LONGEST_S: Final = 366 * DAY_S
 _Rate = Annotated[float, Field(ge=0.0, le=1e8, allow_inf_nan=False)]
