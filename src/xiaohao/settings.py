@@ -207,14 +207,37 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
         return Path(self.runtime_folder) / "captures"
 
     def master_key(self) -> bytes:
-        """The master key from the environment, or from its file, which is made (mode 600) when missing."""
+        """The master key from the environment, or from its file.
+
+        A file that is missing is made (mode 600) while the database has no key.
+
+        Raises SettingsError, OSError.
+        """
         if text := os.environ.get(KEY_VARIABLE):
             return _key_from(text, KEY_VARIABLE)
         path = Path(self.secrets.master_key_file)
         if not path.exists():
+            self._check_no_key_is_lost(path)
             with suppress(FileExistsError):  # another process of the platform was quicker: its key is the key
                 write_key(path, os.urandom(32))
         return read_key(path)
+
+    def _check_no_key_is_lost(self, path: Path) -> None:
+        """A new key beside a database that was sealed with another would open nothing, and hide the loss."""
+        # Whoever only reads settings needs no driver of a database.
+        from xiaohao.database.errors import DatabaseUnavailable  # noqa: PLC0415
+        from xiaohao.database.fence import key_marks  # noqa: PLC0415
+
+        try:
+            known = key_marks(self.database.url)
+        except DatabaseUnavailable as error:
+            raise SettingsError(f"there is no master key {path}, and {error}: no other key is made") from None
+        if known and not path.exists():  # another process has just made the key, and the database its own
+            ids = ", ".join(sorted(f"{key_id:08x}" for key_id in known.values()))
+            raise SettingsError(
+                f"there is no master key {path}, but the database is sealed with the key {ids}: "
+                "put that key back; no other key is made"
+            )
 
     def old_master_keys(self) -> list[bytes]:
         """Keys that were replaced and lie beside the key's file, e.g. as `master.key.0a1b2c3d`."""

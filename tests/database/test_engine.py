@@ -1,6 +1,7 @@
 """Transactions: durable, isolated, and honest when the database is locked or away."""
 
 import asyncio
+import os
 import sqlite3
 from pathlib import Path
 
@@ -285,3 +286,18 @@ async def test_a_plain_connection_that_the_server_closed_meanwhile_is_opened_aga
             cursor.execute("SELECT name FROM marks WHERE name IN ('a', 'b') ORDER BY name")
             assert [row[0] for row in cursor.fetchall()] == ["a", "b"]
         direct.close()
+
+
+async def test_sqlite_s_files_are_for_nobody_else(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        database = Database(f"sqlite:///{tmp_path}/data/x.db", 1)
+        await database.migrate()
+        await database.agree()
+        await database.ping()
+        files = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "data").iterdir()}
+        await database.close()
+    finally:
+        os.umask(before)
+    assert files.keys() >= {"x.db", "x.db-wal", "x.db-shm", "x.db.lock"}
+    assert set(files.values()) == {0o600}

@@ -20,7 +20,7 @@ from xiaohao.database.schema import audit
 from xiaohao.rotation.files import KeyFiles
 from xiaohao.rotation.service import Rotation
 from xiaohao.secrecy import Vault
-from xiaohao.settings import KEY_VARIABLE, Settings, read_key, write_key
+from xiaohao.settings import KEY_VARIABLE, Settings, SettingsError, read_key, write_key
 
 #: enough for some tenths of a second between the first batch and the last
 ROWS = 12_000
@@ -108,6 +108,7 @@ async def test_a_key_from_the_environment(world: World, folder: Path) -> None:
         1,
         "xiaohao: the platform works on this database ",
     )
+    assert not (folder / "data" / "master.key.new").exists()  # nothing was sealed with it
     (folder / "data" / "master.key").unlink()
     variables = {KEY_VARIABLE: OLD.hex()}
     said = run(folder, "key", "rotate", "--new-key-file", "next.key", **variables)
@@ -138,6 +139,36 @@ async def test_a_wrong_key_is_told_at_the_start(
     assert said.returncode == 1
     assert said.stderr.splitlines()[-1].startswith("xiaohao: the database was sealed with the master key")
     assert "Traceback" not in said.stderr
+
+
+async def test_no_key_is_made_for_a_database_that_has_one(world: World, folder: Path) -> None:
+    owner = Database(world.database.url.render_as_string(hide_password=False), Vault(OLD).key_id)
+    await owner.agree()
+    await owner.close()
+    key = folder / "data" / "master.key"
+    key.unlink()
+    said = run(folder, "migrate")
+    assert said.returncode == 1
+    assert f"is sealed with the key {Vault(OLD).key_id:08x}" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert not key.exists()
+    # A key that lies there unused and was made by somebody else is not removed by a refused rotation.
+    write_key(key, NEW)
+    write_key(folder / "data" / "master.key.new", OLD[::-1])
+    assert run(folder, "key", "rotate").returncode == 1
+    assert (folder / "data" / "master.key.new").exists()
+    (folder / "data" / "master.key.new").unlink()
+    assert run(folder, "key", "rotate").returncode == 1
+    assert not (folder / "data" / "master.key.new").exists()
+
+
+def test_no_key_is_made_while_the_database_says_nothing(tmp_path: Path) -> None:
+    settings = Settings()
+    settings.secrets.master_key_file = str(tmp_path / "master.key")
+    settings.database.url = "postgresql://nobody@127.0.0.1:1/none"
+    with pytest.raises(SettingsError, match="no other key is made"):
+        settings.master_key()
+    assert not (tmp_path / "master.key").exists()
 
 
 @pytest.fixture

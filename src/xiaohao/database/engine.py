@@ -5,9 +5,10 @@ which database it is.
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
@@ -88,6 +89,7 @@ class Database:
             event.listen(self._writer.sync_engine, "begin", _begin_immediate)
             event.listen(self._reader.sync_engine, "connect", _prepare_sqlite_reader)
             for one in (self._writer, self._reader):
+                event.listen(one.sync_engine, "do_connect", self._make_privately)
                 event.listen(one.sync_engine, "connect", self._admit)
         else:
             self._writer = create_async_engine(
@@ -192,6 +194,12 @@ class Database:
             await connection.execute(_CLAIM, {"name": MASTER_KEY, "value": self.fence.key_id})
             said = {row.name: row.value for row in await connection.execute(_KEY_MARKS)}
         self.fence.judge(said)
+
+    def _make_privately(self, *_: Any) -> None:
+        """The file for nobody else to read; what SQLite puts beside it has the same rights."""
+        # A file that is there is not opened: closing it would take SQLite's locks away from this process.
+        with suppress(OSError):  # SQLite says itself what is wrong with the place
+            os.close(os.open(self.url.database or "", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
     def _admit(self, connection: Any, _record: Any) -> None:
         cursor = connection.cursor()

@@ -7,13 +7,15 @@ advisory lock of the session, on SQLite a lock (flock) on a file beside the data
 
 import fcntl
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import psycopg
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 from xiaohao.database.errors import DatabaseInUse, DatabaseUnavailable, MasterKeyChanging, WrongMasterKey
 
@@ -32,6 +34,26 @@ _HAS_MARKS: Final = {
 _MARKS: Final = f"SELECT name, value FROM marks WHERE name IN ('{MASTER_KEY}', '{NEXT_MASTER_KEY}')"  # noqa: S608
 
 
+def key_marks(url: str) -> dict[str, int]:
+    """The ids of the keys that a database is sealed with; none of a database that is not there yet.
+
+    Raises DatabaseUnavailable where it does not say.
+    """
+    where = make_url(url)
+    try:
+        if where.get_backend_name() == "sqlite":
+            path = Path(where.database or "").absolute()
+            if not path.exists():
+                return {}
+            with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=5.0)) as file:
+                return _marks_of(file.cursor(), "sqlite")
+        plain = where.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(plain, autocommit=True, connect_timeout=5) as connection:
+            return _marks_of(connection.cursor(), "postgresql")
+    except (sqlite3.Error, psycopg.Error) as error:
+        raise DatabaseUnavailable(f"the database is away ({type(error).__name__})") from None
+
+
 class Cursor(Protocol):
     """What the cursors of all drivers can do."""
 
@@ -40,6 +62,14 @@ class Cursor(Protocol):
 
     def fetchall(self) -> Any:
         """All rows of the last statement."""
+
+
+def _marks_of(cursor: Cursor, backend: str) -> dict[str, int]:
+    cursor.execute(_HAS_MARKS[backend])
+    if not cursor.fetchall():
+        return {}
+    cursor.execute(_MARKS)
+    return dict(cursor.fetchall())
 
 
 class Fence:
@@ -57,10 +87,7 @@ class Fence:
         if self.key_id is None:
             return
         self._share(cursor)
-        cursor.execute(_HAS_MARKS[self._backend])
-        if cursor.fetchall():
-            cursor.execute(_MARKS)
-            self.judge(dict(cursor.fetchall()))
+        self.judge(_marks_of(cursor, self._backend))
 
     def judge(self, marks: Mapping[str, int]) -> None:
         """Whether the database lets our key in. Raises MasterKeyChanging, WrongMasterKey."""

@@ -5,8 +5,6 @@ remembers how far a rotation has come. From the first batch to the last the data
 key to come, and lets nobody else in.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
 from xiaohao.database.engine import Database
@@ -61,25 +59,30 @@ class Rotation:
         another key than the old one, or another rotation is under way; RotationFailed; DatabaseUnavailable.
         After any of them, as after a crash, everything is as it was or further on: run it again.
         """
+        with self._database.fence.alone():
+            return await self.run_alone()
+
+    async def run_alone(self) -> int:
+        """The same for who keeps everybody else out already (`fence.alone`)."""
         if self._old.key_id == self._new.key_id:
             raise RotationFailed("the new master key is the old one, or looks like it: make another")
-        async with self._alone():
-            if await self.is_over():
-                return 0
-            tables = secrets_of()
-            async with self._database.read() as connection:
-                check_known(tables, await store.columns(connection))
-            await self._begin()
-            done = await self._renew_callers()
-            for secrets in tables:
-                done += await self._renew(secrets)
-            await self._finish(tables)
+        if await self.is_over():
+            return 0
+        tables = secrets_of()
+        async with self._database.read() as connection:
+            check_known(tables, await store.columns(connection))
+        await self._begin()
+        done = await self._renew_callers()
+        for secrets in tables:
+            done += await self._renew(secrets)
+        await self._finish(tables)
         return done
 
-    @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        with self._database.fence.alone():
-            yield
+    async def has_begun(self) -> bool:
+        """Whether anything can be sealed with the new key."""
+        async with self._database.read() as connection:
+            said = await store.key_marks(connection)
+        return self._new.key_id in said.values()
 
     async def _begin(self) -> None:
         old, new = self._old.key_id, self._new.key_id

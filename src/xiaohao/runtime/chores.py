@@ -144,9 +144,9 @@ def rotate_key(settings: Settings, new_key_file: Path | None) -> str:
     with _plainly():
         if files.in_use is not None and not files.in_use.exists():
             raise ChoreFailed(f"there is no master key {files.in_use}: nothing was sealed with it")
-        old, new = settings.master_key(), files.new_key(lambda: os.urandom(32))
+        old = settings.master_key()
         with _progress() as progress:
-            rows = asyncio.run(_rotate_key(settings, old, new, progress))
+            rows = asyncio.run(_rotate_key(settings, old, files, progress))
         kept = files.swap(old)
     said = f"{rows} rows are sealed with the new master key. "
     if kept is None:
@@ -170,10 +170,19 @@ def _progress() -> Iterator[Progress]:
         yield show
 
 
-async def _rotate_key(settings: Settings, old: bytes, new: bytes, progress: Progress) -> int:
+async def _rotate_key(settings: Settings, old: bytes, files: KeyFiles, progress: Progress) -> int:
     database = Database(settings.database.url)
     try:
         await database.migrate()
-        return await Rotation(database, old, new, progress).run()
+        # Alone from before there is a new key: no other run can take up one that is removed again.
+        with database.fence.alone():
+            made = not files.coming.exists()
+            rotation = Rotation(database, old, files.new_key(lambda: os.urandom(32)), progress)
+            try:
+                return await rotation.run_alone()
+            except Exception:
+                if made and not await rotation.has_begun():
+                    files.coming.unlink()
+                raise
     finally:
         await database.close()
