@@ -205,6 +205,17 @@ async def test_a_number_that_cannot_be_shown(world: World) -> None:
     assert (await ride.reserve(1, 2)).y == y_number(2)
     refused = await refusal(ride, 3, 4, y=y_number(1))
     assert (refused.code, refused.extra["field"]) == ("number_not_displayable", "y")
+    # Nor one in whose place a number is shown that is not in service.
+    await world.numbers.suspend(y_number(3))
+    refused = await refusal(ride, 3, 4, y=y_number(2))
+    assert (refused.code, refused.extra["field"]) == ("number_not_displayable", "y")
+    assert (await refusal(ride, 5, 6)).code == "number_not_displayable"
+    assert (await ride.reserve(1, 2, reuse=True)).y == y_number(2)
+    await world.numbers.resume(y_number(3))
+    for change in (world.numbers.retire, world.numbers.take_to_stock):
+        with pytest.raises(Refusal) as held:
+            await change(y_number(3))
+        assert held.value.code == "number_shown"
     # The customer is asked what to show where it routes the calls itself.
     wanted = Reservation(mode=Mode.X, x=y_number(1))
     routed = await world.bindings.reserve(ride.customer.id, wanted)

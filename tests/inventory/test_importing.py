@@ -124,7 +124,10 @@ async def test_more_than_one_chunk(world: World, direct: Direct, monkeypatch: py
     report, _ = run(
         world,
         direct,
-        [["number", "displayed_as"], *([x_number(n), x_number(0) if n > 20 else ""] for n in range(95))],
+        [
+            ["number", "displayed_as", "documents"],
+            *([x_number(n), x_number(0) if n > 20 else "", "" if n else "archive 1"] for n in range(95)),
+        ],
         progress=lambda read, written: seen.append((read, written)),
     )
     assert report.added == await count(world) == 95
@@ -164,6 +167,35 @@ async def test_what_comes_out_goes_in_again(
     assert (shown["city_name"], shown["province"], shown["customer"]) == ("深圳", "广东", "=cmd()")
     report, _ = run(world, direct, rows)
     assert (report.unchanged, report.refused) == (3, 0)
+
+
+async def test_what_cannot_be_shown_in_place_of_another(world: World, direct: Direct) -> None:
+    await world.pool(None, 60, [y_number(n) for n in range(1, 5)])
+    await world.numbers.suspend(y_number(1))
+    await world.numbers.take_to_stock(y_number(2))
+    await world.numbers.retire(y_number(3))
+    await world.numbers.change_number(y_number(4), {"pool_id": None})
+    lines = [
+        ["number", "displayed_as", "documents", "state"],
+        ["4001234561", y_number(1), "", ""],
+        ["4001234562", y_number(2), "", ""],
+        ["4001234563", y_number(3), "", ""],
+        ["4001234564", y_number(4), "", ""],
+        [x_number(1), "", "", ""],
+        [x_number(2), "", "archive 1", ""],
+        [x_number(3), "", "archive 1", "in_stock"],
+        ["4001234565", x_number(1), "", ""],
+        ["4001234566", x_number(2), "", ""],
+        ["4001234567", x_number(3), "", ""],
+    ]
+    report, _ = run(world, direct, lines, take=Take.VALID)
+    assert [(row.line, row.field) for row in report.faults] == [
+        (line, "displayed_as") for line in (2, 3, 4, 9, 11)
+    ]
+    assert report.added == 5
+    await world.numbers.suspend(y_number(4))
+    again, _ = run(world, direct, [lines[0], lines[4]])
+    assert (again.unchanged, again.refused) == (1, 0)
 
 
 async def test_the_inventory_table(world: World, direct: Direct, tmp_path: Path) -> None:

@@ -299,13 +299,23 @@ async def test_what_is_said_of_a_number(world: World) -> None:
     for values, field in (
         ({"displayed_as": y_number(5)}, "displayed_as"),
         ({"displayed_as": service}, "displayed_as"),
+        ({"displayed_as": x_number(1)}, "displayed_as"),
         ({"displayable": True}, "displayed_as"),
         ({"city": "11"}, "city"),
     ):
         with pytest.raises(Refusal) as refused:
             await world.numbers.change_number(x_number(1), values)
         assert refused.value.extra["errors"][0]["field"] == field
+    with pytest.raises(Refusal) as refused:
+        await world.numbers.change_number(shown, {"displayable": False})
+    assert refused.value.code == "number_shown"
+    await world.numbers.suspend(shown)
+    with pytest.raises(Refusal) as refused:
+        await world.numbers.change_number(service, {"displayed_as": shown})
+    assert refused.value.extra["errors"][0]["field"] == "displayed_as"
+    assert (await world.numbers.change_number(service, {"carrier": "Unicom"})).displayed_as == shown
     for spec, field in (
+        (NumberSpec("4001234569", displayed_as=shown), "displayed_as"),
         (NumberSpec("4001234568", displayable=True), "displayable"),
         (NumberSpec(y_number(6), city="755"), "city"),
         (NumberSpec(y_number(6), documents=("d",)), "verification"),

@@ -183,7 +183,7 @@ class Allocation:
             and (facts.fixed or wish.x_pool in (None, facts.pool_id))
             and (cities == (None,) or facts.city in cities)
             and has_room(self._policy(facts), facts, self._legs_on_x)
-            and facts.shown_as is not None
+            and self._desk.can_be_shown(facts)
             and facts.may_be_bound(self._desk.now)
             and not self._is_held(facts)
         ]
@@ -239,7 +239,11 @@ class Allocation:
 
     def _is_allowed(self, facts: NumberFacts, legs: int) -> bool:
         policy = self._policy(facts)
-        return policy is None or may_be_given_out(policy, facts, self._wish.mode, legs)
+        return self._can_be_shown(facts) and (policy is None or may_be_given_out(policy, facts, legs))
+
+    def _can_be_shown(self, facts: NumberFacts) -> bool:
+        # What mode X is given is only dialled, and never stands for anybody.
+        return self._wish.mode is Mode.X or self._desk.can_be_shown(facts)
 
     def _is_held(self, facts: NumberFacts) -> bool:
         """Whether those who are to dial this X reach somebody else by it, or reached a short while ago."""
@@ -299,8 +303,10 @@ class Allocation:
         if not facts.may_be_bound(self._desk.now):
             detail = "The real name behind this number has not been verified."
             raise conflict("number_not_verified", "Number not verified", detail, field=name)
-        if self._wish.mode is not Mode.X and facts.shown_as is None:
-            detail = "This number is only dialled, and nothing is shown in its place."
+        if not self._can_be_shown(facts):
+            detail = (
+                "This number is only dialled, and nothing that can be displayed now is shown in its place."
+            )
             raise conflict("number_not_displayable", "Number not displayable", detail, field=name)
         policy = self._policy(facts)
         if policy is not None and not has_room(policy, facts, legs):

@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Dialect,
+    FromClause,
     Select,
     and_,
     bindparam,
@@ -64,11 +65,6 @@ class NumberFacts:
             self.verification in _BOUND_STATES and (self.verified_until is None or self.verified_until > now)
         )
 
-    @property
-    def shown_as(self) -> str | None:
-        """What the other side sees where this number stands for a person; None: it cannot be shown."""
-        return self.number if self.displayable else self.displayed_as
-
 
 FACTS: Final = tuple(
     numbers.c[name]
@@ -77,15 +73,21 @@ FACTS: Final = tuple(
         *("relations", "customer_id", "pool_id", "assigned_to_key", "assigned_by", "fixed", "last_used_at"),
     )
 )
-IS_VERIFIED: Final = or_(
-    numbers.c.kind != Kind.MOBILE.value,
-    and_(
-        or_(*(numbers.c.verification == state for state in _BOUND_STATES)),
-        or_(
-            numbers.c.verified_until.is_(None), numbers.c.verified_until > bindparam("now", type_=BigInteger)
+
+
+def is_verified(table: FromClause) -> ColumnElement[bool]:
+    """Whether numbers of a table or alias are verified where they must be, at the moment `now`."""
+    until = table.c.verified_until
+    return or_(
+        table.c.kind != Kind.MOBILE.value,
+        and_(
+            or_(*(table.c.verification == state for state in _BOUND_STATES)),
+            or_(until.is_(None), until > bindparam("now", type_=BigInteger)),
         ),
-    ),
-)
+    )
+
+
+IS_VERIFIED: Final = is_verified(numbers)
 
 
 class NumberStatements:

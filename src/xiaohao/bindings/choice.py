@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from xiaohao.bindings.allocation_store import NumberFacts
-from xiaohao.bindings.model import Mode
 from xiaohao.numbers.model import Kind
 from xiaohao.pools.model import CityRule, Policy
 
@@ -56,13 +55,6 @@ def has_room(policy: Policy | None, facts: NumberFacts, legs: int) -> bool:
     return policy is None or policy.max_relations is None or facts.relations + legs <= policy.max_relations
 
 
-def may_be_given_out(policy: Policy, facts: NumberFacts, mode: Mode, legs: int) -> bool:
-    """Whether its pool allows a free number to be chosen: its kind, city and room, and that it can be shown.
-
-    What mode X is given is only dialled, and never stands for anybody.
-    """
-    return (
-        policy.takes(Kind(facts.kind), facts.city)
-        and has_room(policy, facts, legs)
-        and (mode is Mode.X or facts.shown_as is not None)
-    )
+def may_be_given_out(policy: Policy, facts: NumberFacts, legs: int) -> bool:
+    """Whether its pool allows a free number to be chosen: its kind, city and room."""
+    return policy.takes(Kind(facts.kind), facts.city) and has_room(policy, facts, legs)

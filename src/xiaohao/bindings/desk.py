@@ -15,7 +15,7 @@ from xiaohao.bindings.modes import is_of_many
 from xiaohao.bindings.writing_store import BindingRow, CustomerFacts, LegFacts, WritingStatements
 from xiaohao.database.direct import Cursor
 from xiaohao.database.writer import LostRace
-from xiaohao.numbers.model import NumberState
+from xiaohao.numbers.model import USABLE_STATES, NumberState
 from xiaohao.pools.model import Choice, Policy, policy_of
 
 #: numbers of a pool that are read at once; when they do not do, four times as many
@@ -108,6 +108,18 @@ class Desk:
         if number not in self._numbers:
             self.know_numbers([number])
         return self._numbers[number]
+
+    def can_be_shown(self, facts: NumberFacts) -> bool:
+        """Whether it, or what is shown in its place, may stand on a display now."""
+        if facts.displayable:
+            return True
+        shown = None if facts.displayed_as is None else self.number(facts.displayed_as)
+        return (
+            shown is not None
+            and shown.displayable
+            and shown.state in USABLE_STATES
+            and shown.may_be_bound(self.now)
+        )
 
     def know_own(self, keys: Iterable[bytes]) -> None:
         """Read these with one statement."""
@@ -211,6 +223,7 @@ class Desk:
             after = (found[-1].last_used_at, found[-1].number)
         for facts in found:
             facts.locked = locking
+        self.know_numbers(facts.displayed_as for facts in found if not facts.displayable)
         return [self._known(facts) for facts in found], after if len(found) == limit else BEGINNING
 
     def _known(self, found: NumberFacts) -> NumberFacts:

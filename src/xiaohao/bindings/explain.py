@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from xiaohao.bindings import figures_store as store
 from xiaohao.bindings.allocation import Exhausted, Wish
 from xiaohao.bindings.choice import Found, How
-from xiaohao.bindings.model import Binding, Role
+from xiaohao.bindings.model import Binding, Mode, Role
 from xiaohao.clock import rfc3339
 from xiaohao.errors import Refusal, conflict
 
@@ -68,6 +68,13 @@ class Explaining:
         pool_id, cities = exhausted.pool_id, exhausted.cities
         most = _NO_LIMIT if exhausted.most_relations is None else exhausted.most_relations
         pool = await self._of_pool(store.pool_figures, pool_id, cities, most, self._now)
+        if wish.mode is not Mode.X and pool["usable"] and pool["not_displayable"] == pool["usable"]:
+            detail = (
+                "The pool's numbers are only dialled, and nothing that can be displayed now stands for them."
+            )
+            field = "x_pool" if of_x else "y_pool"
+            title = "Number not displayable"
+            return conflict("number_not_displayable", title, detail, field=field, pool_id=pool_id)
         # where there is no such person, the figures of nobody: no key is empty
         a = await self._of_legs(pool_id, cities, wish, wish.a_key or b"")
         b = await self._of_legs(pool_id, cities, wish, wish.b_key or b"")
@@ -118,8 +125,8 @@ class Explaining:
     ) -> dict[str | None, int]:
         # X must be free for both of them, Y for A alone.
         keys = wish.people if role is Role.A else wish.people[:1]
-        limit = _NO_LIMIT if most is None else most
-        return dict(await self._of_pool(store.free_by_city, pool_id, tuple(keys), limit, self._now))
+        limit, shown = _NO_LIMIT if most is None else most, wish.mode is not Mode.X
+        return dict(await self._of_pool(store.free_by_city, pool_id, tuple(keys), limit, shown, self._now))
 
 
 def _why(of_x: bool, pool: Any, cities: Sequence[str | None]) -> str:

@@ -3,10 +3,23 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, bindparam, case, distinct, false, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    and_,
+    bindparam,
+    case,
+    distinct,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.bindings.allocation_store import IS_VERIFIED
+from xiaohao.bindings.allocation_store import IS_VERIFIED, is_verified
 from xiaohao.bindings.model import LegState, Role
 from xiaohao.database.schema import legs, numbers
 from xiaohao.numbers.model import USABLE_STATES, NumberState
@@ -18,7 +31,7 @@ async def pool_figures(
     """How many numbers a pool has (in these cities; None among them: in all), and how they stand.
 
     In states that can be used; lent or fixed to somebody; with a real name that is not proven; with `most`
-    live relations or more.
+    live relations or more; that can neither be displayed themselves nor as another number.
     """
     usable = numbers.c.state.in_(USABLE_STATES)
     query = select(
@@ -29,6 +42,7 @@ async def pool_figures(
         func.coalesce(func.sum(case((and_(usable, numbers.c.relations >= most), 1), else_=0)), 0).label(
             "full"
         ),
+        _how_many(and_(usable, ~_can_be_shown())).label("not_displayable"),
     ).where(numbers.c.pool_id == pool_id, _in_cities(cities))
     return (await connection.execute(query, {"now": now})).mappings().one()
 
@@ -57,9 +71,12 @@ async def leg_figures(
 
 
 async def free_by_city(
-    connection: AsyncConnection, pool_id: str, keys: Sequence[bytes], most: int, now: int
+    connection: AsyncConnection, pool_id: str, keys: Sequence[bytes], most: int, shown: bool, now: int
 ) -> list[tuple[str | None, int]]:
-    """How many numbers each city of a pool has left for people with these keys, most first."""
+    """How many numbers each city of a pool has left for people with these keys, most first.
+
+    `shown`: of those that can be displayed.
+    """
     resting = and_(legs.c.state == LegState.QUARANTINED, legs.c.quarantine_until > bindparam("now"))
     held = select(legs.c.dialled).where(
         legs.c.caller_key.in_(keys), or_(legs.c.state == LegState.LIVE, resting)
@@ -73,6 +90,7 @@ async def free_by_city(
             numbers.c.assigned_to_key.is_(None),
             numbers.c.relations < most,
             IS_VERIFIED,
+            _can_be_shown() if shown else true(),
             numbers.c.number.not_in(held),
         )
         .group_by(numbers.c.city)
@@ -80,6 +98,18 @@ async def free_by_city(
     )
     rows: Sequence[Any] = (await connection.execute(query, {"now": now})).all()
     return [(city, free) for city, free in rows]
+
+
+def _can_be_shown() -> ColumnElement[bool]:
+    """The rule of `Desk.can_be_shown`."""
+    shown = numbers.alias("shown")
+    other = exists().where(
+        shown.c.number == numbers.c.displayed_as,
+        shown.c.displayable,
+        shown.c.state.in_(USABLE_STATES),
+        is_verified(shown),
+    )
+    return or_(numbers.c.displayable, other)
 
 
 def _how_many(condition: ColumnElement[bool]) -> ColumnElement[int]:

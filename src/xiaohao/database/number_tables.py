@@ -76,6 +76,12 @@ numbers = Table(
         postgresql_where=text("city IS NOT NULL"),
     ),
     Index("numbers_customer", "customer_id", "number"),
+    Index(
+        "numbers_displayed_as",
+        "displayed_as",
+        sqlite_where=text("displayed_as IS NOT NULL"),
+        postgresql_where=text("displayed_as IS NOT NULL"),
+    ),
 )
 
 #: Every change of a number's state and of whose it is.

@@ -27,7 +27,7 @@ VERIFICATION_COLUMNS: Final = (
 )
 _THERE: Final = (
     *("number", "customer_id", "pool_id", "trunk_id", "city", "carrier"),
-    *("displayable", "displayed_as", "dialled_by", "verification"),
+    *("displayable", "displayed_as", "dialled_by", "state", "verification", "verified_until"),
 )
 _POOL_COLUMNS: Final = tuple(column.name for column in pools.columns)
 

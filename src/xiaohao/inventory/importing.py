@@ -45,8 +45,9 @@ _TOLD: Final = _places("number", "created_at", "state", "state_reason", "custome
 _PROVEN: Final = _places("number", "customer_id", "verified_until")
 
 _Line = tuple[int, list[str]]
-#: whose a number is, and whether it may be displayed
-_Shown = tuple[str | None, bool]
+#: what must be known of a number to show it in place of another
+_OF_SHOWN: Final = ("customer_id", "displayable", "state", "verification", "verified_until")
+_Shown = tuple[Any, ...]
 
 
 class Import:
@@ -122,7 +123,7 @@ class Import:
             elif int(row["number"]) in self._seen:
                 wanted.append((line, Fault("number", "is there twice")))
             else:
-                shown = (row["customer_id"], row["displayable"])
+                shown = tuple(row[name] for name in _OF_SHOWN)
                 self._seen[int(row["number"])] = self._facts.setdefault(shown, shown)
                 wanted.append((line, spec, row))  # type: ignore[arg-type]
         rows = {entry[2]["number"]: entry[2] for entry in wanted if len(entry) == 3}
@@ -143,7 +144,9 @@ class Import:
                 self._refuse(*entry)
                 continue
             line, spec, row = entry
-            fault = faults[row["number"]] or fault_of_shown(row, displays)
+            fault = faults[row["number"]]
+            if fault is None and row["number"] not in there:
+                fault = fault_of_shown(row, displays, now)
             if fault is not None:
                 self._refuse(line, fault)
             elif row["number"] in there:
@@ -180,7 +183,7 @@ class Import:
         found = self._bulk.there(list(named)) if named else {}
         for number in named - found.keys():
             if (shown := self._seen.get(int(number))) is not None:
-                found[number] = {"customer_id": shown[0], "displayable": shown[1]}
+                found[number] = dict(zip(_OF_SHOWN, shown, strict=True))
         return found
 
     def _refuse(self, line: int, fault: Fault) -> None:

@@ -11,6 +11,7 @@ from xiaohao.numbers.lifecycle import Reason
 from xiaohao.numbers.model import (
     DOMESTIC_KINDS,
     NEVER_DISPLAYED,
+    USABLE_STATES,
     DialledBy,
     Kind,
     NumberSpec,
@@ -19,6 +20,7 @@ from xiaohao.numbers.model import (
     canonical,
     city_of,
     is_area_code,
+    is_proven,
     kind_of,
 )
 from xiaohao.pools.model import Pool
@@ -191,7 +193,7 @@ def differs(row: RowMapping | Mapping[str, Any], wanted: Mapping[str, Any], spec
     return any(row[name] != wanted[name] for name in names)
 
 
-def fault_of_shown(row: Mapping[str, Any], displays: Mapping[str, Any]) -> Fault | None:
+def fault_of_shown(row: Mapping[str, Any], displays: Mapping[str, Any], now: int) -> Fault | None:
     """What is wrong with `displayed_as` of a row; `displays`: the numbers there are, by number."""
     if row["displayed_as"] is None:
         return None
@@ -200,4 +202,8 @@ def fault_of_shown(row: Mapping[str, Any], displays: Mapping[str, Any]) -> Fault
         return Fault("displayed_as", "there is no such number of the same customer")
     if not shown["displayable"]:
         return Fault("displayed_as", "is a number that is not displayable itself")
+    if shown["state"] not in USABLE_STATES:
+        return Fault("displayed_as", f"is a number that is {shown['state']}")
+    if not is_proven(shown["verification"], shown["verified_until"], now):
+        return Fault("displayed_as", "is a number whose real name is not verified")
     return None

@@ -12,7 +12,7 @@ from xiaohao.errors import conflict, validation_failed
 from xiaohao.numbers import store
 from xiaohao.numbers.lifecycle import SUSPENSIONS, Change, Reason, retired
 from xiaohao.numbers.model import PERSONAL_STATES, USABLE_STATES, Number, NumberState, canonical, is_proven
-from xiaohao.numbers.records import Records, check_unused
+from xiaohao.numbers.records import Records, check_not_shown, check_unused
 
 #: suspensions ended in one transaction of the sweep
 _SWEPT_AT_ONCE: Final = 200
@@ -118,23 +118,29 @@ class Life(Records):
             return await self._resumed(connection, row, Reason.RESUMED, by, note)
 
     async def retire(self, number: str, by: str | None = None, note: str | None = None) -> Number:
-        """Take a number out of use for good; again is no error. Raises Refusal: `not_found`."""
+        """Take a number out of use for good; again is no error.
+
+        Raises Refusal: `not_found`, `number_shown`.
+        """
         async with self._database.begin() as connection:
             row = await self._locked(connection, number, None)
             if row["state"] == NumberState.RETIRED:
                 return self._number(row)
+            await check_not_shown(connection, row)
             return await self._changed(connection, row, Change(NumberState.RETIRED, Reason.RETIRED, by, note))
 
     async def take_to_stock(self, number: str, by: str | None = None, note: str | None = None) -> Number:
         """Put a number that nobody uses back on the shelf; again is no error.
 
-        Raises Refusal: `not_found`, `number_retired`, `number_in_another_state`, `number_in_use`.
+        Raises Refusal: `not_found`, `number_retired`, `number_in_another_state`, `number_in_use`,
+        `number_shown`.
         """
         async with self._database.begin() as connection:
             row = await self._locked(connection, number, None)
             if row["state"] == NumberState.IN_STOCK:
                 return self._number(row)
             await check_unused(connection, row)
+            await check_not_shown(connection, row)
             return await self._changed(
                 connection, row, Change(NumberState.IN_STOCK, Reason.TAKEN_TO_STOCK, by, note)
             )

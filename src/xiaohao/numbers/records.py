@@ -95,6 +95,13 @@ def visible(row: RowMapping | None, customer_id: str | None) -> RowMapping:
     return row
 
 
+async def check_not_shown(connection: AsyncConnection, row: RowMapping) -> None:
+    """Raises Refusal: `number_shown` where the number stands on displays in place of another one."""
+    if await store.is_shown_for_another(connection, row["number"]):
+        detail = "The number is displayed in place of another: change `displayed_as` of those numbers first."
+        raise conflict("number_shown", "Number shown in place of another", detail)
+
+
 async def check_unused(connection: AsyncConnection, row: RowMapping) -> None:
     """Raises Refusal: `number_in_use` where the number is somebody's, or a leg leads through it."""
     legs = await store.legs_through(connection, row["number"])

@@ -24,12 +24,14 @@ from xiaohao.numbers.model import (
     Verification,
     canonical,
 )
-from xiaohao.numbers.records import check_unused, visible
+from xiaohao.numbers.records import check_not_shown, check_unused, visible
 from xiaohao.pools.service import Pools
 from xiaohao.verifications.service import add_verified, pass_on
 
 #: Numbers that one call of `add_numbers` takes.
 BATCH_MAX: Final = 1000
+#: what decides, when it changes, whether a number can be shown as another one
+_OF_DISPLAY: Final = frozenset({"displayable", "displayed_as", "pool_id"})
 
 
 class Numbers(Life):
@@ -106,7 +108,7 @@ class Numbers(Life):
         `dialled_by`, or `pool_id` (its customer becomes the pool's; only while no leg leads through it).
 
         Raises Refusal: `not_found`, `validation_failed`, `number_in_use`, `number_retired`,
-        `number_in_another_state`.
+        `number_in_another_state`, `number_shown`.
         """
         async with self._database.begin() as connection:
             row = await self._locked(connection, number, None)
@@ -121,9 +123,12 @@ class Numbers(Life):
                 displayed_as=wanted["displayed_as"],
                 dialled_by=None if wanted["dialled_by"] is None else DialledBy(wanted["dialled_by"]),
             )
-            checked = await self._checked(connection, spec)
+            checked = await self._checked(connection, spec, shown=not _OF_DISPLAY.isdisjoint(values))
             new = {name: checked[name] for name in values}
             moved = "pool_id" in values and checked["pool_id"] != row["pool_id"]
+            passes = moved and checked["pool_id"] is not None and checked["customer_id"] != row["customer_id"]
+            if passes or (row["displayable"] and not checked["displayable"]):
+                await check_not_shown(connection, row)
             if not moved:
                 return await self._written(connection, row, new)
             await check_unused(connection, row)
@@ -143,12 +148,16 @@ class Numbers(Life):
             await store.trunks_among(connection, trunks),
         )
 
-    async def _checked(self, connection: AsyncConnection, spec: NumberSpec) -> dict[str, Any]:
-        """The row of one number as `spec` has it. Raises Refusal with the fields of one number."""
-        known = await self._known(connection, [spec])
-        row = row_of(spec, known, self._clock())
+    async def _checked(self, connection: AsyncConnection, spec: NumberSpec, *, shown: bool) -> dict[str, Any]:
+        """The row of one number as `spec` has it; `shown`: what is shown in its place is looked at as well.
+
+        Raises Refusal with the fields of one number.
+        """
+        known, now = await self._known(connection, [spec]), self._clock()
+        row = row_of(spec, known, now)
         if not isinstance(row, Fault):
-            fault = fault_of_shown(row, await self._displays(connection, [row]))
+            displays = await self._displays(connection, [row])
+            fault = fault_of_shown(row, displays, now) if shown else None
             if fault is None:
                 return row
             row = fault
@@ -176,11 +185,11 @@ class Numbers(Life):
             )
         if not new:
             return
-        displays = await self._displays(connection, new)
+        displays, now = await self._displays(connection, new), self._clock()
         faults = [
             (place, fault)
             for place, row in enumerate(rows.values())
-            if row["number"] not in there and (fault := fault_of_shown(row, displays)) is not None
+            if row["number"] not in there and (fault := fault_of_shown(row, displays, now)) is not None
         ]
         refuse(faults, len(specs))
         await store.add(connection, new)
@@ -190,7 +199,7 @@ class Numbers(Life):
             for spec, row in zip(specs, rows.values(), strict=True)
             if spec.documents and row["number"] not in there
         ]
-        await add_verified(connection, proofs, self._clock())
+        await add_verified(connection, proofs, now)
 
     @staticmethod
     async def _displays(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -63,6 +63,16 @@ async def legs_through(connection: AsyncConnection, number: str) -> LegsThrough:
     return LegsThrough(*map(bool, (await connection.execute(query)).one()))
 
 
+async def is_shown_for_another(connection: AsyncConnection, number: str) -> bool:
+    """Whether a number that is not retired is displayed as this one."""
+    query = (
+        select(numbers.c.number)
+        .where(numbers.c.displayed_as == number, numbers.c.state != NumberState.RETIRED)
+        .limit(1)
+    )
+    return (await connection.execute(query)).first() is not None
+
+
 async def suspensions_over(connection: AsyncConnection, now: int, limit: int) -> list[RowMapping]:
     """Suspended numbers whose time is over and that nobody else is resuming; locked."""
     query = (

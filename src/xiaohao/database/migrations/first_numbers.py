@@ -81,6 +81,13 @@ def _numbers() -> None:
         postgresql_where=sa.text("city IS NOT NULL"),
     )
     op.create_index("numbers_customer", "numbers", ["customer_id", "number"])
+    op.create_index(
+        "numbers_displayed_as",
+        "numbers",
+        ["displayed_as"],
+        sqlite_where=sa.text("displayed_as IS NOT NULL"),
+        postgresql_where=sa.text("displayed_as IS NOT NULL"),
+    )
 
 
 def _number_history() -> None:
