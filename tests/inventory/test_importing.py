@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select, update
 from tests.world import World, person, x_number, y_number
 
 from xiaohao.database.direct import Direct
-from xiaohao.database.schema import number_history, numbers, verifications
+from xiaohao.database.schema import legs, number_history, numbers, pools, verifications
 from xiaohao.errors import Refusal
 from xiaohao.inventory import files
 from xiaohao.inventory.exporting import What, export, inventory, totals
@@ -16,7 +16,7 @@ from xiaohao.inventory.files import Format
 from xiaohao.inventory.importing import Import
 from xiaohao.inventory.model import Outcome, Report, RowReport, Take
 from xiaohao.numbers.lifecycle import Reason
-from xiaohao.numbers.model import NumberState, Verification
+from xiaohao.numbers.model import NumberSpec, NumberState, Verification
 
 Lines = list[list[str]]
 HEADER = ["number", "pool", "documents"]
@@ -167,6 +167,34 @@ async def test_what_comes_out_goes_in_again(
     assert (shown["city_name"], shown["province"], shown["customer"]) == ("深圳", "广东", "=cmd()")
     report, _ = run(world, direct, rows)
     assert (report.unchanged, report.refused) == (3, 0)
+
+
+@pytest.mark.parametrize("format_", Format)
+async def test_an_export_goes_into_an_empty_inventory(
+    world: World, direct: Direct, tmp_path: Path, format_: Format
+) -> None:
+    ride = await world.ride(xs=2, ys=1)
+    await ride.reserve(1, 2)
+    late = "+8675588880001"
+    await world.numbers.add_numbers([NumberSpec(late, customer_id=ride.customer.id)])
+    early = NumberSpec("4001234567", customer_id=ride.customer.id, displayed_as=late)
+    await world.numbers.add_numbers([early, NumberSpec("01062009998"), NumberSpec("01062009999")])
+    await world.numbers.suspend("01062009998")
+    await world.numbers.retire("01062009999")
+    async with world.database.begin() as connection:
+        await connection.execute(update(pools).values(name=pools.c.id))
+    path = tmp_path / "numbers"
+    assert export(direct, path, format_, What.NUMBERS) == 7
+    async with world.database.begin() as connection:
+        for table in (numbers, number_history, verifications):
+            await connection.execute(delete(table))
+        await connection.execute(delete(legs))
+    report, told = run(world, direct, [cells for _, cells in files.rows(path, format_)], take=Take.VALID)
+    assert [row.field for row in report.faults] == ["state", "state"]
+    assert (report.added, told[-1].number) == (5, "+864001234567")
+    assert (await world.numbers.get_number("4001234567")).displayed_as == late
+    used = await world.numbers.get_number(x_number(1))
+    assert (used.state, used.pool_id) == (NumberState.AVAILABLE, ride.x_pool.id)
 
 
 async def test_what_cannot_be_shown_in_place_of_another(world: World, direct: Direct) -> None:

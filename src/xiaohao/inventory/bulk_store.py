@@ -82,17 +82,21 @@ class Bulk:
         _write(cursor, self._direct.is_sqlite, verifications, VERIFICATION_COLUMNS, proofs)
 
     def export(self, limit: int) -> Iterator[list[Row]]:
-        """All numbers with the names of what they are of, so many at a time, each time as they are then."""
-        after = ""
+        """All numbers with the names of what they are of, so many at a time, each time as they are then.
+
+        Those that are shown as another one come last: an import wants the others to be there before them.
+        """
         marker = "?" if self._direct.is_sqlite else "%s"
-        while True:
-            with self._direct.read() as cursor:
-                cursor.execute(_EXPORT.format(marker=marker), (after, limit))
-                found = cursor.fetchall()
-            if not found:
-                return
-            yield found
-            after = found[-1][0]
+        for which in ("IS NULL", "IS NOT NULL"):
+            after, query = "", _EXPORT.format(marker=marker, which=which)
+            while True:
+                with self._direct.read() as cursor:
+                    cursor.execute(query, (after, limit))
+                    found = cursor.fetchall()
+                if not found:
+                    break
+                yield found
+                after = found[-1][0]
 
     def inventory(self) -> list[Row]:
         """How many numbers there are of each (kind, city, carrier, state)."""
@@ -109,7 +113,7 @@ FROM numbers n
 LEFT JOIN pools p ON p.id = n.pool_id
 LEFT JOIN customers c ON c.id = n.customer_id
 LEFT JOIN trunks t ON t.id = n.trunk_id
-WHERE n.number > {marker} ORDER BY n.number LIMIT {marker}
+WHERE n.number > {marker} AND n.displayed_as {which} ORDER BY n.number LIMIT {marker}
 """
 _INVENTORY: Final = """
 SELECT kind, city, carrier, state, COUNT(*) FROM numbers

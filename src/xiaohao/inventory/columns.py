@@ -35,6 +35,8 @@ _BY_NAME: Final = {name: column for column, others in NAMES.items() for name in 
 _STATES: Final = {
     **dict.fromkeys(("in_stock", "库存", "在库"), NumberState.IN_STOCK),
     **dict.fromkeys(("available", "可用", "空闲"), NumberState.AVAILABLE),
+    # of an export: whose they are is in the bindings, which a file of numbers does not bring
+    **dict.fromkeys(("in_service", "ageing"), NumberState.AVAILABLE),
 }
 _TRUTHS: Final = {
     **dict.fromkeys(("yes", "true", "1", "是"), True),
