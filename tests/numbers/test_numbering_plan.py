@@ -78,6 +78,11 @@ def test_only_canonical_forms_come_out(text: str) -> None:
         ("95013123", "+8695013123", Kind.SHORT_95, None),
         ("700123456789012", "+86700123456789012", Kind.PROTECTION_700, None),
         ("0085261234567", "+85261234567", Kind.FOREIGN, None),
+        ("１３８００000001", "+8613800000001", Kind.MOBILE, None),
+        ("＋８６ 10 6200 0001", "+861062000001", Kind.LANDLINE, "10"),
+        ("tel:+8613800000001", "+8613800000001", Kind.MOBILE, None),
+        ("TEL:+86-(10)-6200.0001;cpc=ordinary", "+861062000001", Kind.LANDLINE, "10"),
+        ("tel:+852-6123-4567", "+85261234567", Kind.FOREIGN, None),
     ],
 )
 def test_examples(text: str, number: str, kind: Kind, city: str | None) -> None:
@@ -90,10 +95,12 @@ def test_examples(text: str, number: str, kind: Kind, city: str | None) -> None:
     "text",
     [
         *("", " ", "anonymous", "Anonymous", "unavailable", "unknown", "restricted", "Coverage"),
+        *("tel:13800000001", "tel:+8613800000001;ext=5", "tel:+8613800000001;phone-context=+86", "tel:"),
+        *("tel:tel:+8613800000001", "sip:+8613800000001@x", "²3800000001", "Ⅰ3800000001"),
         *("13800000001,5", "13800000001;ext=5", "13800000001x5", "13800000001#", "*57"),
         *("1380000000", "138000000011", "12800000001", "62000001", "10086", "110", "01062", "85261234567"),
         *("70012345678901", "7001234567890123", "40012345678", "9512", "951234567", "+1", "++8613800000001"),
-        *("1" * 39, "+86" + "1" * 1000, "１３８００000001", "٠١٢٣٤٥٦٧٨٩", "+999123456789"),
+        *("1" * 39, "+86" + "1" * 1000, "٠١٢٣٤٥٦٧٨٩", "+999123456789"),
     ],
 )
 def test_what_identifies_nobody(text: str) -> None:

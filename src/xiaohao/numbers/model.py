@@ -170,6 +170,9 @@ _CHINESE: Final = re.compile(
     r"|(?P<area>(?!86|950)(?:[3-9][1-9]\d|70[1-9]|90[1-9]))[2-8]\d{6,7}"
 )
 _SEPARATORS: Final = str.maketrans("", "", " -.()")
+#: digits and plus as Chinese keyboards write them; nothing else that NFKC would change means a number
+_FULL_WIDTH: Final = str.maketrans("０１２３４５６７８９＋", "0123456789+")
+_TEL: Final = "tel:"
 _SHAPE: Final = re.compile(r"\+?[0-9]{3,20}", re.ASCII)
 _LONGEST: Final = 40
 _TRUNK_PREFIX: Final = "0"
@@ -179,10 +182,11 @@ _ABROAD: Final = "00"
 def canonical(raw: str, region: str = _CHINA) -> str | None:
     """The canonical form of a number in any spelling that a carrier of `region` (ISO 3166) uses.
 
-    Visual separators of RFC 3966 are skipped. None for what identifies nobody: withheld forms (`anonymous`,
-    empty…), letters, extension digits, lengths and ranges outside the numbering plan. A number of another
-    country is recognised only behind `+` or the international prefix, because its bare digits can be
-    somebody else's national number.
+    Visual separators of RFC 3966 are skipped, and full-width digits are digits. A `tel:` URI must have a
+    global number (`tel:+86…`) and no extension; its other parameters are not looked at. None for what
+    identifies nobody: withheld forms (`anonymous`, empty…), letters, extension digits, lengths and ranges
+    outside the numbering plan. A number of another country is recognised only behind `+` or the
+    international prefix, because its bare digits can be somebody else's national number.
     """
     if _is_plain_mobile(raw):
         return raw  # most of what there is, and already as it should be: not worth a place in the cache
@@ -198,7 +202,10 @@ def _is_plain_mobile(raw: str) -> bool:
 
 @lru_cache(maxsize=65_536)
 def _canonical(raw: str, region: str) -> str | None:
-    text = raw.strip().translate(_SEPARATORS)
+    text = raw.strip().translate(_FULL_WIDTH)
+    if text[: len(_TEL)].lower() == _TEL:
+        text = _of_tel_uri(text[len(_TEL) :])
+    text = text.translate(_SEPARATORS)
     if not _SHAPE.fullmatch(text):
         return None
     if text.startswith("+"):
@@ -208,6 +215,14 @@ def _canonical(raw: str, region: str) -> str | None:
     if text.startswith(_ABROAD):
         return _international(text[2:])
     return _chinese(text.removeprefix(_CHINA_CODE))
+
+
+def _of_tel_uri(rest: str) -> str:
+    """The number of a `tel:` URI (RFC 3966); empty where it is no global one, or has an extension."""
+    number, *parameters = rest.split(";")
+    names = {parameter.partition("=")[0].lower() for parameter in parameters}
+    is_global = number.startswith("+") and " " not in number
+    return number if is_global and not names & {"ext", "isub", "phone-context"} else ""
 
 
 def spell(number: str, form: NumberForm) -> str:
