@@ -94,6 +94,25 @@ async def test_bodies(operator: httpx.AsyncClient) -> None:
         problem(response, status, code)
 
 
+async def test_what_is_wrong_is_said_in_plain_words(customer: httpx.AsyncClient) -> None:
+    async def detail(path: str, content: bytes) -> str:
+        headers = {"Content-Type": "application/json"}
+        document = (await customer.post(path, content=content, headers=headers)).json()
+        return str(
+            document["detail"] if "detail" in document else document["results"][0]["problem"]["detail"]
+        )
+
+    for content in (b"[]", b"1", b'"x"'):
+        assert await detail("/v1/bindings", content) == "must be a JSON object"
+        rows = b'{"bindings":[' + content + b"]}"
+        assert await detail("/v1/bindings:batch", rows) == "must be a JSON object"
+    assert await detail("/v1/bindings", b'{"prompts":[1]}') == "prompts: must be a JSON object"
+    for half in (rb"\ud800", rb"\ud83dx", rb"\udc00", rb"\\\ud83d", rb"\ud83d\ude00\ude00"):
+        assert "half a surrogate pair" in await detail("/v1/bindings", b'{"a":"' + half + b'"}'), half
+    for other in (rb"\ud83d\ude00", rb"\\ud800"):
+        assert "half" not in await detail("/v1/bindings", b'{"a":"' + other + b'"}'), other
+
+
 async def test_a_body_that_never_ends(operator: httpx.AsyncClient) -> None:
     sent = 0
 

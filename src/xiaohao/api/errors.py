@@ -33,6 +33,14 @@ _CODES: Final = {
     415: "media_type_not_supported",
     416: "range_not_satisfiable",
 }
+#: where the library's own words name classes of Python, or are none of the caller's
+_PLAIN_WORDS: Final = {
+    "extra_forbidden": "there is no such field",
+    "model_type": "must be a JSON object",
+    "model_attributes_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+    "string_unicode": "has half of a surrogate pair, which is no character",
+}
 _HARMLESS_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_-]{0,39}")
 
 
@@ -168,7 +176,5 @@ def _fault(item: Mapping[str, Any]) -> dict[str, str]:
     place = [str(part) for part in item["loc"][1:]]
     if item["type"] == "extra_forbidden" and place and not _HARMLESS_NAME.fullmatch(place[-1]):
         place[-1] = "?"
-    detail = str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden":
-        detail = "there is no such field"
+    detail = _PLAIN_WORDS.get(item["type"]) or str(item["msg"]).removeprefix("Value error, ")
     return {"field": ".".join(place), "detail": detail}

@@ -1,6 +1,7 @@
 """How every route is entered: API key, size, JSON and `Idempotency-Key` first, then the room's function."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
@@ -19,6 +20,11 @@ from xiaohao.errors import Refusal, not_found
 
 BODY_MAX: Final = 1_000_000
 BODY_PATIENCE_S: Final = 30.0
+
+#: a high surrogate that no low one follows; the decoder's own words are about something else then
+_HALF_A_PAIR: Final = re.compile(
+    rb"(?<!\\)(?:\\\\)*(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F])"
+)
 
 _DESCRIPTIONS: Final = {
     400: "The request cannot be read",
@@ -95,6 +101,10 @@ class _LimitedRequest(Request):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             # The text of a DecodeError tells what is wrong and where, and quotes nothing.
             reason = str(error)
+            if _HALF_A_PAIR.search(body):
+                reason = (
+                    "The text has an escape of half a surrogate pair (as \\ud800 is), which is no character"
+                )
             if isinstance(error, UnicodeDecodeError):
                 reason = "The text is not UTF-8"
             elif isinstance(error, RecursionError):
