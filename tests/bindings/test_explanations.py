@@ -100,7 +100,18 @@ async def test_a_shared_pool_tells_nothing_of_others_legs(world: World) -> None:
     refusal = (await world.bindings.explain(yours.id, wanted)).refusal
     assert refusal is not None
     extra = refusal.extra
-    assert (extra["total"], extra["in_quarantine"], extra["earliest_quarantine_end"]) == (1, 0, None)
+    assert (extra["total"], extra["in_quarantine"], extra["earliest_quarantine_end"]) == (None, 0, None)
+
+
+async def test_a_shared_pool_tells_of_ones_own_legs(world: World) -> None:
+    ride = await world.ride()
+    shared = await world.pool(None, 600, [y_number(50)])
+    await ride.release(await ride.reserve(1, 2, y_pool=shared.id))
+    refusal = await refused(ride, 1, 3, y_pool=shared.id)
+    assert (refusal.extra["in_quarantine"], refusal.extra["usable"]) == (1, None)
+    assert "1 of yours in quarantine" in refusal.detail
+    named = await refused(ride, 1, 3, y_pool=None, y=y_number(50))
+    assert (named.code, "dials this number already" in named.detail) == ("number_taken", True)
 
 
 async def test_a_person_whose_real_name_is_not_proven(world: World) -> None:

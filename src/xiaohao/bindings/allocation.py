@@ -11,6 +11,7 @@ from xiaohao.bindings.desk import Desk, PoolFacts
 from xiaohao.bindings.model import Mode, Role
 from xiaohao.bindings.modes import (
     ANYONE,
+    EXTENSIONS,
     LONGEST_EXTENSION,
     callers_of_x,
     claim_of,
@@ -45,6 +46,7 @@ class Wish:
     y_city: str | None = None
     extension: str | None = None
     y_on_demand: bool = False
+    reuse: bool = False
     #: of a pair that comes about on the spot: by which binding, and when that one ends
     parent_id: str | None = None
     latest_end: int | None = None
@@ -55,6 +57,14 @@ class Wish:
         if self.a_key is None or self.b_key is None:
             return None
         return self.customer_id, self.a_key, self.b_key
+
+    @property
+    def pairs(self) -> list[tuple[str, bytes, bytes]]:
+        """All pairs whose live binding stands in the way: in mode AXB also A and B the other way round."""
+        if self.pair is None:
+            return []
+        customer_id, a_key, b_key = self.pair
+        return [self.pair, *([(customer_id, b_key, a_key)] if self.mode is Mode.AXB else [])]
 
     @property
     def people(self) -> list[bytes]:
@@ -82,6 +92,7 @@ class Exhausted(Exception):
 
     def __init__(self, role: Role, pool: PoolFacts, cities: tuple[str | None, ...]) -> None:
         super().__init__(f"no free number in {pool.id}")
+        self.is_shared = pool.customer_id is None
         self.role = role
         self.pool_id = pool.id
         self.most_relations = pool.policy.max_relations
@@ -133,8 +144,7 @@ class Allocation:
             if facts.assigned_to_key not in (None, wish.claim):
                 _taken("x", "This number is another person's, or in use in another mode.")
             if self._is_held(facts):
-                detail = "It is dialled already, or was a short while ago, to reach somebody else."
-                _taken("x", detail)
+                self._refuse_held(facts)
             if facts.assigned_to_key is None:
                 self._check_another_x("x")
             return Found(facts, How.NAMED)
@@ -145,7 +155,7 @@ class Allocation:
         if again is not None:
             return Found(again, How.LAST_TIME)
         if pool is None:
-            raise validation_failed("x_pool", "A has no number yet: name one in x, or a pool to take it from")
+            raise validation_failed("x_pool", self._why_no_own_x())
         self._check_another_x("x_pool")
         return self._of_pool(Role.A, pool, wish.x_city, self._fits_as_x)
 
@@ -255,6 +265,40 @@ class Allocation:
         is_new = facts.assigned_to_key is None
         return wish.takes_all and is_new and not self._desk.is_untouched(facts)
 
+    def _refuse_held(self, facts: NumberFacts) -> NoReturn:
+        """Why a named X is held: what other customers' people dial is not told."""
+        wish = self._wish
+        if wish.mode is Mode.AXE and wish.extension is not None and facts.assigned_to_key == wish.claim:
+            # the X serves nobody but this customer's people behind extensions
+            _taken("extension", _EXTENSION_TAKEN)
+        callers = callers_of_x(wish.mode, wish.a_key, wish.b_key, wish.extension)
+        holders: set[str] = set()
+        for key in callers:
+            if self._holds(key, facts.number):
+                holders |= self._desk.holders(key, facts.number)
+        if wish.takes_all and facts.assigned_to_key is None:
+            holders |= self._desk.diallers(facts.number)
+        _taken("x", _X_DIALLED if wish.customer_id in holders else _NOT_FOR_THESE)
+
+    def _why_no_own_x(self) -> str:
+        wish = self._wish
+        claim = wish.claim
+        if claim in (None, ANYONE, EXTENSIONS):
+            return "name the number that stands for A in x, or a pool to take it from"
+        mine = [facts for facts in self._desk.own(claim) if facts.assigned_by == wish.customer_id]
+        if not mine:
+            return "A has no number yet: name one in x, or a pool to take it from"
+        if all(self._is_held(facts) for facts in mine):
+            whom = "whoever dials it reaches A already" if wish.takes_all else "B dials it already"
+            return (
+                f"A has a number already, but this binding cannot have it: {whom} by another"
+                " binding, or did a short while ago. Name a pool to take another number from"
+            )
+        return (
+            "A has a number already, but it cannot serve this binding: it is not in service, not verified,"
+            " not to be shown, of another city, or at its limit. Name a pool to take another number from"
+        )
+
     def _free_extension(self, x: NumberFacts) -> str:
         """One that nobody has behind this X: three digits, more where most of those are taken."""
         for digits in range(_DIGITS, LONGEST_EXTENSION + 1):
@@ -271,7 +315,8 @@ class Allocation:
             if facts.assigned_to_key is not None or facts is x:
                 _taken("y", "This number is the X of a person.")
             if self._holds(self._a_key, wish.y):
-                _taken("y", "A dials this number already, or did a short while ago, to reach somebody else.")
+                of_ours = wish.customer_id in self._desk.holders(self._a_key, wish.y)
+                _taken("y", _A_DIALS_IT if of_ours else _NOT_FOR_THESE)
             return Found(facts, How.NAMED)
 
         def fits(facts: NumberFacts) -> bool:
@@ -311,7 +356,7 @@ class Allocation:
         policy = self._policy(facts)
         if policy is not None and not has_room(policy, facts, legs):
             most = policy.max_relations
-            detail = f"Its pool lets a number carry {most} live relations, and it carries {facts.relations}."
+            detail = f"Its pool lets a number carry {most} live relations, and it has no room for this one."
             raise conflict(
                 "relation_limit", "No room for another relation", detail, field=name, max_relations=most
             )
@@ -336,6 +381,13 @@ class Allocation:
 
     def _holds(self, key: bytes, number: str) -> bool:
         return self._desk.holds(key, number, self._past)
+
+
+_A_DIALS_IT: Final = "A dials this number already, or did a short while ago, to reach somebody else."
+_X_DIALLED: Final = "It is dialled already, or was a short while ago, to reach somebody else."
+_EXTENSION_TAKEN: Final = "This extension of the X is another binding's, or was a short while ago."
+#: of what other customers do with a shared number
+_NOT_FOR_THESE: Final = "This number cannot be given to this pair: name another one, or a pool."
 
 
 def _taken(name: str, detail: str) -> NoReturn:

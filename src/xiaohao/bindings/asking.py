@@ -62,6 +62,7 @@ def wish_of(vault: Vault, customer_id: str, wanted: Reservation) -> Wish:
         y_city=wanted.y_city,
         extension=wanted.extension,
         y_on_demand=wanted.y_on_demand,
+        reuse=wanted.reuse,
     )
 
 

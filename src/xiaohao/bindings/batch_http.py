@@ -70,7 +70,8 @@ class ChosenView(BaseModel):
     )
     fallback: bool = Field(description="The city wished for has none left: this is one of the next")
     candidates: int | None = Field(
-        description="From so many of its pool (and city, where one is wished for); null: without choice"
+        description="From so many of its pool (and city, where one is wished for); null: without choice,"
+        " or from a pool that customers share"
     )
 
 
@@ -81,7 +82,7 @@ class ExplanationView(BaseModel):
     x: ChosenView | None
     y: ChosenView | None
     extension: str | None = Field(description="Mode axe: what was named, or one that is free")
-    binding: BindingView | None = Field(description="The pair's live binding, which `reuse` would give back")
+    binding: BindingView | None = Field(description="The live binding that would be given back, by `reuse`")
     problem: Problem | None = Field(description="Why it is not possible: the answer that it would get")
 
 

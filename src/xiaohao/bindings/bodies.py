@@ -98,7 +98,9 @@ class NewBinding(_Expiring):
     order_ref: Reference | None = None
     user_data: UserData | None = Field(None, description="Comes back in events and records")
     reuse: bool = Field(
-        False, description="Give back the pair's live binding if it has the same content, with status 200"
+        False,
+        description="Give back the live binding with the same content, with status 200; without a B known"
+        " it is of the same A and mode, and of the X, pool, city and extension that are named",
     )
 
     def reservation(self, now: int) -> Reservation:

@@ -32,7 +32,7 @@ _HISTORY_COLUMNS: Final = tuple(c.name for c in number_history.columns if c.name
 _LEG_COLUMNS: Final = tuple(column.name for column in legs.columns)
 _HOLDERS: Final = """
 WITH given(caller_key, dialled) AS (VALUES {rows})
-SELECT l.caller_key, l.dialled, l.binding_id, l.state, l.quarantine_until
+SELECT l.caller_key, l.dialled, l.binding_id, l.state, l.quarantine_until, l.customer_id
 FROM given CROSS JOIN legs AS l WHERE l.caller_key = given.caller_key AND l.dialled = given.dialled
 """
 
@@ -89,8 +89,8 @@ class ChangeStatements:
 
     def holders(
         self, cursor: Cursor, keys: Sequence[tuple[bytes, str]]
-    ) -> list[tuple[bytes, str, str, str, int | None]]:
-        """Who has these keys: (key, number, binding, state of the leg, end of its quarantine)."""
+    ) -> list[tuple[bytes, str, str, str, int | None, str]]:
+        """Who has these keys: (key, number, binding, state of the leg, end of its quarantine, customer)."""
         return [tuple(row) for row in self._holders.fetch(cursor, keys)]
 
     def rest(self, cursor: Cursor, keys: Sequence[tuple[bytes, str]], now: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from xiaohao.bindings.change_store import ChangeStatements
 from xiaohao.bindings.model import BindingState, Direction, LegState, Mode, PromptMoment, Role
-from xiaohao.bindings.modes import claim_of, leg_rows, misfit
+from xiaohao.bindings.modes import claim_of, is_of_many, leg_rows, misfit
 from xiaohao.bindings.writing_store import BindingRow, WritingStatements
 from xiaohao.database.direct import Cursor
 from xiaohao.database.writer import LostRace
@@ -130,9 +130,9 @@ class Changing:
         if row["a_key"] is not None and row["a_key"] == row["b_key"]:
             raise validation_failed(changed[0], "A and B are the same number")
         if row["b_key"] is not None:
-            pair = (row["customer_id"], row["a_key"], row["b_key"])
-            for other in self._statements.of_pairs(cursor, [pair], now):
-                if other["state"] == BindingState.LIVE and other["id"] != row["id"]:
+            for other in self._statements.of_pairs(cursor, _pairs_of(row), now):
+                swapped = other["a_key"] != row["a_key"] and other["mode"] != Mode.AXB
+                if other["state"] == BindingState.LIVE and other["id"] != row["id"] and not swapped:
                     raise conflict(
                         "pair_taken",
                         "The pair is taken",
@@ -213,18 +213,32 @@ class Changing:
             pair = (row["customer_id"], row["a_key"], row["b_key"])
             mine |= {other["id"] for other in self._statements.of_pairs(cursor, [pair], now)}
         free = []
-        for key, number, binding_id, state, until in self._changes.holders(cursor, keys):
+        for key, number, binding_id, state, until, holder in self._changes.holders(cursor, keys):
             resting = state != LegState.LIVE
             if resting and ((until or 0) <= now or binding_id in mine):
                 free.append((key, number))
                 continue
-            raise conflict(
-                "number_taken",
-                "Number taken",
-                "The new number, or extension, is in use on this platform number, or was a short while ago.",
-                number=number,
-            )
+            field = _field_of(row, key)
+            detail = "It is in use on this platform number already, or was a short while ago."
+            if holder != row["customer_id"]:
+                detail = "This number cannot be given to this pair: make a new binding, with other numbers."
+            elif field == "extension":
+                detail = "This extension of the X is another binding's, or was a short while ago."
+            raise conflict("number_taken", "Number taken", detail, field=field, number=number)
         self._statements.free_keys(cursor, free)
+
+
+def _pairs_of(row: BindingRow) -> list[tuple[str, bytes, bytes]]:
+    """The pairs that would be in the way of this one: in mode AXB also the other way round."""
+    customer_id, a_key, b_key = row["customer_id"], row["a_key"], row["b_key"]
+    return [(customer_id, a_key, b_key), *([(customer_id, b_key, a_key)] if row["mode"] == Mode.AXB else [])]
+
+
+def _field_of(row: BindingRow, key: bytes) -> str:
+    """What of a change makes somebody dial with this key."""
+    if is_of_many(key):
+        return "extension"
+    return "a" if key == row["a_key"] else "b"
 
 
 def prompts_json(prompts: Mapping[PromptMoment, str] | None) -> str | None:

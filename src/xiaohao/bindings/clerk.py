@@ -18,6 +18,7 @@ from xiaohao.bindings.desk import Desk
 from xiaohao.bindings.jobs import Decide, Decision, Expire, GiveY, Purge, Release, Reserve, Reserved
 from xiaohao.bindings.model import Binding, BindingState, Direction, Mode, Reservation
 from xiaohao.bindings.modes import ANYONE, leg_rows
+from xiaohao.bindings.reusing import check_same, live_alike, lock_of, of_same_people
 from xiaohao.bindings.writing_store import BINDING_COLUMNS, BindingRow, WritingStatements
 from xiaohao.clock import SECOND
 from xiaohao.database.direct import Cursor
@@ -99,11 +100,12 @@ class Clerk:
     def _prepare(self, desk: Desk, wishes: Sequence[Wish]) -> None:
         """Read what the wishes will ask about, with one statement each kind."""
         people = {key for wish in wishes for key in wish.people}
-        self._statements.lock_people(desk.cursor, people)
+        locks = {lock for wish in wishes if (lock := lock_of(wish)) is not None}
+        self._statements.lock_people(desk.cursor, people | locks)
         desk.appetite = len(wishes)
         desk.know_customers(wish.customer_id for wish in wishes)
         desk.know_pools(pool for wish in wishes for pool in (wish.x_pool, wish.y_pool))
-        pairs = {wish.pair for wish in wishes if wish.pair is not None}
+        pairs = {pair for wish in wishes for pair in wish.pairs}
         desk.know_pairs(pairs)
         if overdue := [row for pair in pairs for row in desk.of_pair(pair) if _is_overdue(row, desk.now)]:
             desk.expire(overdue)
@@ -137,10 +139,12 @@ class Clerk:
     def _decide(self, desk: Desk, wish: Wish, wanted: Reservation) -> Decision:
         """Raises Refusal, Exhausted."""
         _check_owner(desk, wish)
-        past = [] if wish.pair is None else desk.of_pair(wish.pair)
+        past = of_same_people(desk, wish)
         if past and past[0]["state"] == BindingState.LIVE:
-            _check_same(past[0], wish, wanted)
+            check_same(past[0], wish, wanted)
             return Decision(existing=past[0])
+        if (alike := live_alike(desk, wish, wanted)) is not None:
+            return Decision(existing=alike)
         allocation = Allocation(desk, wish, past, self._capital_of, self._most_x)
         x, y = allocation.choose()
         return Decision(x, y, allocation.extension)
@@ -312,25 +316,3 @@ def _check_owner(desk: Desk, wish: Wish) -> None:
         # Carriers block the calls of people whom they do not know: better said now than then.
         detail = "The real name of A has not been verified, or its verification is over."
         raise conflict("person_not_verified", "Person not verified", detail, field="a")
-
-
-def _check_same(row: BindingRow, wish: Wish, wanted: Reservation) -> None:
-    """Raises Refusal unless the live binding of a pair may be given back for this reservation."""
-    same = (
-        wish.x in (None, row["x"])
-        and wish.y in (None, row["y"])
-        and all(
-            getattr(wanted, name) == row[name]
-            for name in ("mode", "direction", "record", "max_duration_s", "order_ref", "user_data")
-        )
-        and prompts_json(wanted.prompts) == row["prompts"]
-    )
-    if not (wanted.reuse and same):
-        raise conflict(
-            "pair_taken",
-            "The pair is taken",
-            "A and B have a live binding already: release it, or send an identical request with reuse.",
-            binding_id=row["id"],
-            x=row["x"],
-            y=row["y"],
-        )

@@ -12,6 +12,7 @@ from typing import Any, Final
 from xiaohao.bindings.allocation_store import NumberFacts
 from xiaohao.bindings.model import BindingState, LegState
 from xiaohao.bindings.modes import is_of_many
+from xiaohao.bindings.reuse_store import reuse_statements
 from xiaohao.bindings.writing_store import BindingRow, CustomerFacts, LegFacts, WritingStatements
 from xiaohao.database.direct import Cursor
 from xiaohao.database.writer import LostRace
@@ -57,6 +58,7 @@ class Desk:
         self._dialled: dict[bytes, dict[str, LegFacts]] = {}
         self._of_many: dict[tuple[bytes, str], LegFacts | None] = {}
         self._pairs: dict[_Pair, list[BindingRow]] = {}
+        self._without_b: dict[tuple[str, bytes | None], list[BindingRow]] = {}
         self._queues: dict[tuple[str, str | None], _Queue] = {}
         self._rows: list[BindingRow] = []
         self._legs: list[dict[str, Any]] = []
@@ -165,6 +167,13 @@ class Desk:
             self.know_pairs([pair])
         return self._pairs[pair]
 
+    def without_b(self, customer_id: str, a_key: bytes | None) -> list[BindingRow]:
+        """The live bindings of A (None: of mode x) with nobody who is known, oldest first."""
+        if (customer_id, a_key) not in self._without_b:
+            statements = reuse_statements("sqlite" if self.statements.is_sqlite else "postgresql")
+            self._without_b[customer_id, a_key] = statements.without_b(self.cursor, customer_id, a_key)
+        return self._without_b[customer_id, a_key]
+
     def last_of_pair(self, pair: _Pair) -> BindingRow | None:
         """The newest binding that the pair ever had, however long ago."""
         known = self.of_pair(pair)
@@ -187,9 +196,18 @@ class Desk:
             self._of_many[key, number] = self.statements.holder(self.cursor, key, number)
         return self._of_many[key, number]
 
+    def holders(self, key: bytes, number: str) -> set[str]:
+        """The customers who have this key on this number: one or none."""
+        leg = self._leg(key, number)
+        return set() if leg is None else {leg.customer_id}
+
+    def diallers(self, number: str) -> set[str]:
+        """The customers of whom a leg is dialled on this number, or was a short while ago."""
+        return self.statements.diallers(self.cursor, number, self.now)
+
     def is_untouched(self, facts: NumberFacts) -> bool:
         """Whether nobody dials this number, nor did a short while ago. It must stay so until `flush`."""
-        if facts.relations or self.statements.is_dialled(self.cursor, facts.number, self.now):
+        if facts.relations or self.diallers(facts.number):
             return False
         facts.alone = True
         return True
@@ -256,6 +274,8 @@ class Desk:
     def add(self, row: BindingRow, legs: Sequence[dict[str, Any]]) -> None:
         """A new binding; its `seq` is in the row after `flush`. The keys of its legs are free."""
         self._rows.append(row)
+        if row["b_key"] is None and (row["customer_id"], row["a_key"]) in self._without_b:
+            self._without_b[row["customer_id"], row["a_key"]].append(row)
         if row["a_key"] is not None and row["b_key"] is not None:
             self.of_pair((row["customer_id"], row["a_key"], row["b_key"])).insert(0, row)
         for leg in legs:
@@ -266,7 +286,7 @@ class Desk:
         key, number = leg["caller_key"], leg["dialled"]
         if self._leg(key, number) is not None:
             self._freed.add((key, number))
-        facts = LegFacts(leg["binding_id"], LegState.LIVE.value, None)
+        facts = LegFacts(leg["binding_id"], LegState.LIVE.value, None, leg["customer_id"])
         if is_of_many(key):
             self._of_many[key, number] = facts
         else:

@@ -17,13 +17,18 @@ from xiaohao.errors import Refusal, conflict
 _CITIES: Final = 5
 #: A survey of a pool's cities reads the whole pool: so many refusals of one request have one.
 _SURVEYS: Final = 10
+#: how a shared pool stands: the acts of other customers would shine through
+_UNTOLD: Final = dict.fromkeys(("total", "usable", "assigned", "not_verified", "full"))
 #: more relations than a number can have
 _NO_LIMIT: Final = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A number that would be taken. `candidates`: from so many of its pool and city; None: without choice."""
+    """A number that would be taken.
+
+    `candidates`: from so many of its pool and city; None: without choice, or from a shared pool.
+    """
 
     found: Found
     candidates: int | None
@@ -43,7 +48,7 @@ class Explanation:
 class Explaining:
     """Explains over one connection; what it read about a pool is good for the other rows of the same request.
 
-    Legs of other customers are never told of.
+    What other customers do is never told: of a shared pool there are no figures but of one's own legs.
     """
 
     def __init__(self, connection: AsyncConnection, now: int) -> None:
@@ -56,6 +61,8 @@ class Explaining:
         """The number that stands for A or for B, and from how many it was taken."""
         if found is None or found.how is not How.LEAST_RECENTLY_USED:
             return None if found is None else Chosen(found, None)
+        if found.facts.customer_id is None:
+            return Chosen(found, None)
         by_city = await self._free_by_city(wish, role, str(found.facts.pool_id), found.most_relations)
         wished = wish.x_city if role is Role.A else wish.y_city
         if wished is None:
@@ -75,6 +82,8 @@ class Explaining:
             field = "x_pool" if of_x else "y_pool"
             title = "Number not displayable"
             return conflict("number_not_displayable", title, detail, field=field, pool_id=pool_id)
+        if exhausted.is_shared:
+            pool = _UNTOLD
         # where there is no such person, the figures of nobody: no key is empty
         a = await self._of_legs(pool_id, cities, wish, wish.a_key or b"")
         b = await self._of_legs(pool_id, cities, wish, wish.b_key or b"")
@@ -93,9 +102,13 @@ class Explaining:
             "in_quarantine": resting["quarantined"],
             "earliest_quarantine_end": earliest,
         }
-        detail = _why(of_x, pool, cities)
+        detail = _why_of_shared(cities) if exhausted.is_shared else _why(of_x, pool, cities, a["live"])
         if earliest is not None:
-            detail += f" {resting['quarantined']} in quarantine, the first until {earliest}."
+            whose = "of yours " if exhausted.is_shared else ""
+            detail += f" {resting['quarantined']} {whose}in quarantine, the first until {earliest}."
+        if exhausted.is_shared and None not in cities:
+            facts |= {"cities": list(cities), "free_in_other_cities": None}
+            return conflict("number_pool_exhausted", "No number is free", detail, **facts)
         if None not in cities and self._surveys < _SURVEYS:
             self._surveys += 1
             by_city = await self._free_by_city(wish, exhausted.role, pool_id, exhausted.most_relations)
@@ -129,10 +142,19 @@ class Explaining:
         return dict(await self._of_pool(store.free_by_city, pool_id, tuple(keys), limit, shown, self._now))
 
 
-def _why(of_x: bool, pool: Any, cities: Sequence[str | None]) -> str:
+def _where(cities: Sequence[str | None]) -> str:
     where = "The pool" if None in cities else f"City {cities[0]}"
     if len(cities) > 1:
         where += f" (nor {', '.join(str(city) for city in cities[1:])})"
+    return where
+
+
+def _why_of_shared(cities: Sequence[str | None]) -> str:
+    return f"{_where(cities)} has none left that can be given to this pair; several customers share the pool."
+
+
+def _why(of_x: bool, pool: Any, cities: Sequence[str | None], dialled_by_a: int) -> str:
+    where = _where(cities)
     if pool["usable"] == 0:
         return f"{where} has no number that can be used."
     if pool["not_verified"] == pool["usable"]:
@@ -141,7 +163,9 @@ def _why(of_x: bool, pool: Any, cities: Sequence[str | None]) -> str:
         return f"{where} has no number that may carry another relation."
     if of_x:
         return f"{where} has none left: each is somebody's X, or collides with what A or B dial."
+    if dialled_by_a == pool["usable"]:
+        return f"{where} has none left: each is dialled by A already."
     return (
-        f"{where} has none left: each is dialled by A already, or was a short while ago, or is somebody's X:"
-        " X and Y need pools of their own."
+        f"{where} has none left: each is dialled by A already, or was a short while ago, or is somebody's X,"
+        " or is not what the pool gives out: X and Y need pools of their own."
     )

@@ -87,6 +87,7 @@ class LegFacts:
     binding_id: str
     state: str
     quarantine_until: int | None
+    customer_id: str
 
 
 class WritingStatements:
@@ -115,7 +116,7 @@ class WritingStatements:
         self._last_of_pair = Statement(dialect, _last_of_pair())
         self._dialled = ForKeys(dialect, _dialled, AT_ONCE)
         self._holder = Statement(dialect, _holder())
-        self._is_dialled = Statement(dialect, _is_dialled())
+        self._diallers = Statement(dialect, _diallers())
         self._find = ForKeys(dialect, _find, AT_ONCE)
         self._free_keys = ForRows(dialect, 2, lambda rows: _FREE_KEYS.format(rows=rows), AT_ONCE)
         self._add_legs = ForRows(dialect, len(_LEG_COLUMNS), _adding(_ADD_LEGS, _LEG_COLUMNS), AT_ONCE)
@@ -152,13 +153,13 @@ class WritingStatements:
 
     def of_pairs(self, cursor: Cursor, pairs: Sequence[Row], now: int) -> list[BindingRow]:
         """Of each pair (customer, key of A, key of B) what is live or in quarantine, newest first."""
-        return [_binding(row) for row in self._of_pairs.fetch(cursor, pairs, now)]
+        return [binding_row(row) for row in self._of_pairs.fetch(cursor, pairs, now)]
 
     def last_of_pair(self, cursor: Cursor, pair: Row) -> BindingRow | None:
         """The newest binding of (customer, key of A, key of B) that there ever was."""
         customer_id, a_key, b_key = pair
         self._last_of_pair.run(cursor, of_customer=customer_id, a=a_key, b=b_key)
-        return next((_binding(row) for row in cursor.fetchall()), None)
+        return next((binding_row(row) for row in cursor.fetchall()), None)
 
     def dialled(self, cursor: Cursor, keys: Sequence[bytes]) -> list[tuple[bytes, str, LegFacts]]:
         """Everything that these people dial, live or in quarantine."""
@@ -170,14 +171,14 @@ class WritingStatements:
         rows = cursor.fetchall()
         return LegFacts(*rows[0]) if rows else None
 
-    def is_dialled(self, cursor: Cursor, number: str, now: int) -> bool:
-        """Whether a leg is dialled on this number that lives or rests."""
-        self._is_dialled.run(cursor, wanted=number, now=now)
-        return bool(cursor.fetchall())
+    def diallers(self, cursor: Cursor, number: str, now: int) -> set[str]:
+        """The customers of whom a leg is dialled on this number that lives or rests."""
+        self._diallers.run(cursor, wanted=number, now=now)
+        return {customer_id for (customer_id,) in cursor.fetchall()}
 
     def find(self, cursor: Cursor, ids: Sequence[str]) -> list[BindingRow]:
         """Bindings by their ids, whoever's they are; nobody else ends or changes them from now on."""
-        return [_binding(row) for row in self._find.fetch(cursor, sorted(ids))]
+        return [binding_row(row) for row in self._find.fetch(cursor, sorted(ids))]
 
     def free_keys(self, cursor: Cursor, keys: Sequence[tuple[bytes, str]]) -> None:
         """Take away the quarantined legs with these keys."""
@@ -242,7 +243,8 @@ def _adding(text: str, columns: Sequence[str]) -> Callable[[str], str]:
     return lambda rows: text.format(columns=", ".join(columns), rows=rows)
 
 
-def _binding(row: Row) -> BindingRow:
+def binding_row(row: Row) -> BindingRow:
+    """A row of BINDING_COLUMNS by their names."""
     named = dict(zip(BINDING_COLUMNS, row, strict=True))
     for name in _BOOLEANS:
         named[name] = bool(named[name])
@@ -270,22 +272,23 @@ def _last_of_pair() -> Any:
 
 
 def _dialled(keys: list[Any]) -> Any:
-    columns = (legs.c.caller_key, legs.c.dialled, legs.c.binding_id, legs.c.state, legs.c.quarantine_until)
+    facts = (legs.c.binding_id, legs.c.state, legs.c.quarantine_until, legs.c.customer_id)
+    columns = (legs.c.caller_key, legs.c.dialled, *facts)
     return select(*columns).where(legs.c.caller_key.in_(keys))
 
 
 def _holder() -> Any:
-    columns = (legs.c.binding_id, legs.c.state, legs.c.quarantine_until)
+    columns = (legs.c.binding_id, legs.c.state, legs.c.quarantine_until, legs.c.customer_id)
     return select(*columns).where(
         legs.c.caller_key == bindparam("key"), legs.c.dialled == bindparam("wanted")
     )
 
 
-def _is_dialled() -> Any:
+def _diallers() -> Any:
     still = or_(
         legs.c.quarantine_until.is_(None), legs.c.quarantine_until > bindparam("now", type_=BigInteger)
     )
-    return select(legs.c.dialled).where(legs.c.dialled == bindparam("wanted"), still).limit(1)
+    return select(legs.c.customer_id).where(legs.c.dialled == bindparam("wanted"), still).distinct()
 
 
 def _find(ids: list[Any]) -> Any:
