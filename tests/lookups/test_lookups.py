@@ -3,14 +3,15 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert, select, update
 from tests.api.facts import ended, journal_of, talking
 from tests.world import NOON, Ride, World, person, x_number
 
 from xiaohao.audit.model import Action, Filter
 from xiaohao.audit.service import Audit
+from xiaohao.bindings.recognition import Outcome
 from xiaohao.clock import SECOND
-from xiaohao.database.schema import cdrs, legs, number_history
+from xiaohao.database.schema import cdrs, legs, number_history, numbers
 from xiaohao.errors import Refusal
 from xiaohao.lookups.model import AboutNumber, Side, Standing
 from xiaohao.lookups.service import Lookups
@@ -93,6 +94,56 @@ async def test_a_change_of_the_person_does_not_rewrite_the_past(world: World, lo
     assert (earlier.relations[0].since, earlier.relations[0].until) == (NOON, at)
     assert behind(later) == [(person(5), Standing.LIVE)]
     assert (later.relations[0].since, later.relations[0].until) == (at, None)
+
+
+async def test_who_was_replaced_is_shown_for_as_long_as_their_key_rests(
+    world: World, lookups: Lookups
+) -> None:
+    ride = await world.ride(x_recycle_s=600, y_recycle_s=600)
+    binding = await ride.reserve(1, 2)
+    world.clock.forward(60)
+    at = NOON + 60 * SECOND
+    await world.bindings.change(ride.customer.id, binding.id, {"b": person(5)})
+    world.clock.forward(1200)
+    resting = await evidence(lookups, binding.x, at, key_of(ride), person=person(2))
+    (was,) = resting.relations
+    assert (was.a, was.b, was.standing) == (person(1), person(2), Standing.QUARANTINED)
+    assert (was.since, was.until, was.recycle_until) == (NOON, at, at + 600 * SECOND)
+    both = await evidence(lookups, binding.x, at + 599 * SECOND)
+    assert [(one.b, one.standing) for one in both.relations] == [
+        (person(5), Standing.LIVE),
+        (person(2), Standing.QUARANTINED),
+    ]
+    over = await evidence(lookups, binding.x, at + 600 * SECOND)
+    assert [one.b for one in over.relations] == [person(5)]
+    gone = await evidence(lookups, binding.x, at + 600 * SECOND, person=person(2))
+    assert gone.relations == []
+
+
+async def test_a_live_relation_says_that_a_call_would_be_refused(world: World, lookups: Lookups) -> None:
+    ride = await world.ride()
+    binding = await ride.reserve(1, 2)
+
+    async def outcome() -> tuple[Standing, Outcome]:
+        (dial,) = (await lookups.person(OPERATOR, person(2))).dials
+        assert dial.number == binding.x
+        return dial.standing, dial.outcome
+
+    assert await outcome() == (Standing.LIVE, Outcome.CONNECT)
+    for number, values, expected in (
+        (binding.x, {"state": "suspended"}, Outcome.NUMBER_NOT_IN_SERVICE),
+        (binding.y, {"state": "retired"}, Outcome.NUMBER_NOT_IN_SERVICE),
+        (binding.y, {"verification": "expired"}, Outcome.NUMBER_NOT_VERIFIED),
+    ):
+        before = select(*(numbers.c[name] for name in values)).where(numbers.c.number == number)
+        async with world.database.begin() as connection:
+            was = (await connection.execute(before)).mappings().one()
+            await connection.execute(update(numbers).where(numbers.c.number == number).values(values))
+        assert await outcome() == (Standing.LIVE, expected)
+        async with world.database.begin() as connection:
+            await connection.execute(update(numbers).where(numbers.c.number == number).values(**was))
+    await ride.release(binding)
+    assert await outcome() == (Standing.QUARANTINED, Outcome.BINDING_EXPIRED)
 
 
 async def test_an_x_that_passes_on_stood_for_whom_it_stood_then(world: World, lookups: Lookups) -> None:

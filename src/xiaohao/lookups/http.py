@@ -10,6 +10,7 @@ from xiaohao.api.auth import AnyKey
 from xiaohao.api.fields import Moment, Number, Request, Timestamp
 from xiaohao.api.paging import Cursors
 from xiaohao.api.route import ONLY_READS, api_router
+from xiaohao.bindings.recognition import Outcome
 from xiaohao.calls.model import Call, Reason, State
 from xiaohao.calls.wire import recording_path
 from xiaohao.clock import rfc3339
@@ -71,7 +72,10 @@ class RelationView(BaseModel):
     binding_id: str
     customer_id: str
     mode: str
-    standing: Standing = Field(description="Whether it connected: live and grace do, quarantined does not")
+    standing: Standing = Field(
+        description="Live and in grace it connects, quarantined it does not; whether the numbers and the"
+        " customer let a call through now is said by `outcome` of a person's `dials`"
+    )
     stands_for: Side | None = Field(description="Whom the number stood for; null: for either of the two")
     person: Shown = Field(description="The real number behind the number asked for. " + _MASKED)
     a: Shown
@@ -139,6 +143,7 @@ class DialView(BaseModel):
     binding_id: str
     customer_id: str
     standing: Standing
+    outcome: Outcome = Field(description="Of a call at this moment: `connect`, or why it is refused")
     barred: bool = Field(description="Against the binding's direction: not connected")
     reaches: Shown
     shows: str | None = Field(description="What stands on the other's display")
@@ -270,6 +275,7 @@ def _dial(dial: Dial, show: Show) -> DialView:
         binding_id=dial.binding_id,
         customer_id=dial.customer_id,
         standing=dial.standing,
+        outcome=dial.outcome,
         barred=dial.barred,
         reaches=show(dial.reaches),
         shows=dial.shows,

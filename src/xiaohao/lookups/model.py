@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from xiaohao.bindings.recognition import Outcome
 from xiaohao.calls.model import Call
 
 
@@ -70,12 +71,13 @@ class NumberThen:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """A number that a person can dial, or could a short while ago."""
+    """A number that a person can dial, or could a short while ago. `outcome`: of a call at this moment."""
 
     number: str
     binding_id: str
     customer_id: str
     standing: Standing
+    outcome: Outcome
     barred: bool
     reaches: str | None = field(repr=False)
     shows: str | None
@@ -115,6 +117,29 @@ def content_at(
             return version, version["valid_from"], version["valid_until"]
         since = max(since, version["valid_until"])
     return row, since, None
+
+
+def replaced_at(
+    row: Mapping[str, Any], versions: Iterable[Mapping[str, Any]], at: int, number: str, rest: int
+) -> list[Mapping[str, Any]]:
+    """What a binding said earlier of people who can no longer dial a number, and whose keys rest there.
+
+    `rest`: for how long (µs). The newest first.
+    """
+    ordered = sorted(versions, key=lambda version: int(version["valid_from"]))
+    found = []
+    for version, after in zip(ordered, [*ordered, row][1:], strict=True):
+        resting = version["valid_until"] <= at < version["valid_until"] + rest
+        if resting and _callers(version, number) - _callers(after, number):
+            found.append(version)
+    return found[::-1]
+
+
+def _callers(said: Mapping[str, Any], number: str) -> set[bytes]:
+    """Who of a binding's people dials this number: B an X, A a Y, either an X that has no Y."""
+    a_dials = number == (said["x"] if said["y"] is None else said["y"])
+    keys = [said["a_key"] if a_dials else None, said["b_key"] if number == said["x"] else None]
+    return {key for key in keys if key is not None}
 
 
 def standing_at(row: Mapping[str, Any], grace_until: int | None, at: int) -> Standing | None:

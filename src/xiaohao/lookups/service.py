@@ -6,6 +6,7 @@ time of an answer tells nothing of others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.audit.model import Action
 from xiaohao.audit.service import Audit
+from xiaohao.bindings.lookup_store import look_up
+from xiaohao.bindings.recognition import Outcome, judge
 from xiaohao.calls.model import Call
 from xiaohao.calls.wire import call_of
 from xiaohao.clock import SECOND, now_us, rfc3339
@@ -26,10 +29,13 @@ from xiaohao.lookups.model import (
     NumberThen,
     Relation,
     Side,
+    Standing,
     content_at,
     leg_standing,
+    replaced_at,
     standing_at,
 )
+from xiaohao.numbers.model import is_foreign
 from xiaohao.secrecy import Vault, masked
 from xiaohao.tenants.model import Principal
 
@@ -128,8 +134,9 @@ class Lookups:
         async with self._database.read() as connection:
             facts = await store.number(connection, number, customer_id)
             then = await store.history(connection, number, at)
-            rows = await store.bindings_on(connection, number, at, customer_id, key, before, limit + 1)
-            relations = await self._relations(connection, rows[:limit], at, number)
+            rest = await store.recycle_s(connection, number) * SECOND
+            rows = await store.bindings_on(connection, number, at, customer_id, key, before, limit + 1, rest)
+            relations = await self._relations(connection, rows[:limit], at, number, key, rest)
             until = at if window is None else at + window
             live = await store.live_calls(connection, customer_id, _MOST, number=number, until=until)
             ended: Sequence[store.Facts] = []
@@ -183,7 +190,10 @@ class Lookups:
         rows: Sequence[store.Facts],
         at: int,
         number: str | None = None,
+        person_key: bytes | None = None,
+        rest: int = 0,
     ) -> list[Relation]:
+        """The relations of these bindings at a moment: over a number and of a person only, where given."""
         ids = [row["id"] for row in rows]
         earlier: dict[str, list[store.Facts]] = {binding_id: [] for binding_id in ids}
         for version in await store.versions(connection, ids):
@@ -191,31 +201,51 @@ class Lookups:
         grace = await store.grace_ends(connection, ids)
         found = []
         for row in rows:
-            standing = standing_at(row, grace.get(row["id"]), at)
-            said, since, until = content_at(row, earlier[row["id"]], at)
-            if standing is None or number not in (None, said["x"], said["y"]):
+            grace_until = grace.get(row["id"])
+            standing = standing_at(row, grace_until, at)
+            if standing is None:
                 continue
-            found.append(
-                Relation(
-                    binding_id=row["id"],
-                    customer_id=row["customer_id"],
-                    mode=row["mode"],
-                    standing=standing,
-                    a=self._open(said["a_sealed"]),
-                    b=self._open(said["b_sealed"]),
-                    x=said["x"],
-                    y=said["y"],
-                    extension=said["extension"],
-                    stands_for=_side(said, number),
-                    since=since,
-                    until=until,
-                    ended_at=row["ended_at"],
-                    recycle_until=row["recycle_until"],
-                    grace_until=grace.get(row["id"]),
-                    order_ref=row["order_ref"],
-                )
-            )
+            said, since, until = content_at(row, earlier[row["id"]], at)
+            if _concerns(said, number, person_key):
+                relation = self._relation(row, said, number, standing, since, until)
+                found.append(replace(relation, grace_until=grace_until))
+            if number is None:
+                continue
+            for was in replaced_at(row, earlier[row["id"]], at, number, rest):
+                if _concerns(was, number, person_key):
+                    since, until = was["valid_from"], was["valid_until"]
+                    relation = self._relation(row, was, number, Standing.QUARANTINED, since, until)
+                    found.append(replace(relation, recycle_until=until + rest))
         return found
+
+    def _relation(
+        self,
+        row: store.Facts,
+        said: Mapping[str, Any],
+        number: str | None,
+        standing: Standing,
+        since: int,
+        until: int | None,
+    ) -> Relation:
+        """A binding with the content `said`."""
+        return Relation(
+            binding_id=row["id"],
+            customer_id=row["customer_id"],
+            mode=row["mode"],
+            standing=standing,
+            a=self._open(said["a_sealed"]),
+            b=self._open(said["b_sealed"]),
+            x=said["x"],
+            y=said["y"],
+            extension=said["extension"],
+            stands_for=_side(said, number),
+            since=since,
+            until=until,
+            ended_at=row["ended_at"],
+            recycle_until=row["recycle_until"],
+            grace_until=None,
+            order_ref=row["order_ref"],
+        )
 
     # About people
 
@@ -228,8 +258,15 @@ class Lookups:
             relations = await self._relations(connection, rows[:_MOST], now)
             ids = [row["id"] for row in rows]
             live = await store.live_calls(connection, customer_id, _MOST, binding_ids=ids)
+            abroad = is_foreign(person)
+            dials = []
+            for leg in legs[:_MOST]:
+                standing = leg_standing(leg, now)
+                if standing is not None:
+                    row = await look_up(connection, key, leg["dialled"], now)
+                    outcome = judge(row, now, from_abroad=abroad).outcome
+                    dials.append(self._dial(leg, standing, outcome))
         calls = [_decode_call(self._vault.open(sealed)) for sealed in live]
-        dials = [dial for leg in legs[:_MOST] if (dial := self._dial(leg, now)) is not None]
         if other is not None:
             pair = {person, other}
             relations = [relation for relation in relations if {relation.a, relation.b} == pair]
@@ -241,15 +278,13 @@ class Lookups:
         ours = [call for call in calls if person in (call.caller, call.callee)]
         return AboutPerson(numbers, dials, relations, ours, more)
 
-    def _dial(self, leg: store.Facts, now: int) -> Dial | None:
-        standing = leg_standing(leg, now)
-        if standing is None:
-            return None
+    def _dial(self, leg: store.Facts, standing: Standing, outcome: Outcome) -> Dial:
         return Dial(
             number=leg["dialled"],
             binding_id=leg["binding_id"],
             customer_id=leg["customer_id"],
             standing=standing,
+            outcome=outcome,
             barred=bool(leg["barred"]),
             reaches=self._open(leg["callee_sealed"]),
             shows=leg["display"],
@@ -259,6 +294,11 @@ class Lookups:
 
     def _open(self, sealed: bytes | None) -> str | None:
         return None if sealed is None else self._vault.open(sealed)
+
+
+def _concerns(said: Mapping[str, Any], number: str | None, person_key: bytes | None) -> bool:
+    over = number in (None, said["x"], said["y"])
+    return over and person_key in (None, said["a_key"], said["b_key"])
 
 
 def _side(said: Mapping[str, Any], number: str | None) -> Side | None:

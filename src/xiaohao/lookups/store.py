@@ -6,7 +6,16 @@ from typing import Any
 from sqlalchemy import ColumnElement, Result, Table, and_, func, or_, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.database.schema import binding_versions, bindings, calls, cdrs, legs, number_history, numbers
+from xiaohao.database.schema import (
+    binding_versions,
+    bindings,
+    calls,
+    cdrs,
+    legs,
+    number_history,
+    numbers,
+    pools,
+)
 
 #: a row by its columns' names
 Facts = dict[str, Any]
@@ -48,13 +57,14 @@ async def bindings_on(
     person_key: bytes | None,
     before: int | None,
     limit: int,
+    rest: int,
 ) -> list[Facts]:
     """Bindings that have, or had at that moment, this X or Y and were not over by then; the newest first.
 
-    `person_key`: those of this person only.
+    `person_key`: those of this person only. `rest` (µs): what was changed is of interest for so long.
     """
     same = [*_not_over(at), *_of(bindings, customer_id)]
-    was = [binding_versions.c.valid_from <= at, binding_versions.c.valid_until > at]
+    was = [binding_versions.c.valid_from <= at, binding_versions.c.valid_until > at - rest]
     # Each part finds its few rows by an index of its own; as one OR they would be looked for among all.
     parts = []
     for column in ("x", "y"):
@@ -72,6 +82,16 @@ async def bindings_on(
     if before is not None:
         query = query.where(bindings.c.seq < before)
     return _rows(await connection.execute(query.order_by(bindings.c.seq.desc()).limit(limit)))
+
+
+async def recycle_s(connection: AsyncConnection, wanted: str) -> int:
+    """For how long what falls away at a number rests there; 0 where it is in no pool."""
+    query = (
+        select(pools.c.recycle_s)
+        .join_from(numbers, pools, pools.c.id == numbers.c.pool_id)
+        .where(numbers.c.number == wanted)
+    )
+    return (await connection.execute(query)).scalar_one_or_none() or 0
 
 
 def _is_of(table: Table, person_key: bytes) -> ColumnElement[bool]:
