@@ -175,7 +175,9 @@ def test_every_cell_is_understood_or_refused() -> None:
     assert reader.spec([*good, "more"]) == Fault("row", "has more cells than the header")
 
 
-@pytest.mark.parametrize("header", [["pool"], ["number", "号码"], ["number", "colour"], []])
+@pytest.mark.parametrize(
+    "header", [["pool"], ["number", "号码"], ["number", "colour"], ["number", "\x01"], []]
+)
 def test_headers_that_name_no_columns(header: list[str]) -> None:
     with pytest.raises(HeaderError):
         Reader(header, NAMES)

@@ -107,7 +107,7 @@ def _column(cell: str) -> str | None:
     if name in NOT_READ or not name:
         return None
     if not cell.isprintable():
-        raise HeaderError("it is not a line of text")
+        raise HeaderError("the first line is not text")
     raise HeaderError(f"there is no column called “{cell.strip()[:40]}”")
 
 
