@@ -7,7 +7,7 @@ from xiaohao.bindings.recognition import Outcome
 from xiaohao.clock import SECOND
 from xiaohao.errors import Refusal
 from xiaohao.numbers.model import NumberSpec, Verification
-from xiaohao.verifications.model import TRANSITIONS
+from xiaohao.verifications.model import TRANSITIONS, Renewal
 
 DOCUMENTS = ("archive 7/2026", "contract 12")
 
@@ -68,9 +68,10 @@ async def test_what_expires_is_not_shown_any_more(world: World) -> None:
 async def test_rejected_with_a_reason_and_named_again(world: World) -> None:
     ride = await world.ride(xs=1)
     (proof,) = await world.verifications.page("", 10)
-    assert await code_of(
-        world.verifications.submit_number(x_number(1), ("x",), customer_id=ride.customer.id)
-    ) == ("verification_in_another_state")
+    named = await world.verifications.submit_number(x_number(1), ("x",), customer_id=ride.customer.id)
+    assert (named.state, named.renewal) == (Verification.VERIFIED, Renewal(("x",), None))
+    kept = await world.verifications.reject(proof.id, "illegible")  # the renewal only
+    assert (kept.state, kept.renewal) == (Verification.VERIFIED, None)
     bad = await world.verifications.reject(proof.id, "forged")
     assert (bad.state, bad.reason) == (Verification.REJECTED, "forged")
     assert (await world.numbers.get_number(x_number(1))).verification is Verification.REJECTED
@@ -108,3 +109,28 @@ async def test_the_person_behind_a(world: World) -> None:
 def test_every_state_can_be_left_and_reached() -> None:
     reached = set().union(*TRANSITIONS.values())
     assert reached == set(Verification) - {Verification.NONE} == TRANSITIONS.keys() - {None}
+
+
+async def test_renewed_before_it_ends(world: World) -> None:
+    ride = await world.ride(xs=1)
+    customer, now = ride.customer.id, world.clock.now
+    whose = {"of_customer": customer}
+    first = await world.verifications.submit_person(person(1), DOCUMENTS, now + 60 * SECOND, **whose)
+    until = now + 600 * SECOND
+    renewed = await world.verifications.submit_person(
+        person(1), ("archive 8",), until, **whose, customer_id=customer
+    )
+    assert (renewed.id, renewed.state, renewed.documents) == (first.id, Verification.VERIFIED, DOCUMENTS)
+    assert (renewed.valid_until, renewed.renewal) == (first.valid_until, Renewal(("archive 8",), until))
+    assert [proof.id for proof in await world.verifications.page("", 10, None, Verification.PENDING)] == [
+        first.id
+    ]
+    refused = await world.verifications.reject(first.id, "not to be read")
+    assert (refused.state, refused.documents, refused.renewal) == (Verification.VERIFIED, DOCUMENTS, None)
+    assert refused.reason == "not to be read"
+    await world.verifications.submit_person(person(1), ("archive 9",), until, **whose, customer_id=customer)
+    world.clock.forward(61)  # the old one has run out meanwhile
+    await world.verifications.sweep()
+    good = await world.verifications.verify(first.id)
+    assert (good.state, good.documents, good.valid_until) == (Verification.VERIFIED, ("archive 9",), until)
+    assert good.renewal is None

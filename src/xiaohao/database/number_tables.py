@@ -115,6 +115,7 @@ verifications = Table(
     Column("state", Text, nullable=False),  # pending | verified | expired | rejected
     Column("documents", Text, nullable=False),  # JSON list of references
     Column("valid_until", BigInteger),
+    Column("renewal_sealed", LargeBinary),  # JSON: documents and valid_until that wait for the operator
     Column("reason", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),

@@ -13,7 +13,7 @@ from xiaohao.clock import rfc3339
 from xiaohao.errors import validation_failed
 from xiaohao.numbers.model import Verification
 from xiaohao.secrecy import Vault, masked
-from xiaohao.verifications.model import Proof
+from xiaohao.verifications.model import Proof, Renewal
 from xiaohao.verifications.service import Verifications
 
 
@@ -53,6 +53,13 @@ class VerificationQuery(PageQuery):
     customer_id: Id | None = None
 
 
+class RenewalView(BaseModel):
+    """What waits for the operator while the documents before it are still good."""
+
+    documents: list[str]
+    valid_until: Timestamp | None
+
+
 class VerificationView(BaseModel):
     """How far a real name is proven."""
 
@@ -64,6 +71,9 @@ class VerificationView(BaseModel):
     documents: list[str]
     valid_until: Timestamp | None
     reason: str | None = Field(description="Why it was rejected")
+    renewal: RenewalView | None = Field(
+        description="Named while it is verified: verify and reject decide about this"
+    )
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -127,7 +137,7 @@ def router(verifications: Verifications, vault: Vault) -> APIRouter:
 
     @router.post("/v1/verifications/{verification_id}/reject")
     async def reject(_: OperatorKey, verification_id: str, body: Rejection) -> VerificationView:
-        """Find the documents not good."""
+        """Find the documents not good: while a renewal waits, that, and what is verified stays."""
         return _view(await verifications.reject(verification_id, body.reason), None)
 
     return router
@@ -152,6 +162,14 @@ def _view(proof: Proof, customer_id: str | None) -> VerificationView:
         documents=list(proof.documents),
         valid_until=None if proof.valid_until is None else rfc3339(proof.valid_until),
         reason=proof.reason,
+        renewal=None if proof.renewal is None else _renewal(proof.renewal),
         created_at=rfc3339(proof.created_at),
         updated_at=rfc3339(proof.updated_at),
+    )
+
+
+def _renewal(renewal: Renewal) -> RenewalView:
+    until = renewal.valid_until
+    return RenewalView(
+        documents=list(renewal.documents), valid_until=None if until is None else rfc3339(until)
     )

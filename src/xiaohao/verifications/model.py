@@ -21,6 +21,14 @@ TRANSITIONS: Final[Mapping[Verification | None, frozenset[Verification]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Renewal:
+    """What is to take the place of what is verified, once the operator finds it good."""
+
+    documents: tuple[str, ...]
+    valid_until: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """The verification of one number of the platform, or of one person of a customer.
 
@@ -37,6 +45,7 @@ class Proof:
     reason: str | None
     created_at: int
     updated_at: int
+    renewal: Renewal | None = None
 
 
 def check(state: Verification | None, to: Verification) -> None:

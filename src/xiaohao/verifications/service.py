@@ -20,7 +20,7 @@ from xiaohao.numbers.model import Kind, Verification, canonical
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.service import Tenants
 from xiaohao.verifications import store
-from xiaohao.verifications.model import Proof, check
+from xiaohao.verifications.model import Proof, Renewal, check
 
 #: verifications expired in one transaction
 _SWEPT_AT_ONCE: Final = 200
@@ -46,7 +46,8 @@ class Verifications:
     ) -> Proof:
         """Name what proves the real name behind a mobile number; again replaces what was named before.
 
-        By the operator it is verified with that; by its customer it waits for the operator. Raises Refusal:
+        By the operator it is verified with that; by its customer it waits for the operator, and what is
+        verified until then stays so. Raises Refusal:
         `not_found`, `validation_failed`, `verification_in_another_state`.
         """
         wanted = canonical(number) or ""
@@ -152,6 +153,10 @@ class Verifications:
         if valid_until is not None and valid_until <= now:
             raise validation_failed("valid_until", "is over already")
         state = Verification.VERIFIED if customer_id is None else Verification.PENDING
+        if found is not None and customer_id is not None and _is_good(found, now):
+            # What is proven stays so until the operator has looked at what is to renew it.
+            renewal = json.dumps({"documents": documents, "valid_until": valid_until})
+            return await self._put(connection, found, {"renewal_sealed": self._vault.seal(renewal)}, now)
         check(None if found is None else Verification(found["state"]), state)
         values = {
             **whose,
@@ -159,6 +164,7 @@ class Verifications:
             "documents": json.dumps(documents),
             "valid_until": valid_until,
             "reason": None,
+            "renewal_sealed": None,
         }
         if found is None:
             row = {"id": new_id("ver"), **values, "created_at": now, "updated_at": now}
@@ -176,13 +182,28 @@ class Verifications:
             if row["number"] is not None:
                 await store.number(connection, row["number"])
             row = _visible(await store.find(connection, store.by_id(verification_id), lock=True), None)
+            values: dict[str, Any] = {"state": state.value, "reason": reason, "renewal_sealed": None}
+            if (renewal := self._renewal(row)) is not None:
+                if state is Verification.REJECTED and _is_good(row, now):
+                    # Only the renewal is not good.
+                    values["state"] = row["state"]
+                    return await self._put(connection, row, values, now)
+                if state is Verification.VERIFIED:
+                    values |= {
+                        "documents": json.dumps(renewal.documents),
+                        "valid_until": renewal.valid_until,
+                    }
             check(Verification(row["state"]), state)
-            until = row["valid_until"] if valid_until is None else valid_until
+            until = values.get("valid_until", row["valid_until"]) if valid_until is None else valid_until
             if state is Verification.VERIFIED and until is not None and until <= now:
                 raise validation_failed("valid_until", "is over already")
-            return await self._put(
-                connection, row, {"state": state.value, "reason": reason, "valid_until": until}, now
-            )
+            return await self._put(connection, row, {**values, "valid_until": until}, now)
+
+    def _renewal(self, row: RowMapping) -> Renewal | None:
+        if row["renewal_sealed"] is None:
+            return None
+        said = json.loads(self._vault.open(row["renewal_sealed"]))
+        return Renewal(tuple(said["documents"]), said["valid_until"])
 
     async def _put(
         self, connection: AsyncConnection, row: RowMapping, values: dict[str, Any], now: int
@@ -206,6 +227,7 @@ class Verifications:
             reason=row["reason"],
             created_at=row["created_at"],
             updated_at=row["updated_at"],
+            renewal=self._renewal(row),
         )
 
 
@@ -237,6 +259,10 @@ def rows_of(proofs: Sequence[NumberProof], now: int) -> list[dict[str, Any]]:
         }
         for number, customer_id, documents, valid_until in proofs
     ]
+
+
+def _is_good(row: RowMapping, now: int) -> bool:
+    return row["state"] == Verification.VERIFIED and (row["valid_until"] is None or row["valid_until"] > now)
 
 
 def _visible(row: RowMapping | None, customer_id: str | None) -> RowMapping:

@@ -56,7 +56,10 @@ async def page(
     if customer_id is not None:
         query = query.where(verifications.c.customer_id == customer_id)
     if state is not None:
-        query = query.where(verifications.c.state == state.value)
+        wanted: ColumnElement[bool] = verifications.c.state == state.value
+        if state is Verification.PENDING:  # so does a renewal wait for the operator
+            wanted |= verifications.c.renewal_sealed.is_not(None)
+        query = query.where(wanted)
     return list((await connection.execute(query)).mappings())
 
 

@@ -121,6 +121,7 @@ def _verifications() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("documents", sa.Text(), nullable=False),
         sa.Column("valid_until", sa.BigInteger()),
+        sa.Column("renewal_sealed", sa.LargeBinary()),
         sa.Column("reason", sa.Text()),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
