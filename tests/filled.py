@@ -14,7 +14,9 @@ from tests.world import Ride, World, person, x_number
 from xiaohao.api.idempotency import Idempotency
 from xiaohao.audit.service import Audit
 from xiaohao.bindings.model import Binding, Mode, Reservation
+from xiaohao.complaints.model import Source
 from xiaohao.lookups.service import Lookups
+from xiaohao.numbers.lifecycle import Reason
 from xiaohao.rotation.model import secrets_of
 from xiaohao.tenants.model import Principal
 
@@ -48,6 +50,7 @@ async def fill(world: World) -> Filled:
     await _calls(world, ride, live)
     await _questions(world, live)
     await _an_idempotent_answer(world, ride)
+    await _texts_with_numbers(world, live)
     await _whatever_is_left(world)
     return Filled(ride, live, released)
 
@@ -94,7 +97,15 @@ async def _an_idempotent_answer(world: World, ride: Ride) -> None:
         return JSONResponse({"a": A, "b": B}, 201)
 
     keys = Idempotency(world.database, world.vault)
-    await keys.once(ride.customer.id, "order-1", (b"POST", b"/v1/bindings", A.encode()), run)
+    await keys.once(ride.customer.id, f"order-{A}", (b"POST", b"/v1/bindings", A.encode()), run)
+
+
+async def _texts_with_numbers(world: World, live: Binding) -> None:
+    """What people write down although they were asked not to."""
+    said = f"{A} is angry"
+    await world.numbers.suspend(live.x, Reason.OPERATOR, None, "key_operator", said)
+    await world.numbers.resume(live.x, "key_operator", said)
+    await world.complaints.add(live.x, Source.OPERATOR, None, said)
 
 
 async def _whatever_is_left(world: World) -> None:

@@ -184,3 +184,11 @@ async def test_nobody_revokes_somebody_else_s_key(world: World) -> None:
 async def test_no_key_for_nobody(world: World) -> None:
     with pytest.raises(Refusal, match="no such customer"):
         await world.tenants.create_key("cus_nobody", "label")
+
+
+@pytest.mark.parametrize("label", ["13800000001", "for +86 138-0000-0001", "０１０１２３４５６７"])
+async def test_a_label_is_no_telephone_number(world: World, label: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        await world.tenants.create_key(None, label)
+    assert refused.value.extra["errors"][0]["field"] == "label"
+    await world.tenants.create_key(None, "2026-11, line 7")

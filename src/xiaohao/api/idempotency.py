@@ -65,6 +65,8 @@ class Idempotency:
         Raises Refusal: `idempotency_key_reused` (422), `request_at_work` (409). Every error that `run`
         raises takes back what it wrote.
         """
+        # Customers make keys of what they have at hand, such as a telephone number.
+        key = self._vault.index(f"idempotency {key}").hex()
         slot = (owner, key)
         if slot in self._at_work:
             raise conflict(

@@ -4,6 +4,7 @@ Where a `customer_id` says who asks, None is the operator, who sees everything.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import RowMapping
 
@@ -24,6 +25,7 @@ class Complaints:
 
     def __init__(self, database: Database, vault: Vault, clock: Callable[[], int] = now_us) -> None:
         self._database = database
+        self._vault = vault
         self._clock = clock
         self._numbers = Numbers(database, vault, clock)
 
@@ -53,7 +55,9 @@ class Complaints:
                 ordered_id("cmp"), row["number"], row["customer_id"], moment, source, note, now
             )
             values = {name: getattr(complaint, name) for name in Complaint.__dataclass_fields__}
-            await store.add(connection, {**values, "source": source.value})
+            del values["note"]
+            sealed = None if note is None else self._vault.seal(note)
+            await store.add(connection, {**values, "source": source.value, "note_sealed": sealed})
             if row["complaints_limit"] is not None:
                 rest = row["complaint_rest_s"] * SECOND
                 count, last = await store.count_since(connection, row["number"], now - rest)
@@ -68,7 +72,12 @@ class Complaints:
         wanted = None if number is None else canonical(number) or ""
         async with self._database.read() as connection:
             rows = await store.page(connection, after, limit, customer_id, wanted)
-        return [Complaint(**{**row, "source": Source(row["source"])}) for row in rows]
+        return [self._complaint(row) for row in rows]
+
+    def _complaint(self, row: RowMapping) -> Complaint:
+        values: dict[str, Any] = {**row, "source": Source(row["source"])}
+        sealed = values.pop("note_sealed")
+        return Complaint(**values, note=None if sealed is None else self._vault.open(sealed))
 
 
 def _may_rest(row: RowMapping, until: int, now: int) -> bool:

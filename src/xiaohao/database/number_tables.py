@@ -95,7 +95,7 @@ number_history = Table(
     Column("to_state", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("changed_by", Text),  # key_…; null: the platform itself
-    Column("note", Text),
+    Column("note_sealed", LargeBinary),
     Column("customer_id", Text),
     Column("person_key", LargeBinary),  # whose X it is from now on; null: nobody's
     Column("person_sealed", LargeBinary),
@@ -131,7 +131,7 @@ complaints = Table(
     Column("customer_id", Text),
     Column("at", BigInteger, nullable=False),
     Column("source", Text, nullable=False),  # operator | carrier | customer
-    Column("note", Text),
+    Column("note_sealed", LargeBinary),
     Column("created_at", BigInteger, nullable=False),
     Index("complaints_number", "number", "at"),
 )

@@ -257,7 +257,7 @@ idempotency = Table(
     "idempotency",
     metadata,
     Column("customer_id", Text, primary_key=True),  # "" for the operator
-    Column("key", Text, primary_key=True),
+    Column("key", Text, primary_key=True),  # its blind index, in hex
     # The digest of the request. In the clear, whoever knows all of it but a number could try every number.
     Column("request_sealed", LargeBinary, nullable=False),
     Column("status", Integer),  # null inside the transaction only that carries the request out

@@ -61,7 +61,7 @@ class Changes:
             "to_state": change.to.value,
             "reason": change.reason.value,
             "changed_by": change.by,
-            "note": change.note,
+            "note_sealed": None if change.note is None else self.vault.seal(change.note),
             "customer_id": customer_id,
             "person_key": after["assigned_to_key"],
             "person_sealed": after["assigned_to_sealed"],

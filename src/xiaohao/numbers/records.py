@@ -74,7 +74,7 @@ class Records:
         )
 
     def _entry(self, row: RowMapping) -> Entry:
-        sealed = row["person_sealed"]
+        sealed, note = row["person_sealed"], row["note_sealed"]
         return Entry(
             seq=row["seq"],
             at=row["at"],
@@ -82,7 +82,7 @@ class Records:
             to_state=NumberState(row["to_state"]),
             reason=Reason(row["reason"]),
             changed_by=row["changed_by"],
-            note=row["note"],
+            note=None if note is None else self._vault.open(note),
             customer_id=row["customer_id"],
             person=None if sealed is None else self._vault.open(sealed),
         )

@@ -25,6 +25,8 @@ from xiaohao.tenants import store
 from xiaohao.tenants.model import ApiKey, Customer, CustomerState, Principal, Webhook, WebhookPlan
 
 _KEY_SHAPE: Final = re.compile(r"xk_(?:op|cus)_[0-9a-f]{64}", re.ASCII)
+#: eight digits, however they are grouped
+_LIKE_A_NUMBER: Final = re.compile(r"\d(?:[ ().+-]*\d){7}")
 _WHSEC: Final = "whsec_"
 _SECRET_BYTES: Final = 32
 _LONGEST_URL: Final = 2000
@@ -200,8 +202,10 @@ class Tenants:
     async def create_key(self, customer_id: str | None, label: str) -> tuple[ApiKey, str]:
         """A new key of a customer (None: of the operator) and its text, which is never seen again.
 
-        Raises Refusal: `not_found`.
+        Raises Refusal: `not_found`, `validation_failed`.
         """
+        if _LIKE_A_NUMBER.search(label):
+            raise validation_failed("label", "must not hold what looks like a telephone number (8 digits)")
         text = f"xk_{'op' if customer_id is None else 'cus'}_{secrets.token_hex(32)}"
         key = ApiKey(new_id("key"), customer_id, label, self._clock(), None)
         row = {

@@ -100,7 +100,7 @@ def _number_history() -> None:
         sa.Column("to_state", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("changed_by", sa.Text()),
-        sa.Column("note", sa.Text()),
+        sa.Column("note_sealed", sa.LargeBinary()),
         sa.Column("customer_id", sa.Text()),
         sa.Column("person_key", sa.LargeBinary()),
         sa.Column("person_sealed", sa.LargeBinary()),
@@ -140,7 +140,7 @@ def _complaints() -> None:
         sa.Column("customer_id", sa.Text()),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
-        sa.Column("note", sa.Text()),
+        sa.Column("note_sealed", sa.LargeBinary()),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
