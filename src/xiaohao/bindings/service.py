@@ -20,7 +20,7 @@ from xiaohao.bindings.model import Binding, BindingState, Changes, Mode, Reserva
 from xiaohao.bindings.recognition import LegMatch, judge
 from xiaohao.bindings.writing_store import writing_statements
 from xiaohao.clock import now_us
-from xiaohao.database.direct import errors_translated
+from xiaohao.database.driver_errors import errors_translated
 from xiaohao.database.engine import Database
 from xiaohao.database.writer import ATTEMPTS, LOST, Job, Writer, out_of_breath
 from xiaohao.errors import Refusal, not_found

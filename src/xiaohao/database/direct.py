@@ -21,15 +21,14 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
-from xiaohao.database.engine import BUSY_TIMEOUT_MS, DatabaseUnavailable, TransactionLost
+from xiaohao.database.driver_errors import errors_translated
+from xiaohao.database.engine import BUSY_TIMEOUT_MS
 from xiaohao.database.fence import Fence
 
 #: Sets of up to so many rows or keys have a statement of their own; bigger ones are cut into powers of two,
 #: so that few different texts are ever compiled and prepared.
 _OWN_STATEMENT: Final = 8
 _ROWS_AT_ONCE: Final = 32
-#: SQLSTATE class of a transaction that the server took back in favour of another one
-_ROLLED_BACK: Final = "40"
 
 _POSTGRESQL_CONNECT: Final[dict[str, Any]] = {
     "connect_timeout": 5,
@@ -98,7 +97,7 @@ class Direct:
 
         `pipelined`: on PostgreSQL statements do not wait for each one's answer; COPY needs that they do.
         """
-        with self._passing_errors_translated():
+        with errors_translated():
             cursor = self._cursor()
             try:
                 with self._pipeline() if pipelined else nullcontext():
@@ -112,7 +111,7 @@ class Direct:
     @contextmanager
     def read(self) -> Iterator[Cursor]:
         """A cursor for reading; each statement sees the newest committed data. Raises DatabaseUnavailable."""
-        with self._passing_errors_translated():
+        with errors_translated():
             try:
                 yield self._cursor()
             except psycopg.Error:
@@ -125,11 +124,6 @@ class Direct:
         if connection is not None:
             with suppress(sqlite3.Error, psycopg.Error):
                 connection.close()
-
-    @contextmanager
-    def _passing_errors_translated(self) -> Iterator[None]:
-        with errors_translated():
-            yield
 
     def _cursor(self) -> Cursor:
         if not self.is_sqlite and self._connection is not None and _was_left(self._connection):
@@ -201,35 +195,6 @@ def _was_left(connection: psycopg.Connection[Row]) -> bool:
     unasked = select.poll()
     unasked.register(connection.fileno(), select.POLLIN)
     return bool(unasked.poll(0))
-
-
-@contextmanager
-def errors_translated() -> Iterator[None]:
-    """Turn the drivers' errors that say "later" into DatabaseUnavailable, or TransactionLost."""
-    try:
-        yield
-    except (sqlite3.Error, psycopg.Error) as error:
-        if _is_about_the_data(error):
-            raise
-        # `from None`: the original may quote the statement's parameters.
-        if (getattr(error, "sqlstate", None) or "").startswith(_ROLLED_BACK):
-            raise TransactionLost("another transaction went first") from None
-        raise DatabaseUnavailable(f"the database is locked or away ({type(error).__name__})") from None
-
-
-def _is_about_the_data(error: sqlite3.Error | psycopg.Error) -> bool:
-    """Whether these rows can never be written, whatever becomes of the database.
-
-    Everything else passes: a table that is missing, a file that is none, a right that was not given. An
-    operator puts that right, and until then nothing may be thrown away.
-    """
-    if isinstance(error, sqlite3.Error):
-        return isinstance(
-            error,
-            sqlite3.IntegrityError | sqlite3.DataError | sqlite3.InterfaceError | sqlite3.ProgrammingError,
-        )
-    never_sent = isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None
-    return never_sent or isinstance(error, psycopg.DataError | psycopg.IntegrityError)
 
 
 class Statement:
