@@ -105,6 +105,7 @@ async def _texts_with_numbers(world: World, live: Binding) -> None:
     said = f"{A} is angry"
     await world.numbers.suspend(live.x, Reason.OPERATOR, None, "key_operator", said)
     await world.numbers.resume(live.x, "key_operator", said)
+    await world.verifications.submit_number(live.x, (said,))
     await world.complaints.add(live.x, Source.OPERATOR, None, said)
 
 

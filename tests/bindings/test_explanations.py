@@ -123,7 +123,9 @@ async def test_a_person_whose_real_name_is_not_proven(world: World) -> None:
     moment = {"created_at": NOON, "updated_at": NOON, "valid_until": NOON + 60 * SECOND}
     async with world.database.begin() as connection:
         await connection.execute(
-            insert(verifications).values(**proof, **moment, state="verified", documents="[]")
+            insert(verifications).values(
+                **proof, **moment, state="verified", documents_sealed=world.vault.seal("[]")
+            )
         )
     assert (await ride.reserve(1, 2)).a == person(1)
     world.clock.forward(60)

@@ -113,7 +113,7 @@ verifications = Table(
     Column("person_key", LargeBinary),
     Column("person_sealed", LargeBinary),
     Column("state", Text, nullable=False),  # pending | verified | expired | rejected
-    Column("documents", Text, nullable=False),  # JSON list of references
+    Column("documents_sealed", LargeBinary, nullable=False),  # JSON list of references
     Column("valid_until", BigInteger),
     Column("renewal_sealed", LargeBinary),  # JSON: documents and valid_until that wait for the operator
     Column("reason", Text),

@@ -223,7 +223,7 @@ class Import:
         rows = [row for row, _ in chunk]
         entries = [(*facts[:4], self._by, facts[4]) for facts in map(_TOLD, rows)]
         proofs = [(*_PROVEN(row)[:2], documents, _PROVEN(row)[2]) for row, documents in chunk if documents]
-        verified = [_VERIFIED(row) for row in rows_of(proofs, now)]
+        verified = [_VERIFIED(row) for row in rows_of(self._vault, proofs, now)]
         self._bulk.add(cursor, rows, entries, verified)
         self._done += len(rows)
         self._progress(self._report.rows, self._done)

@@ -199,7 +199,7 @@ class Numbers(Life):
             for spec, row in zip(specs, rows.values(), strict=True)
             if spec.documents and row["number"] not in there
         ]
-        await add_verified(connection, proofs, now)
+        await add_verified(connection, self._vault, proofs, now)
 
     @staticmethod
     async def _displays(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -161,7 +161,7 @@ class Verifications:
         values = {
             **whose,
             "state": state.value,
-            "documents": json.dumps(documents),
+            "documents_sealed": self._vault.seal(json.dumps(documents)),
             "valid_until": valid_until,
             "reason": None,
             "renewal_sealed": None,
@@ -190,7 +190,7 @@ class Verifications:
                     return await self._put(connection, row, values, now)
                 if state is Verification.VERIFIED:
                     values |= {
-                        "documents": json.dumps(renewal.documents),
+                        "documents_sealed": self._vault.seal(json.dumps(renewal.documents)),
                         "valid_until": renewal.valid_until,
                     }
             check(Verification(row["state"]), state)
@@ -222,7 +222,7 @@ class Verifications:
             number=row["number"],
             person=None if sealed is None else self._vault.open(sealed),
             state=Verification(row["state"]),
-            documents=tuple(json.loads(row["documents"])),
+            documents=tuple(json.loads(self._vault.open(row["documents_sealed"]))),
             valid_until=row["valid_until"],
             reason=row["reason"],
             created_at=row["created_at"],
@@ -231,10 +231,12 @@ class Verifications:
         )
 
 
-async def add_verified(connection: AsyncConnection, proofs: Sequence[NumberProof], now: int) -> None:
+async def add_verified(
+    connection: AsyncConnection, vault: Vault, proofs: Sequence[NumberProof], now: int
+) -> None:
     """Keep what proves the real names of numbers that come into the inventory as verified ones."""
     if proofs:
-        await store.add(connection, rows_of(proofs, now))
+        await store.add(connection, rows_of(vault, proofs, now))
 
 
 async def pass_on(connection: AsyncConnection, number: str, customer_id: str | None) -> None:
@@ -244,7 +246,7 @@ async def pass_on(connection: AsyncConnection, number: str, customer_id: str | N
         await store.change(connection, row["id"], {"customer_id": customer_id})
 
 
-def rows_of(proofs: Sequence[NumberProof], now: int) -> list[dict[str, Any]]:
+def rows_of(vault: Vault, proofs: Sequence[NumberProof], now: int) -> list[dict[str, Any]]:
     """The rows of verified numbers."""
     return [
         {
@@ -252,7 +254,7 @@ def rows_of(proofs: Sequence[NumberProof], now: int) -> list[dict[str, Any]]:
             "customer_id": customer_id,
             "number": number,
             "state": Verification.VERIFIED.value,
-            "documents": json.dumps(documents),
+            "documents_sealed": vault.seal(json.dumps(documents)),
             "valid_until": valid_until,
             "created_at": now,
             "updated_at": now,

@@ -119,7 +119,7 @@ def _verifications() -> None:
         sa.Column("person_key", sa.LargeBinary()),
         sa.Column("person_sealed", sa.LargeBinary()),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("documents", sa.Text(), nullable=False),
+        sa.Column("documents_sealed", sa.LargeBinary(), nullable=False),
         sa.Column("valid_until", sa.BigInteger()),
         sa.Column("renewal_sealed", sa.LargeBinary()),
         sa.Column("reason", sa.Text()),
