@@ -28,6 +28,11 @@ def rfc3339(us: int) -> str:
     return f"{_until_the_minute(minute, UTC)}{rest // SECOND:02d}.{rest // 1000 % 1000:03d}Z"
 
 
+def rfc3339_or_none(us: int | None) -> str | None:
+    """The same for a moment that may not have come."""
+    return None if us is None else rfc3339(us)
+
+
 @lru_cache(maxsize=1024)
 def rfc3339_local(us: int) -> str:
     """The same moment on a Chinese clock: `2026-11-23T11:04:05.678+08:00`."""

@@ -14,7 +14,7 @@ from xiaohao.billing.calendar import month_text, parse_month
 from xiaohao.billing.money import millionths, text_of
 from xiaohao.billing.service import Account, Billing, Contract, Limits
 from xiaohao.billing.terms import ServiceItem
-from xiaohao.clock import rfc3339
+from xiaohao.clock import rfc3339, rfc3339_or_none
 from xiaohao.errors import Refusal
 from xiaohao.tenants.model import Principal
 
@@ -276,10 +276,6 @@ def _text(amount: int | None) -> str | None:
     return None if amount is None else text_of(amount)
 
 
-def _moment(at: int | None) -> str | None:
-    return None if at is None else rfc3339(at)
-
-
 def _contract(one: Contract) -> ContractView:
     return ContractView(
         id=one.id,
@@ -304,6 +300,6 @@ def _account(one: Account) -> AccountView:
         this_month=text_of(one.this_month),
         open_months=text_of(one.open_months),
         left=_text(one.left),
-        warned_at=_moment(one.warned_at),
-        stopped_at=_moment(one.stopped_at),
+        warned_at=rfc3339_or_none(one.warned_at),
+        stopped_at=rfc3339_or_none(one.stopped_at),
     )

@@ -24,7 +24,7 @@ from xiaohao.billing.money import millionths, text_of
 from xiaohao.billing.rerating import Rerating, Reratings
 from xiaohao.billing.sheets import csv_of, write_xlsx
 from xiaohao.billing.words import Language
-from xiaohao.clock import rfc3339
+from xiaohao.clock import rfc3339, rfc3339_or_none
 from xiaohao.errors import validation_failed
 from xiaohao.secrecy import Vault
 
@@ -238,10 +238,6 @@ def rerating_router(reratings: Reratings) -> APIRouter:
     return routes
 
 
-def _moment(at: int | None) -> str | None:
-    return None if at is None else rfc3339(at)
-
-
 def _facts(one: Invoice) -> dict[str, Any]:
     return {
         "id": one.id,
@@ -256,9 +252,9 @@ def _facts(one: Invoice) -> dict[str, Any]:
         "vat": text_of(one.vat),
         "gross": text_of(one.gross),
         "created_at": rfc3339(one.created_at),
-        "issued_at": _moment(one.issued_at),
-        "paid_at": _moment(one.paid_at),
-        "voided_at": _moment(one.voided_at),
+        "issued_at": rfc3339_or_none(one.issued_at),
+        "paid_at": rfc3339_or_none(one.paid_at),
+        "voided_at": rfc3339_or_none(one.voided_at),
         "note": one.note,
     }
 

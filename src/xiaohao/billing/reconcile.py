@@ -11,7 +11,7 @@ import msgspec
 from xiaohao.billing import carrier_file, matching, money, reconcile_store
 from xiaohao.billing.carrier_file import CarrierCall, Mapped, MappingInvalid, Unreadable
 from xiaohao.billing.matching import Finding, Item, Ours, Theirs
-from xiaohao.clock import now_us, rfc3339
+from xiaohao.clock import now_us, rfc3339_or_none
 from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal, not_found
 from xiaohao.ids import new_id
@@ -165,7 +165,7 @@ class Reconciliations:
         return {
             **{name: row[name] for name in ("place", "finding", "line", "call_id", "number")},
             "person": None if sealed is None else self._vault.open(sealed),
-            "at": None if row["at"] is None else rfc3339(row["at"]),
+            "at": rfc3339_or_none(row["at"]),
             **{name: row[name] for name in ("our_seconds", "their_seconds")},
             **amounts,
         }

@@ -16,7 +16,7 @@ from xiaohao.bindings.model import (
     Reservation,
 )
 from xiaohao.bindings.modes import LONGEST_EXTENSION
-from xiaohao.clock import SECOND, rfc3339
+from xiaohao.clock import SECOND, rfc3339, rfc3339_or_none
 from xiaohao.errors import validation_failed
 
 LONGEST_LIFE_S: Final = 10 * 366 * 86_400
@@ -247,9 +247,9 @@ def view(binding: Binding) -> BindingView:
         y_on_demand=binding.y_on_demand,
         y_pool=binding.y_pool,
         y_life_s=binding.y_life_s,
-        expires_at=_moment(binding.expires_at),
-        ended_at=_moment(binding.ended_at),
-        recycle_until=_moment(binding.recycle_until),
+        expires_at=rfc3339_or_none(binding.expires_at),
+        ended_at=rfc3339_or_none(binding.ended_at),
+        recycle_until=rfc3339_or_none(binding.recycle_until),
         record=binding.record,
         max_duration_s=binding.max_duration_s,
         prompts=None if binding.prompts is None else dict(binding.prompts),
@@ -258,7 +258,3 @@ def view(binding: Binding) -> BindingView:
         created_at=rfc3339(binding.created_at),
         updated_at=rfc3339(binding.updated_at),
     )
-
-
-def _moment(us: int | None) -> str | None:
-    return None if us is None else rfc3339(us)

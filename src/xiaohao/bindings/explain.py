@@ -10,7 +10,7 @@ from xiaohao.bindings import figures_store as store
 from xiaohao.bindings.allocation import Exhausted, Wish
 from xiaohao.bindings.choice import Found, How
 from xiaohao.bindings.model import Binding, Mode, Role
-from xiaohao.clock import rfc3339
+from xiaohao.clock import rfc3339_or_none
 from xiaohao.errors import Refusal, conflict
 
 #: cities that a refusal names as those that would have helped
@@ -88,7 +88,7 @@ class Explaining:
         a = await self._of_legs(pool_id, cities, wish, wish.a_key or b"")
         b = await self._of_legs(pool_id, cities, wish, wish.b_key or b"")
         resting = await self._of_legs(pool_id, cities, wish, None) if of_x else a
-        earliest = None if resting["earliest"] is None else rfc3339(resting["earliest"])
+        earliest = rfc3339_or_none(resting["earliest"])
         facts = {
             "field": "x_pool" if of_x else "y_pool",
             "pool_id": pool_id,

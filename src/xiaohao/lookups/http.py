@@ -13,7 +13,7 @@ from xiaohao.api.route import ONLY_READS, api_router
 from xiaohao.bindings.recognition import Outcome
 from xiaohao.calls.model import Call, Reason, State
 from xiaohao.calls.wire import recording_path
-from xiaohao.clock import rfc3339
+from xiaohao.clock import rfc3339, rfc3339_or_none
 from xiaohao.lookups.model import AboutNumber, AboutPerson, Dial, Relation, Side, Standing
 from xiaohao.lookups.service import Lookups
 from xiaohao.secrecy import Vault, masked
@@ -229,7 +229,7 @@ def _about(found: AboutNumber, cursors: Cursors, show: Show) -> dict[str, Any]:
             reason=then.reason,
             customer_id=then.customer_id,
             person=show(then.person),
-            known_since=_moment(then.known_since),
+            known_since=rfc3339_or_none(then.known_since),
         ),
         "relations": [_relation(relation, show) for relation in found.relations],
         "next": None if found.more is None else cursors.at(found.more),
@@ -261,10 +261,10 @@ def _relation(relation: Relation, show: Show) -> RelationView:
         y=relation.y,
         extension=relation.extension,
         since=rfc3339(relation.since),
-        until=_moment(relation.until),
-        ended_at=_moment(relation.ended_at),
-        recycle_until=_moment(relation.recycle_until),
-        grace_until=_moment(relation.grace_until),
+        until=rfc3339_or_none(relation.until),
+        ended_at=rfc3339_or_none(relation.ended_at),
+        recycle_until=rfc3339_or_none(relation.recycle_until),
+        grace_until=rfc3339_or_none(relation.grace_until),
         order_ref=relation.order_ref,
     )
 
@@ -279,8 +279,8 @@ def _dial(dial: Dial, show: Show) -> DialView:
         barred=dial.barred,
         reaches=show(dial.reaches),
         shows=dial.shows,
-        valid_until=_moment(dial.valid_until),
-        quarantine_until=_moment(dial.quarantine_until),
+        valid_until=rfc3339_or_none(dial.valid_until),
+        quarantine_until=rfc3339_or_none(dial.quarantine_until),
     )
 
 
@@ -295,12 +295,8 @@ def _call(call: Call, show: Show) -> CallView:
         dialled=call.dialled,
         displayed=call.displayed,
         received_at=rfc3339(call.received_at),
-        answered_at=_moment(call.answered_at),
-        ended_at=_moment(call.ended_at),
+        answered_at=rfc3339_or_none(call.answered_at),
+        ended_at=rfc3339_or_none(call.ended_at),
         reason=call.reason,
         recording=recording_path(call.id) if call.record and call.state is State.ENDED else None,
     )
-
-
-def _moment(us: int | None) -> str | None:
-    return None if us is None else rfc3339(us)

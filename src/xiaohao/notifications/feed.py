@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.clock import SECOND, now_us, rfc3339, rfc3339_local
+from xiaohao.clock import SECOND, now_us, rfc3339, rfc3339_local, rfc3339_or_none
 from xiaohao.database.engine import Database
 from xiaohao.database.horizon import horizon
 from xiaohao.database.schema import events
@@ -81,7 +81,7 @@ class Feed:
             "state": state.value,
             "tries": row["tries"],
             "error": row["last_error"],
-            "delivered_at": None if row["delivered_at"] is None else rfc3339(row["delivered_at"]),
+            "delivered_at": rfc3339_or_none(row["delivered_at"]),
             "next_try_at": rfc3339(row["due_at"]) if state is EventState.DUE else None,
         }
         if for_operator:

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from xiaohao.calls.model import Call, Party, Reason, State
-from xiaohao.clock import rfc3339, rfc3339_local
+from xiaohao.clock import rfc3339, rfc3339_local, rfc3339_or_none
 from xiaohao.digests.model import DigestDocument
 from xiaohao.notifications.model import CDR_BATCH, OF_CALLS, SEQUENCE, Kind
 from xiaohao.numbers.lifecycle import NumberChanged
@@ -168,9 +168,9 @@ def event_document(
         dialled=call.dialled,
         displayed=call.displayed,
         received_at=rfc3339(call.received_at),
-        ringing_at=_moment(call.ringing_at),
-        answered_at=_moment(call.answered_at),
-        ended_at=_moment(call.ended_at),
+        ringing_at=rfc3339_or_none(call.ringing_at),
+        answered_at=rfc3339_or_none(call.answered_at),
+        ended_at=rfc3339_or_none(call.ended_at),
         ended_by=call.ended_by,
         reason=call.reason,
         sip_code=call.sip_code,
@@ -244,7 +244,7 @@ def number_event_document(event_id: str, change: NumberChanged) -> bytes:
         from_state=change.from_state,
         to_state=change.to_state,
         reason=change.reason,
-        suspended_until=_moment(change.suspended_until),
+        suspended_until=rfc3339_or_none(change.suspended_until),
     )
     return _encode(
         NumberEventDocument(
@@ -256,7 +256,3 @@ def number_event_document(event_id: str, change: NumberChanged) -> bytes:
             data=data,
         )
     )
-
-
-def _moment(us: int | None) -> str | None:
-    return None if us is None else rfc3339(us)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from xiaohao.clock import rfc3339, rfc3339_local
+from xiaohao.clock import rfc3339, rfc3339_local, rfc3339_or_none
 from xiaohao.recordings.model import MEDIA_TYPES, Recording
 
 
@@ -20,7 +20,7 @@ def recording_document(recording: Recording) -> dict[str, Any]:
         "channels": {"left": "caller", "right": "callee"},
         "begins_at": rfc3339(recording.received_at),
         "begins_at_local": rfc3339_local(recording.received_at),
-        "ready_at": None if recording.ready_at is None else rfc3339(recording.ready_at),
+        "ready_at": rfc3339_or_none(recording.ready_at),
     }
 
 

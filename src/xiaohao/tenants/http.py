@@ -9,7 +9,7 @@ from xiaohao.api.auth import CustomerKey, Keys, OperatorKey
 from xiaohao.api.fields import Name, Request, Timestamp
 from xiaohao.api.paging import Cursors, Page, PageQuery
 from xiaohao.api.route import api_router
-from xiaohao.clock import rfc3339
+from xiaohao.clock import rfc3339, rfc3339_or_none
 from xiaohao.notifications.model import LARGEST_BATCH, Kind
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import ApiKey, Customer, CustomerState
@@ -223,7 +223,7 @@ def webhook_router(tenants: Tenants) -> APIRouter:
         return WebhookView(
             url=plan.url,
             secret=await tenants.webhook_secret(customer_id),
-            old_secret_until=None if until is None else rfc3339(until),
+            old_secret_until=rfc3339_or_none(until),
             kinds=None if plan.kinds is None else [Kind(kind) for kind in plan.kinds],
             cdr_batch=plan.cdr_batch,
         )
@@ -249,7 +249,7 @@ def _key(key: ApiKey) -> KeyView:
         customer_id=key.customer_id,
         label=key.label,
         created_at=rfc3339(key.created_at),
-        revoked_at=None if key.revoked_at is None else rfc3339(key.revoked_at),
+        revoked_at=rfc3339_or_none(key.revoked_at),
     )
 
 

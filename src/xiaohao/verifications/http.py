@@ -9,7 +9,7 @@ from xiaohao.api.auth import AnyKey, OperatorKey
 from xiaohao.api.fields import Documents, Id, Moment, Note, Number, Request, Timestamp
 from xiaohao.api.paging import Cursors, Page, PageQuery
 from xiaohao.api.route import ONLY_READS, api_router
-from xiaohao.clock import rfc3339
+from xiaohao.clock import rfc3339, rfc3339_or_none
 from xiaohao.errors import validation_failed
 from xiaohao.numbers.model import Verification
 from xiaohao.secrecy import Vault, masked
@@ -160,7 +160,7 @@ def _view(proof: Proof, customer_id: str | None) -> VerificationView:
         person=(masked(proof.person) or None) if customer_id is None else proof.person,
         state=proof.state,
         documents=list(proof.documents),
-        valid_until=None if proof.valid_until is None else rfc3339(proof.valid_until),
+        valid_until=rfc3339_or_none(proof.valid_until),
         reason=proof.reason,
         renewal=None if proof.renewal is None else _renewal(proof.renewal),
         created_at=rfc3339(proof.created_at),
@@ -170,6 +170,4 @@ def _view(proof: Proof, customer_id: str | None) -> VerificationView:
 
 def _renewal(renewal: Renewal) -> RenewalView:
     until = renewal.valid_until
-    return RenewalView(
-        documents=list(renewal.documents), valid_until=None if until is None else rfc3339(until)
-    )
+    return RenewalView(documents=list(renewal.documents), valid_until=rfc3339_or_none(until))
