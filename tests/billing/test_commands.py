@@ -65,3 +65,15 @@ def test_from_rating_to_the_printed_invoice(config: Path, database_url: str, tmp
     run("pdf", invoice, "--to", str(pdf), "--language", "en")
     assert pdf.read_bytes().startswith(b"%PDF")
     assert MONTH
+
+
+def test_another_master_key_changes_nothing(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rate() -> tuple[int, str]:
+        result = CliRunner().invoke(app, ["billing", "rate", "--config", str(config)])
+        return result.exit_code, str(result.exception)
+
+    assert rate()[0] == 0
+    monkeypatch.setenv("XIAOHAO_MASTER_KEY", bytes(range(1, 33)).hex())
+    code, error = rate()
+    assert code == 1
+    assert "master key" in error

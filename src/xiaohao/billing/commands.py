@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,9 @@ from xiaohao.billing.reconcile import Reconciliations
 from xiaohao.billing.rerating import Reratings
 from xiaohao.billing.service import Billing
 from xiaohao.billing.words import Language
-from xiaohao.database.engine import Database, DatabaseUnavailable
-from xiaohao.errors import Refusal
-from xiaohao.runtime.errors import ChoreFailed
-from xiaohao.secrecy import SecrecyError, Vault
+from xiaohao.database.engine import Database
+from xiaohao.runtime.commands import opened, plainly
+from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings
 
 
@@ -33,42 +32,24 @@ def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield lambda done: progress.advance(task, done)
 
 
-@contextlib.asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings.database.url)
-    try:
-        await database.migrate()
-        yield database
-    finally:
-        await database.close()
-
-
-@contextlib.contextmanager
-def _plainly() -> Iterator[None]:
-    try:
-        yield
-    except Refusal as refusal:
-        raise ChoreFailed(refusal.detail) from refusal
-    except (DatabaseUnavailable, SecrecyError, OSError, ValueError) as error:
-        raise ChoreFailed(str(error)) from error
-
-
 def _run(settings: Settings, work: Callable[[Database], Awaitable[Any]]) -> Any:
     async def inside() -> Any:
-        async with _database(settings) as database:
+        async with opened(settings) as database:
+            await database.migrate()
+            await database.agree()
             return await work(database)
 
-    with _plainly():
+    with plainly(ValueError):
         return asyncio.run(inside())
 
 
 def _json(file: Path) -> Any:
-    with _plainly():
+    with plainly(ValueError):
         return json.loads(file.read_text())
 
 
 def _rater(settings: Settings, database: Database) -> Rater:
-    return Rater(database, Vault(settings.master_key()))
+    return Rater(database, vault_of(settings))
 
 
 def rate(settings: Settings) -> int:
@@ -141,7 +122,7 @@ def what_if(settings: Settings, month: str, customer_id: str, terms: Path) -> di
     document = _json(terms)
 
     async def work(database: Database) -> dict[str, Any]:
-        billing = Billing(database, Vault(settings.master_key()))
+        billing = Billing(database, vault_of(settings))
         with _bar("calls", None) as advance:
             return await billing.what_if(customer_id, parse_month(month), document, advance)
 
@@ -157,7 +138,7 @@ def pdf(settings: Settings, invoice_id: str, language: Language, to: Path) -> No
         return render(await Invoices(database).get(invoice_id), language)
 
     content = _run(settings, work)
-    with _plainly():
+    with plainly(ValueError):
         to.write_bytes(content)
 
 
@@ -168,7 +149,7 @@ def reconcile(settings: Settings, trunk_id: str, month: str, file: Path, mapping
 
     async def work(database: Database) -> dict[str, Any]:
         wanted = parse_month(month)
-        service = Reconciliations(database, Vault(settings.master_key()))
+        service = Reconciliations(database, vault_of(settings))
         with (
             file.open(encoding=document.get("encoding", "utf-8-sig"), newline="") as lines,
             _bar("calls", None) as advance,

@@ -13,16 +13,16 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from xiaohao.database.direct import Direct
-from xiaohao.database.engine import Database, DatabaseUnavailable
-from xiaohao.errors import Refusal
+from xiaohao.database.engine import Database
 from xiaohao.inventory import files
 from xiaohao.inventory.bulk_store import CACHE_KIB
 from xiaohao.inventory.exporting import What, export
 from xiaohao.inventory.files import FileError, Format
 from xiaohao.inventory.importing import Import
 from xiaohao.inventory.model import Listener, Report, RowReport, Take
+from xiaohao.runtime.commands import plainly
 from xiaohao.runtime.errors import ChoreFailed
-from xiaohao.secrecy import SecrecyError, vault_of
+from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings
 
 _FAULTS_SHOWN = 20
@@ -34,7 +34,7 @@ def import_numbers(settings: Settings, file: Path, take: Take, dry_run: bool, re
 
     Gives whether every row could be taken. Raises ChoreFailed.
     """
-    with _plainly(), _direct(settings) as direct, _reporting(report) as listener, _bars() as bars:
+    with plainly(FileError), _direct(settings) as direct, _reporting(report) as listener, _bars() as bars:
         read, written = bars.add_task("read", total=None), bars.add_task("written", total=None)
 
         def progress(rows: int, done: int) -> None:
@@ -51,7 +51,7 @@ def import_numbers(settings: Settings, file: Path, take: Take, dry_run: bool, re
 
 def export_numbers(settings: Settings, file: Path, what: What) -> int:
     """Write a table into a file; says how many rows. Raises ChoreFailed."""
-    with _plainly(), _direct(settings) as direct:
+    with plainly(FileError), _direct(settings) as direct:
         return export(direct, file, format_of(file), what)
 
 
@@ -61,20 +61,6 @@ def format_of(file: Path) -> Format:
         return Format(file.suffix.lower().removeprefix("."))
     except ValueError:
         raise ChoreFailed(f"{file}: the name must end in .csv or .xlsx") from None
-
-
-@contextlib.contextmanager
-def _plainly() -> Iterator[None]:
-    try:
-        yield
-    except Refusal as refusal:
-        raise ChoreFailed(refusal.detail) from refusal
-    except OSError as error:
-        # without "[Errno 2]"
-        named = "" if error.filename is None else f"{error.filename}: "
-        raise ChoreFailed(f"{named}{error.strerror or error}") from error
-    except (FileError, DatabaseUnavailable, SecrecyError) as error:
-        raise ChoreFailed(str(error)) from error
 
 
 @contextlib.contextmanager

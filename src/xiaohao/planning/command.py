@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.errors import Refusal
 from xiaohao.planning.computing import compute
 from xiaohao.planning.model import DAY_S, Demand, Plan
@@ -20,6 +19,7 @@ from xiaohao.planning.simulation import orders_of, simulate
 from xiaohao.planning.theory import Traffic, blocking
 from xiaohao.planning.wire import PlanRequest, PlanView
 from xiaohao.planning.words import CHINESE, ENGLISH, Language, period
+from xiaohao.runtime.commands import opened, plainly
 from xiaohao.runtime.errors import ChoreFailed
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings
@@ -66,17 +66,10 @@ def _changed(request: PlanRequest, options: dict[str, Any]) -> PlanRequest:
 
 
 async def _from_history(settings: Settings, pool_id: str, days: int) -> PlanRequest:
-    vault = vault_of(settings)
-    database = Database(settings.database.url, vault.key_id)
-    try:
-        planner = Planner(database, vault)
-        return (await planner.history(pool_id, None, days)).request
-    except Refusal as refusal:
-        raise ChoreFailed(refusal.detail) from refusal
-    except DatabaseUnavailable as error:
-        raise ChoreFailed(str(error)) from error
-    finally:
-        await database.close()
+    with plainly():
+        async with opened(settings) as database:
+            planner = Planner(database, vault_of(settings))
+            return (await planner.history(pool_id, None, days)).request
 
 
 def plan_of(request: PlanRequest) -> Plan:

@@ -8,7 +8,7 @@ import contextlib
 import importlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,16 +19,16 @@ from rich.progress import Progress as Bars
 
 from xiaohao import log
 from xiaohao.clock import parse_rfc3339
-from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.database.engine import Database
 from xiaohao.database.errors import DatabaseInUse
-from xiaohao.errors import Refusal
 from xiaohao.notifications.feed import Feed, Wanted
 from xiaohao.notifications.model import EventState, Kind
 from xiaohao.rotation.files import KeyFiles
 from xiaohao.rotation.model import RotationFailed
 from xiaohao.rotation.service import Progress, Rotation
+from xiaohao.runtime.commands import opened, plainly
 from xiaohao.runtime.errors import ChoreFailed
-from xiaohao.secrecy import SecrecyError, vault_of
+from xiaohao.secrecy import vault_of
 from xiaohao.settings import KEY_VARIABLE, Settings
 from xiaohao.tenants.service import Tenants
 
@@ -40,20 +40,10 @@ _KINDS: Final = {
 }
 
 
-@contextlib.contextmanager
-def _plainly() -> Iterator[None]:
-    try:
-        yield
-    except Refusal as refusal:
-        raise ChoreFailed(refusal.detail) from refusal
-    except (DatabaseUnavailable, DatabaseInUse, RotationFailed, SecrecyError, OSError) as error:
-        raise ChoreFailed(str(error)) from error
-
-
 def serve(kind: str, settings: Settings) -> None:
     """Run one kind of process (switch, web, worker) until SIGTERM or SIGINT. Raises ChoreFailed."""
     log.configure(settings.log_level)
-    with _plainly():
+    with plainly():
         uvloop.run(_until_signal(kind, settings))
 
 
@@ -66,35 +56,26 @@ async def _until_signal(kind: str, settings: Settings) -> None:
         await task
 
 
-@contextlib.asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings.database.url, vault_of(settings).key_id)
-    try:
-        yield database
-    finally:
-        await database.close()
-
-
 def migrate(settings: Settings) -> None:
     """Bring the database's schema up to date. Raises ChoreFailed."""
-    with _plainly():
+    with plainly():
         asyncio.run(_migrate(settings))
 
 
 async def _migrate(settings: Settings) -> None:
-    async with _database(settings) as database:
+    async with opened(settings) as database:
         await database.migrate()
         await database.agree()
 
 
 def create_key(settings: Settings, customer_id: str | None, label: str) -> str:
     """A new API key of a customer (None: of the operator): its text. Raises ChoreFailed."""
-    with _plainly():
+    with plainly():
         return asyncio.run(_create_key(settings, customer_id, label))
 
 
 async def _create_key(settings: Settings, customer_id: str | None, label: str) -> str:
-    async with _database(settings) as database:
+    async with opened(settings) as database:
         await database.migrate()
         await database.agree()
         _, text = await Tenants(database, vault_of(settings)).create_key(customer_id, label)
@@ -106,7 +87,7 @@ def replay_events(settings: Settings, wanted: Mapping[str, Any], send: bool) -> 
 
     `wanted` has the fields of `notifications.feed.Wanted`, moments as RFC 3339.
     """
-    with _plainly():
+    with plainly():
         return asyncio.run(_replay_events(settings, _wanted(wanted), send))
 
 
@@ -128,7 +109,7 @@ def _wanted(fields: Mapping[str, Any]) -> Wanted:
 
 
 async def _replay_events(settings: Settings, wanted: Wanted, send: bool) -> int:
-    async with _database(settings) as database:
+    async with opened(settings) as database:
         await database.agree()
         feed = Feed(database, vault_of(settings))
         return await (feed.replay(wanted) if send else feed.count_replayable(wanted))
@@ -141,7 +122,7 @@ def rotate_key(settings: Settings, new_key_file: Path | None) -> str:
     """
     from_environment = bool(os.environ.get(KEY_VARIABLE))
     files = KeyFiles.of(settings, new_key_file, from_environment)
-    with _plainly():
+    with plainly(DatabaseInUse, RotationFailed):
         if files.in_use is not None and not files.in_use.exists():
             raise ChoreFailed(f"there is no master key {files.in_use}: nothing was sealed with it")
         old = settings.master_key()
