@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, func, insert, select, tuple_
+from sqlalchemy import ColumnElement, RowMapping, func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.billing.model import Cdr, Usage
@@ -122,20 +122,17 @@ async def replace_usages(
 Place = tuple[int, str, int]
 
 
+def _behind(customer_id: str, month: int, after: Place) -> tuple[ColumnElement[bool], ...]:
+    """Usages of a month behind a place in the order of charging."""
+    behind = tuple_(*_ORDER) > tuple_(*after)
+    return usages.c.customer_id == customer_id, usages.c.month == month, behind
+
+
 async def usages_after(
     connection: AsyncConnection, customer_id: str, month: int, after: Place, limit: int
 ) -> list[Usage]:
     """Usages of a month in the order of charging, those behind the place `after`."""
-    query = (
-        select(*_USAGE_COLUMNS)
-        .where(
-            usages.c.customer_id == customer_id,
-            usages.c.month == month,
-            tuple_(*_ORDER) > tuple_(*after),
-        )
-        .order_by(*_ORDER)
-        .limit(limit)
-    )
+    query = select(*_USAGE_COLUMNS).where(*_behind(customer_id, month, after)).order_by(*_ORDER).limit(limit)
     return [Usage(*row) for row in (await connection.execute(query)).all()]
 
 
@@ -152,11 +149,7 @@ async def cdrs_of_month(
     query = (
         select(*_ORDER, usages.c.number, usages.c.application, *_CDR_COLUMNS)
         .join_from(usages, cdrs, cdrs.c.call_id == usages.c.call_id)
-        .where(
-            usages.c.customer_id == customer_id,
-            usages.c.month == month,
-            tuple_(*_ORDER) > tuple_(*after),
-        )
+        .where(*_behind(customer_id, month, after))
         .order_by(*_ORDER)
         .limit(limit)
     )

@@ -22,21 +22,13 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
 from xiaohao.database.driver_errors import errors_translated
-from xiaohao.database.engine import BUSY_TIMEOUT_MS
+from xiaohao.database.engine import BUSY_TIMEOUT_MS, POSTGRESQL_CONNECT
 from xiaohao.database.fence import Fence
 
 #: Sets of up to so many rows or keys have a statement of their own; bigger ones are cut into powers of two,
 #: so that few different texts are ever compiled and prepared.
 _OWN_STATEMENT: Final = 8
 _ROWS_AT_ONCE: Final = 32
-
-_POSTGRESQL_CONNECT: Final[dict[str, Any]] = {
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
 
 Row = tuple[Any, ...]
 
@@ -184,7 +176,7 @@ class Direct:
             autocommit=True,
             prepare_threshold=2,
             options=f"-c lock_timeout={BUSY_TIMEOUT_MS}",
-            **_POSTGRESQL_CONNECT,
+            **POSTGRESQL_CONNECT,
         )
 
 

@@ -39,7 +39,7 @@ _MIGRATION_PATIENCE_S: Final = 60.0
 _MIGRATION_LOCK: Final = 0x5841_4F48_414F
 
 # A peer that vanished without a word is noticed within seconds and not after the kernel's quarter of an hour.
-_POSTGRESQL_CONNECT: Final[dict[str, Any]] = {
+POSTGRESQL_CONNECT: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -98,7 +98,7 @@ class Database:
                 max_overflow=0,
                 pool_timeout=BUSY_TIMEOUT_MS / 1000,
                 pool_pre_ping=True,
-                connect_args=_POSTGRESQL_CONNECT,
+                connect_args=POSTGRESQL_CONNECT,
                 hide_parameters=True,
             )
             event.listen(self._writer.sync_engine, "connect", _prepare_postgresql)
