@@ -1,0 +1,1 @@
+"""Dialogues with a caller as data: announcement graphs, and their interpreter."""
