@@ -52,6 +52,7 @@ async def test_a_cdr_reads_as_documented(database: Database, vault: Vault) -> No
         "sip_code": None,
         "q850_cause": 16,
         "recording": f"/v1/recordings/{row['call_id']}",
+        "routing": None,
     }
 
 

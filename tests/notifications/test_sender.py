@@ -12,8 +12,9 @@ import pytest
 from aiohttp import web
 
 from tests.notifications.conftest import SECRET
-from xiaohao.notifications.network import Network
-from xiaohao.notifications.sender import Failure, Subscription, SubscriptionError
+from xiaohao.notifications.sender import Failure, Subscription
+from xiaohao.outgoing.network import Network
+from xiaohao.outgoing.signed import Unusable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -301,6 +302,6 @@ async def test_the_request_is_complete() -> None:
     ],
 )
 def test_an_unusable_endpoint_is_refused_without_its_words(url: str, secret: str) -> None:
-    with pytest.raises(SubscriptionError) as refused:
+    with pytest.raises(Unusable) as refused:
         Subscription(url, [secret], Network(allow_private=True))
     assert url not in str(refused.value) and secret not in str(refused.value)

@@ -25,7 +25,8 @@ SELECT n.state, n.dialled_by, n.assigned_to_key, c.id, c.state,
        COALESCE(l.grace_until, CASE WHEN l.state = 'live' AND l.valid_until <= :now THEN l.valid_until
            + CAST(1000000 AS BIGINT) * (SELECT p.grace_s FROM pools p WHERE p.id = n.pool_id) END),
        l.record, l.max_duration_s, l.prompts, l.order_ref, l.user_data,
-       w.state, d.number, d.state, d.displayable, d.kind, d.verification, d.verified_until, d.trunk_id
+       w.state, d.number, d.state, d.displayable, d.kind, d.verification, d.verified_until, d.trunk_id,
+       n.pool_id, CASE WHEN n.customer_id = c.id THEN n.routing END
 FROM numbers n
 LEFT JOIN legs l ON l.dialled = n.number AND l.caller_key IN (:caller_key, :anyone)
                 AND (l.quarantine_until IS NULL OR l.quarantine_until > :now)

@@ -66,6 +66,9 @@ class LegRow(NamedTuple):
     shown_verification: str | None
     shown_verified_until: int | None
     shown_trunk_id: str | None
+    pool_id: str | None = None
+    #: who decides the number's calls, as its own customer has set it: ask | bindings
+    routing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class LegMatch:
     """The answer to "who is to be connected?". `callee` and `callee_sealed` only where a leg was found.
 
     `customer_id` is who answers for the dialled number, also where the call is refused; None: nobody does.
-    `in_grace`: the binding has ended, and the pair is connected all the same for a while.
+    `in_grace`: the binding has ended, and the pair is connected all the same for a while. `door` is what the
+    number dialled and its customer say by themselves, whatever the legs: CONNECT where they let the call in.
     """
 
     outcome: Outcome
@@ -92,6 +96,9 @@ class LegMatch:
     prompts: str | None = None
     order_ref: str | None = None
     user_data: str | None = field(default=None, repr=False)
+    door: Outcome = Outcome.UNKNOWN_NUMBER
+    pool_id: str | None = None
+    routing: str | None = None
 
 
 def judge(
@@ -105,8 +112,15 @@ def judge(
     if row is None:
         return LegMatch(Outcome.UNKNOWN_NUMBER)
     found = LegRow(*row)
+    door = _door(found, from_abroad)
     if found.leg_state is None or found.mode is None or found.role is None:
-        return LegMatch(_without_leg(found, from_abroad, extension), found.customer_id)
+        return LegMatch(
+            _without_leg(found, from_abroad, extension),
+            found.customer_id,
+            door=door,
+            pool_id=found.pool_id,
+            routing=found.routing,
+        )
     outcome, in_grace = _with_leg(found, now_us, from_abroad)
     return LegMatch(
         outcome,
@@ -124,7 +138,24 @@ def judge(
         found.prompts,
         found.order_ref,
         found.user_data,
+        door,
+        found.pool_id,
+        found.routing,
     )
+
+
+def _door(row: LegRow, from_abroad: bool) -> Outcome:
+    if row.number_state not in USABLE_STATES:
+        return Outcome.NUMBER_NOT_IN_SERVICE
+    if _is_barred_abroad(row, from_abroad):
+        return Outcome.CALLER_FROM_ABROAD
+    if row.customer_id is None:
+        return Outcome.UNKNOWN_CALLER
+    if row.customer_state == CustomerState.EXHAUSTED:
+        return Outcome.CREDIT_EXHAUSTED
+    if row.customer_state != CustomerState.ACTIVE:
+        return Outcome.CUSTOMER_SUSPENDED
+    return Outcome.CONNECT
 
 
 def _without_leg(row: LegRow, from_abroad: bool, extension: bool) -> Outcome:
@@ -139,14 +170,9 @@ def _without_leg(row: LegRow, from_abroad: bool, extension: bool) -> Outcome:
 
 def _with_leg(row: LegRow, now_us: int, from_abroad: bool) -> tuple[Outcome, bool]:
     """The outcome, and whether the binding has ended and is in its time of grace."""
-    if row.number_state not in USABLE_STATES:
-        return Outcome.NUMBER_NOT_IN_SERVICE, False
-    if _is_barred_abroad(row, from_abroad):
-        return Outcome.CALLER_FROM_ABROAD, False
-    if row.customer_state == CustomerState.EXHAUSTED:
-        return Outcome.CREDIT_EXHAUSTED, False
-    if row.customer_state != CustomerState.ACTIVE:
-        return Outcome.CUSTOMER_SUSPENDED, False
+    door = _door(row, from_abroad)
+    if door is not Outcome.CONNECT:
+        return door, False
     over = row.leg_state != LegState.LIVE or (row.valid_until is not None and row.valid_until <= now_us)
     if over and not _is_in_grace(row, now_us):
         return Outcome.BINDING_EXPIRED, False

@@ -55,6 +55,17 @@ class TryView(BaseModel):
     sip_code: int | None
 
 
+class RoutingView(BaseModel):
+    """How a call was decided whose customer was to be asked."""
+
+    decided_by: str = Field(description="`customer`, the fallback that was taken, or `nobody`")
+    action: str = Field(description="connect, announce, queue or refuse")
+    verdict: str = Field(description="What came of asking: `answered`, or why there was no answer to act on")
+    took_ms: int = Field(description="For how long the call waited for it")
+    url: str | None = Field(description="Whose answer it is, or who was asked last: first or second")
+    problem: str | None = Field(description="What is wrong with the answer")
+
+
 class CdrView(_CallFacts):
     """The record of a call that has ended."""
 
@@ -67,6 +78,7 @@ class CdrView(_CallFacts):
     sip_code: int | None
     q850_cause: int | None
     recording: str | None = Field(description="Where its recording is found once it is ready")
+    routing: RoutingView | None = Field(description="null: the customer was not to be asked")
     tries: list[TryView] | None = Field(None, description="Shown to the operator only")
 
 

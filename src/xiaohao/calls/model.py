@@ -64,6 +64,11 @@ class Reason(StrEnum):
     EXTENSION_NEEDED = "extension_needed"
     EXTENSION_UNKNOWN = "extension_unknown"
     ROUTING_MISSING = "routing_missing"
+    ROUTING_FAILED = "routing_failed"
+    ROUTING_ANSWER_REFUSED = "routing_answer_refused"
+    CUSTOMER_REFUSED = "customer_refused"
+    CUSTOMER_ANNOUNCED = "customer_announced"
+    QUEUE_MISSING = "queue_missing"
     NO_TRUNK = "no_trunk"
     CHANNELS_FULL = "channels_full"
     OVERLOAD = "overload"
@@ -83,6 +88,23 @@ class Try(msgspec.Struct, frozen=True):
     at: int
     #: final SIP response of this try; None while it is the one that went on
     sip_code: int | None = None
+
+
+class Routed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a call was decided whose customer was to be asked."""
+
+    #: who decided: `customer`, or one of `routing.model.Fallback`, or `nobody`
+    decided_by: str
+    #: what was decided: connect | announce | queue | refuse
+    action: str
+    #: what came of asking: `routing.model.Verdict`
+    verdict: str
+    #: how long the call waited for it
+    took_ms: int
+    #: which URL's answer it is, or which was asked last: first | second
+    url: str | None = None
+    #: what is wrong with the answer; it may quote the answer, so that only its customer may see it
+    problem: str | None = None
 
 
 class Call(msgspec.Struct):
@@ -122,3 +144,5 @@ class Call(msgspec.Struct):
     tries: list[Try] = msgspec.field(default_factory=list)
     #: how long the ACD had the call, waiting and talking; 0: not at all
     acd_ms: int = 0
+    #: None: its customer was not to be asked
+    routing: Routed | None = None

@@ -116,6 +116,7 @@ def cdr_row(call: Call, recorded: bool, vault: Vault) -> Row:
         recorded,
         call.in_grace,
         call.acd_ms,
+        None if call.routing is None else _encode(call.routing).decode(),
     )
 
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import msgspec
 
-from xiaohao.calls.model import Call, Party, Reason, State, Try
+from xiaohao.calls.model import Call, Party, Reason, Routed, State, Try
 from xiaohao.clock import rfc3339, rfc3339_local
 from xiaohao.secrecy import Vault
 
 _tries_of = msgspec.json.Decoder(list[Try]).decode
+_routed_of = msgspec.json.Decoder(Routed).decode
 
 
 def cdr_document(row: Mapping[str, Any], vault: Vault, for_operator: bool = False) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def cdr_of_call(call: Call, recorded: bool, for_operator: bool = False) -> dict[
         "sip_code": call.sip_code,
         "q850_cause": call.q850_cause,
         "recording": recording_path(call.id) if recorded else None,
+        "routing": routing_document(call.routing),
     }
     if for_operator:
         document["customer_id"] = call.customer_id
@@ -83,6 +85,13 @@ def live_document(call: Call, for_operator: bool = False) -> dict[str, Any]:
     return document
 
 
+def routing_document(routed: Routed | None) -> dict[str, Any] | None:
+    """How the call was decided, where its customer was to be asked."""
+    if routed is None:
+        return None
+    return {name: getattr(routed, name) for name in Routed.__struct_fields__}
+
+
 def recording_path(call_id: str) -> str:
     """Where the API gives out the recording of a call."""
     return f"/v1/recordings/{call_id}"
@@ -117,6 +126,7 @@ def call_of(row: Mapping[str, Any], vault: Vault) -> Call:
         q850_cause=row["q850_cause"],
         tries=_tries_of(row["tries"]),
         acd_ms=row["acd_ms"],
+        routing=None if row["routing"] is None else _routed_of(row["routing"]),
     )
 
 

@@ -64,6 +64,7 @@ numbers = Table(
     Column("assigned_to_sealed", LargeBinary),
     Column("assigned_by", Text),  # the customer whose person it is
     Column("fixed", Boolean, nullable=False, server_default=false()),
+    Column("routing", Text),  # ask | bindings: who decides its calls; null: as its pool says
     Column("last_used_at", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),

@@ -159,6 +159,7 @@ cdrs = Table(
     Column("recorded", Boolean, nullable=False),
     Column("in_grace", Boolean, nullable=False, server_default=false()),  # after the end of the binding
     Column("acd_ms", BigInteger, nullable=False, server_default="0"),  # how long the ACD had the call
+    Column("routing", Text),  # JSON of calls.model.Routed, where the customer was to decide
     Index("cdrs_customer", "customer_id", "seq"),
     Index("cdrs_received", "received_at"),
     sqlite_autoincrement=True,
@@ -284,3 +285,4 @@ leases = Table(
 
 # A room with many tables describes them beside this page, in the same metadata.
 from xiaohao.database import billing_tables as _billing_tables  # noqa: E402, F401
+from xiaohao.database import routing_tables as _routing_tables  # noqa: E402, F401

@@ -22,12 +22,12 @@ from xiaohao.log import where
 from xiaohao.notifications.lanes import WINDOW, Lane
 from xiaohao.notifications.metrics import DeliveryMetrics
 from xiaohao.notifications.model import Backlog, Event, Outcome
-from xiaohao.notifications.network import Network
 from xiaohao.notifications.retry import next_try
 from xiaohao.notifications.sender import Failure
 from xiaohao.notifications.served import GATHER_S, Flight, Served
 from xiaohao.notifications.store import Outbox
 from xiaohao.notifications.wire import batch_document
+from xiaohao.outgoing.network import Network
 from xiaohao.secrecy import SecrecyError, Vault
 from xiaohao.settings import Notifications
 from xiaohao.tenants.service import Tenants

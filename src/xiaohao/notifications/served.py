@@ -7,8 +7,9 @@ from typing import Final
 
 from xiaohao.notifications.lanes import WINDOW, Lane
 from xiaohao.notifications.model import Event, Kind
-from xiaohao.notifications.network import Network
-from xiaohao.notifications.sender import Subscription, SubscriptionError
+from xiaohao.notifications.sender import Subscription
+from xiaohao.outgoing.network import Network
+from xiaohao.outgoing.signed import Unusable
 from xiaohao.tenants.model import Webhook
 
 #: how long the first CDR of a batch waits for others
@@ -66,7 +67,7 @@ class Served:
         """Send there from now on."""
         self.close()
         self.webhook = webhook
-        with suppress(SubscriptionError):
+        with suppress(Unusable):
             self.subscription = Subscription(webhook.url, webhook.secrets, network)
 
     def wants(self, event: Event) -> bool:

@@ -15,6 +15,7 @@ from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.switch import carriers as trunking
 from xiaohao.switch.carriers import Carriers
+from xiaohao.switch.causes import Refusal
 from xiaohao.switch.lookup import Lookup
 from xiaohao.switch.recognise import note, recognise
 from xiaohao.trunks.model import Trunk
@@ -26,9 +27,13 @@ _NEED_THE_CALLER: Final = (Outcome.UNKNOWN_CALLER, Outcome.NO_Y_FREE)
 class Refused(Exception):
     """The call is not connected, for this reason."""
 
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: Reason, prompt: str | None = None, told_as: Refusal | None = None) -> None:
+        """`prompt`: the name of what the caller hears first, where it is not what the reason says.
+
+        `told_as`: what the caller's network is told, where it is not what the reason says.
+        """
         super().__init__(reason.value)
-        self.reason = reason
+        self.reason, self.prompt, self.told_as = reason, prompt, told_as
 
 
 @dataclass(slots=True)

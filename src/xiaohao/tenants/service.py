@@ -19,7 +19,7 @@ from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal, not_found, validation_failed
 from xiaohao.ids import new_id
-from xiaohao.notifications.network import names_a_private_place
+from xiaohao.outgoing.network import names_a_private_place
 from xiaohao.secrecy import SecrecyError, Vault
 from xiaohao.tenants import store
 from xiaohao.tenants.model import ApiKey, Customer, CustomerState, Principal, Webhook, WebhookPlan

@@ -66,6 +66,7 @@ def _numbers() -> None:
         sa.Column("assigned_to_sealed", sa.LargeBinary()),
         sa.Column("assigned_by", sa.Text()),
         sa.Column("fixed", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("routing", sa.Text()),
         sa.Column("last_used_at", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),

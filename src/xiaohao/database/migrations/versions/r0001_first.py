@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from xiaohao.database.migrations import first_numbers
+from xiaohao.database.migrations import first_numbers, first_routing
 
 revision = "0001"
 down_revision = None
@@ -19,6 +19,7 @@ def upgrade() -> None:
     _api_keys()
     _trunks()
     first_numbers.create()
+    first_routing.create()
     _audit()
     _calls()
     _call_commands()
@@ -34,6 +35,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop every table."""
     for table in (
+        *first_routing.TABLES,
         "leases",
         "marks",
         "idempotency",
@@ -185,6 +187,7 @@ def _cdrs() -> None:
         sa.Column("recorded", sa.Boolean(), nullable=False),
         sa.Column("in_grace", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("acd_ms", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("routing", sa.Text()),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("call_id"),
         sqlite_autoincrement=True,

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.notifications.conftest import SECRET
-from xiaohao.notifications.network import Network, PrivateAddress, is_public, names_a_private_place
 from xiaohao.notifications.sender import Failure, Subscription
+from xiaohao.outgoing.network import Network, PrivateAddress, is_public, names_a_private_place
 
 PRIVATE = [
     *("127.0.0.1", "127.255.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1"),

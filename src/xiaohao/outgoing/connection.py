@@ -1,7 +1,8 @@
-"""The least of an HTTP/1.1 client (RFC 9112): POST over connections that are kept, and the answer's status.
+"""The least of an HTTP/1.1 client (RFC 9112): POST over connections that are kept, and a short answer.
 
-A general client spends several times the CPU on each request for what no webhook needs: cookies, redirects,
-decompression, streaming. A call has six events; that is what this module is for.
+A general client spends several times the CPU on each request for what nobody here needs: cookies, redirects,
+decompression, streaming. A call has six events, and its customer may be asked before it is connected; that is
+what this module is for.
 """
 
 import asyncio
@@ -9,14 +10,15 @@ import time
 from base64 import b64encode
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, cast
 
 import httptools
 from yarl import URL
 
-from xiaohao.notifications.network import Network
+from xiaohao.outgoing.network import Network
 
-#: what a customer answers is of no interest; a longer answer costs it the connection
+#: of an answer whose body is of no interest; a longer one costs the connection
 _LONGEST_ANSWER: Final = 64 * 1024
 #: a connection that was idle for longer is not used again: many servers close theirs about then
 _IDLE_S: Final = 15.0
@@ -24,6 +26,18 @@ _IDLE_S: Final = 15.0
 
 class NotHttp(Exception):
     """The answer is no HTTP."""
+
+
+class TooLong(Exception):
+    """The answer's body has more bytes than were wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`body` is empty where it was not wanted."""
+
+    status: int
+    body: bytes
 
 
 class Stale(Exception):
@@ -36,8 +50,11 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport
         self._parser: httptools.HttpResponseParser
-        self._answer: asyncio.Future[int] | None = None
+        self._answer: asyncio.Future[Answer] | None = None
         self._received = 0
+        #: of the body: how much is wanted (0: nothing), how much has come, and what
+        self._longest = self._came = 0
+        self._body: list[bytes] = []
         self._headers_complete = False
         self.used = False
         self.reusable = True
@@ -58,6 +75,8 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._fail(NotHttp())
         if self._received > _LONGEST_ANSWER:
+            if self._longest:
+                self._fail(TooLong())
             self._finish(keep=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -75,17 +94,26 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._headers_complete = self._parser.get_status_code() >= 200
 
+    def on_body(self, data: bytes) -> None:
+        if self._longest and self._headers_complete:
+            self._came += len(data)
+            if self._came > self._longest:
+                self._fail(TooLong())
+            else:
+                self._body.append(data)
+
     def on_message_complete(self) -> None:
         if self._headers_complete:
             self._finish(keep=self._parser.should_keep_alive())
 
     # What the endpoint calls
 
-    async def post(self, request: bytes) -> int:
-        """Send a request and wait for the status of its answer."""
+    async def post(self, request: bytes, longest: int) -> Answer:
+        """Send a request and wait for its answer, of whose body up to `longest` bytes are wanted."""
         self._answer = asyncio.get_running_loop().create_future()
         self._parser = httptools.HttpResponseParser(self)
         self._received, self._headers_complete = 0, False
+        self._longest, self._came, self._body = longest, 0, []
         self._transport.write(request)
         try:
             return await self._answer
@@ -100,7 +128,7 @@ class _Connection(asyncio.Protocol):
 
     def _finish(self, keep: bool) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_result(self._parser.get_status_code())
+            self._answer.set_result(Answer(self._parser.get_status_code(), b"".join(self._body)))
         self.used = True
         if not keep:
             self.close()
@@ -128,27 +156,28 @@ class Endpoint:
         self._idle: deque[_Connection] = deque()
         self._closed = False
 
-    async def post(self, headers: bytes, body: bytes) -> int:
-        """POST `body` with further header lines, each ending with CRLF; gives the status.
+    async def post(self, headers: bytes, body: bytes, longest: int = 0) -> Answer:
+        """POST `body` with further header lines, each ending with CRLF; gives the answer.
 
-        Raises NotHttp, OSError and its kinds (ssl.SSLError, socket.gaierror, PrivateAddress, …).
+        `longest`: so many bytes of its body are wanted at the most. Raises NotHttp, TooLong, OSError and its
+        kinds (ssl.SSLError, socket.gaierror, PrivateAddress, …).
         """
         request = b"%b%bcontent-length: %d\r\n\r\n%b" % (self._head, headers, len(body), body)
         while (kept := self._kept()) is not None:
             try:
-                return await self._over(kept, request)
+                return await self._over(kept, request, longest)
             except Stale:
                 continue  # it was closed while it was idle: that says nothing of the customer
-        return await self._over(await self._connect(), request)
+        return await self._over(await self._connect(), request, longest)
 
-    async def _over(self, connection: _Connection, request: bytes) -> int:
-        status = await connection.post(request)
+    async def _over(self, connection: _Connection, request: bytes, longest: int) -> Answer:
+        answer = await connection.post(request, longest)
         if self._closed:
             connection.close()
         elif connection.reusable:
             connection.idle_since = time.monotonic()
             self._idle.append(connection)
-        return status
+        return answer
 
     def _kept(self) -> _Connection | None:
         """The connection used last; those that have been idle for too long are closed."""

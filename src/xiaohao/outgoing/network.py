@@ -66,12 +66,13 @@ class Network:
         tls: ssl.SSLContext | None = None,
         lookup: Lookup = look_up,
         is_allowed: Callable[[str], bool] = is_public,
+        lookups_at_once: int = _LOOKUPS_AT_ONCE,
     ) -> None:
         """`tls` verifies certificates; by default against the system's authorities."""
         self.tls = tls or ssl.create_default_context()
         self._is_allowed: Callable[[str], bool] = (lambda _: True) if allow_private else is_allowed
         self._lookup = lookup
-        self._threads = ThreadPoolExecutor(_LOOKUPS_AT_ONCE, thread_name_prefix="lookup")
+        self._threads = ThreadPoolExecutor(lookups_at_once, thread_name_prefix="lookup")
         self._under_way: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
 
     async def addresses(self, host: str, port: int) -> list[str]:

@@ -1,0 +1,1 @@
+"""Scheme 2: the customer decides each call."""
