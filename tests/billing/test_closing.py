@@ -5,16 +5,19 @@ import hashlib
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from tests.billing.scenes import DAY, MOBILE, Scene, flat
 from tests.billing.worlds import MONTH, START
+from xiaohao.billing import calendar
 from xiaohao.billing.closing import Closing
 from xiaohao.billing.invoices import Invoices
 from xiaohao.billing.model import InvoiceState
 from xiaohao.billing.rater import Rater
 from xiaohao.billing.runs import Month
-from xiaohao.database.billing_tables import invoices
+from xiaohao.database.billing_tables import invoices, usages
 from xiaohao.database.engine import Database
+from xiaohao.database.schema import cdrs
 from xiaohao.errors import Refusal
 from xiaohao.secrecy import Vault
 
@@ -231,7 +234,7 @@ async def test_an_acceptance_goes_on_where_it_was_killed(
     contract["rates"][0]["unit_s"] = 3600
     await scene.billing.add_contract(customer_id, MONTH, contract)
     rerating = await scene.reratings.prepare(customer_id, MONTH)
-    monkeypatch.setattr("xiaohao.billing.runs.PAGE", 2)
+    monkeypatch.setattr("xiaohao.billing.reading.PAGE", 2)
 
     def dies(_: int, pages: list[int] = []) -> None:  # noqa: B006
         pages.append(1)
@@ -260,6 +263,36 @@ async def test_a_call_that_moves_to_another_month_is_lost_in_none(scene: Scene) 
     await scene.reratings.accept(rerating.id)
     assert await scene.sums(customer_id) == (0, 0)
     assert await scene.sums(customer_id, 202612) == (1, 60)
+
+
+@pytest.mark.parametrize("old", ["split", "end"])
+async def test_what_another_month_gets_back_is_charged_once(scene: Scene, old: str) -> None:
+    """A call over midnight was charged in December, by half or whole. Now all of it is November's."""
+    customer_id = await scene.customer()
+    await scene.billing.add_contract(customer_id, MONTH, flat("1", month=old))
+    midnight = calendar.end_of(MONTH)
+    scene.clock.now = midnight + 3_600_000_000
+    await scene.call(customer_id, 120, at=midnight - 60_000_000)
+    await scene.rater.rate_due()
+    await scene.billing.add_contract(customer_id, MONTH, flat("1"))
+    for month in (202612, MONTH):
+        rerating = await scene.reratings.prepare(customer_id, month)
+        assert rerating.report["changed"] == (0 if (old, month) == ("end", MONTH) else 1)
+        await scene.reratings.accept(rerating.id)
+    assert await scene.sums(customer_id) == (1, 120)
+    assert await scene.sums(customer_id, 202612) == (0, 0)
+    assert len(await scene.rows(usages)) == 1
+
+
+async def test_calls_whose_cdrs_are_gone_stay_on_the_bill(scene: Scene) -> None:
+    customer_id = await busy(scene)
+    await scene.rater.rate_due()
+    before = await scene.billing.usage(customer_id, MONTH)
+    async with scene.database.begin() as connection:
+        await connection.execute(delete(cdrs))
+    rerating = await scene.reratings.prepare(customer_id, MONTH)
+    assert (rerating.report["changed"], rerating.report["difference"]) == (0, "0.00")
+    assert rerating.report["after"]["gross"] == before["gross"]
 
 
 async def test_the_difference_of_an_issued_month_is_booked(scene: Scene) -> None:

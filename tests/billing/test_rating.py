@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.billing.obvious import obvious
 from tests.billing.worlds import MONTH, START, a_cdr, number_of, standard_but
 from xiaohao.billing import calendar, terms
+from xiaohao.billing.ledger import Ledger
 from xiaohao.billing.measure import Meter
 from xiaohao.billing.model import Cdr, Tenure, Usage
 from xiaohao.billing.rating import Pricer, Tally, seconds_by_number, unique
@@ -146,6 +147,12 @@ def test_equal_to_the_obvious_model(
     assert sum(one.total for one in bill.numbers) == bill.total - rest
     assert sum(one.amount for one in bill.days) == sum(by_call.values()) == sum(by_order.values())
     assert rate(contract, MONTH, usages, tenures) == bill
+    # in one pass, of which the memory holds little
+    with pytest.MonkeyPatch.context() as patch, Ledger(contract, MONTH, tenures) as ledger:
+        patch.setattr("xiaohao.billing.ledger._GROUPS_MAX", 3)
+        for first in range(0, len(found), 4):
+            ledger.add(found[first : first + 4])
+        assert settle(contract, MONTH, ledger.tally(), tenures) == bill
 
 
 def amounts(found: dict[Any, int]) -> dict[Any, Fraction]:

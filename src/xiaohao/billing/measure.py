@@ -37,27 +37,31 @@ class Meter:
         when = {record.item: record.when for record in terms.records}
         self._protection = when.get(RecordItem.NUMBER_PROTECTION)
         self._recording = when.get(RecordItem.RECORDING)
+        #: kind and unit of numbers
+        self._known: dict[str, tuple[Kind, int]] = {}
 
     def measure(self, cdr: Cdr) -> list[Usage]:
         """The usages of a call, in the order of their parts; a call that costs nothing has one, too."""
-        answered = cdr.answered_at is not None
-        if self._signal is Signal.ANSWERED:
-            begins = cdr.answered_at
+        signal, answered_at = self._signal, cdr.answered_at
+        if signal is Signal.ANSWERED:
+            begins = answered_at
         else:
-            begins = cdr.ringing_at if self._signal is Signal.RINGING else cdr.received_at
-        free = cdr.reason in self._free
-        talk_ms = 0 if free or begins is None else max(cdr.ended_at // 1000 - begins // 1000, 0)
-        charged = not free
-        records = (
-            1,
-            _units(cdr.acd_ms, self._acd_unit_s) if charged and self._acd_unit_s else 0,
-            int(charged and cdr.displayed is not None and _counts(self._protection, answered)),
-            int(charged and cdr.recorded and _counts(self._recording, answered)),
-        )
+            begins = cdr.ringing_at if signal is Signal.RINGING else cdr.received_at
+        talk_ms, acd_s, protections, recordings = 0, 0, 0, 0
+        if cdr.reason not in self._free:
+            if begins is not None and (talk_ms := cdr.ended_at // 1000 - begins // 1000) < 0:
+                talk_ms = 0
+            if cdr.acd_ms and self._acd_unit_s:
+                acd_s = _units(cdr.acd_ms, self._acd_unit_s)
+            if cdr.displayed is not None and _counts(self._protection, answered_at):
+                protections = 1
+            if cdr.recorded and _counts(self._recording, answered_at):
+                recordings = 1
         at = cdr.received_at if begins is None else begins
         number = cdr.dialled
         if self._leg is Leg.DISPLAYED:
-            number = cdr.displayed or cdr.dialled
+            number = cdr.displayed or number
+        records = (1, acd_s, protections, recordings)
         usages = self._usages(cdr, 0, number, at, talk_ms, records)
         if self._leg is Leg.BOTH and cdr.displayed is not None and talk_ms:
             usages += self._usages(cdr, _SECOND_LEG, cdr.displayed, at, talk_ms, (0, 0, 0, 0))
@@ -66,15 +70,16 @@ class Meter:
     def _usages(
         self, cdr: Cdr, part: int, number: str, at: int, talk_ms: int, records: tuple[int, int, int, int]
     ) -> list[Usage]:
-        kind_ = kind(number)
-        unit_s = self._units.get(kind_, _UNPRICED_UNIT_S)
-        seconds = _units(talk_ms, unit_s)
-        if self._rule is MonthRule.END:
-            at = cdr.ended_at
-        elif self._rule is MonthRule.SPLIT and talk_ms:
-            month = calendar.month_of(at)
-            midnight = calendar.end_of(month)
-            if cdr.ended_at > midnight:
+        known = self._known.get(number)
+        if known is None:
+            found = kind(number)
+            known = self._known[number] = found, self._units.get(found, _UNPRICED_UNIT_S)
+        kind_, unit_s = known
+        seconds = _units(talk_ms, unit_s) if talk_ms else 0
+        if self._rule is not MonthRule.START:
+            if self._rule is MonthRule.END:
+                at = cdr.ended_at
+            elif talk_ms and cdr.ended_at > (midnight := calendar.end_of(calendar.month_of(at))):
                 first = min(_units(midnight // 1000 - at // 1000, unit_s), seconds)
                 return [
                     self._usage(cdr, part, number, kind_, at, first, records),
@@ -112,8 +117,8 @@ class Meter:
         )
 
 
-def _counts(when: When | None, answered: bool) -> bool:
-    return when is When.ALL or (when is When.ANSWERED and answered)
+def _counts(when: When | None, answered_at: int | None) -> bool:
+    return when is When.ALL or (when is When.ANSWERED and answered_at is not None)
 
 
 def _units(milliseconds: int, unit_s: int) -> int:

@@ -170,16 +170,14 @@ class _Tiers:
         return found
 
 
-class Pricer:
-    """Gives usages of one customer's month their charges; they must come in their order."""
+class Prices:
+    """What quantities cost under a contract, once the month's volumes are known.
 
-    def __init__(
-        self, terms: Terms, month: int, tenures: Iterable[Tenure], seconds: Iterable[tuple[str, Kind, int]]
-    ) -> None:
-        """`seconds`: the total of each number in the month, each number once."""
-        tenures = list(tenures)
-        self._allowances = Allowances(terms, month, tenures)
-        volume = volumes(terms, Allowances(terms, month, tenures), seconds)
+    `volume`: seconds that count for the tier of each rate, by its place in the contract; graduated rates need
+    none, but then usages must come in their order.
+    """
+
+    def __init__(self, terms: Terms, volume: Mapping[int, int]) -> None:
         self._tiers: dict[Kind, _Tiers] = {}
         for place, rate in enumerate(terms.rates):
             tiers = _Tiers(rate, volume.get(place, 0), terms.places)
@@ -190,21 +188,22 @@ class Pricer:
         self._acd = terms.acd
         self._places = terms.places
 
-    def skip(self, number: str, kind: Kind, seconds: int) -> None:
-        """Go on as if usages of a number with so many seconds had been charged."""
-        tiers = self._tiers.get(kind)
-        if tiers is not None and seconds:
-            tiers.skip(seconds, self._allowances.take(number, kind, seconds))
+    def has(self, kind: Kind) -> bool:
+        """Whether the contract has a price for this kind of number."""
+        return kind in self._tiers
 
-    def charge(self, usage: Usage) -> Charged:
-        """What this usage costs."""
-        portions, included, unpriced = _NOTHING, 0, 0
+    def skip(self, kind: Kind, seconds: int, included: int) -> None:
+        """Go on as if so many seconds, the included ones among them, had been charged."""
+        self._tiers[kind].skip(seconds, included)
+
+    def charge(self, usage: Usage, included: int) -> Charged:
+        """What this usage costs, of whose seconds so many are included."""
+        portions, unpriced = _NOTHING, 0
         if usage.seconds:
             tiers = self._tiers.get(usage.kind)
             if tiers is None:
                 unpriced = usage.seconds
             else:
-                included = self._allowances.take(usage.number, usage.kind, usage.seconds)
                 portions = tiers.charge(usage.seconds, included)
         acd = 0
         if usage.acd_s and self._acd is not None:
@@ -217,6 +216,30 @@ class Pricer:
             usage.protections * self._protection,
             usage.recordings * self._recording,
         )
+
+
+class Pricer:
+    """Gives usages of one customer's month their charges; they must come in their order."""
+
+    def __init__(
+        self, terms: Terms, month: int, tenures: Iterable[Tenure], seconds: Iterable[tuple[str, Kind, int]]
+    ) -> None:
+        """`seconds`: the total of each number in the month, each number once."""
+        tenures = list(tenures)
+        self._allowances = Allowances(terms, month, tenures)
+        self._prices = Prices(terms, volumes(terms, Allowances(terms, month, tenures), seconds))
+
+    def skip(self, number: str, kind: Kind, seconds: int) -> None:
+        """Go on as if usages of a number with so many seconds had been charged."""
+        if seconds and self._prices.has(kind):
+            self._prices.skip(kind, seconds, self._allowances.take(number, kind, seconds))
+
+    def charge(self, usage: Usage) -> Charged:
+        """What this usage costs."""
+        included = 0
+        if usage.seconds and self._prices.has(usage.kind):
+            included = self._allowances.take(usage.number, usage.kind, usage.seconds)
+        return self._prices.charge(usage, included)
 
 
 class Tally:
@@ -236,35 +259,35 @@ class Tally:
             found = self.numbers[application, number] = NumberSum(application, kind, number)
         return found
 
-    def add(self, usage: Usage, charged: Charged) -> None:
-        """Add one usage."""
+    def add(self, usage: Usage, charged: Charged, count: int = 1) -> None:
+        """Add a usage, or so many that are alike."""
         minutes = 0
         for portion in charged.portions:
-            minutes += portion.amount
+            minutes += portion.amount * count
             line = self.minutes.setdefault((usage.kind, portion.price), [0, 0])
-            line[0] += portion.seconds
-            line[1] += portion.amount
+            line[0] += portion.seconds * count
+            line[1] += portion.amount * count
         if charged.unpriced_s:
-            self.minutes.setdefault((usage.kind, None), [0, 0])[0] += charged.unpriced_s
+            self.minutes.setdefault((usage.kind, None), [0, 0])[0] += charged.unpriced_s * count
         if charged.included_s:
-            self.included[usage.kind] = self.included.get(usage.kind, 0) + charged.included_s
+            self.included[usage.kind] = self.included.get(usage.kind, 0) + charged.included_s * count
         found = self.of_number(usage.application, usage.kind, usage.number)
-        found.calls += usage.calls
-        found.seconds += usage.seconds
-        found.included_s += charged.included_s
+        found.calls += usage.calls * count
+        found.seconds += usage.seconds * count
+        found.included_s += charged.included_s * count
         found.minutes += minutes
-        found.protections += usage.protections
-        found.recordings += usage.recordings
-        found.number_protection += charged.protection
-        found.recording += charged.recording
-        found.acd_s += usage.acd_s
-        found.acd += charged.acd
+        found.protections += usage.protections * count
+        found.recordings += usage.recordings * count
+        found.number_protection += charged.protection * count
+        found.recording += charged.recording * count
+        found.acd_s += usage.acd_s * count
+        found.acd += charged.acd * count
         day = self.days.get(usage.day)
         if day is None:
             day = self.days[usage.day] = DaySum(usage.day)
-        day.calls += usage.calls
-        day.seconds += usage.seconds
-        day.amount += minutes + charged.acd + charged.protection + charged.recording
+        day.calls += usage.calls * count
+        day.seconds += usage.seconds * count
+        day.amount += minutes + (charged.acd + charged.protection + charged.recording) * count
 
 
 def seconds_by_number(usages: Iterable[Usage]) -> list[tuple[str, Kind, int]]:

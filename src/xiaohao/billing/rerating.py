@@ -4,6 +4,7 @@ Where the invoice is issued the usages stay as they were billed: what is accepte
 credit note or as an adjustment in the month that is open.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -13,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.billing import calendar, facts, invoice_store, money, store, usage_store, wire
 from xiaohao.billing.invoices import Invoices
-from xiaohao.billing.model import InvoiceState, Usage
-from xiaohao.billing.rater import Rater, open_month
+from xiaohao.billing.model import Bill, InvoiceState, Usage
+from xiaohao.billing.rater import Rater
 from xiaohao.billing.runs import Month, Progress, silent
 from xiaohao.billing.terms import ServiceItem
 from xiaohao.clock import now_us
@@ -24,7 +25,6 @@ from xiaohao.ids import new_id
 
 #: so many calls of which something differs are told one by one; all are counted
 _TOLD: Final = 1000
-_Pair = tuple[Usage | None, Usage | None]
 _COMPARED: Final = ("month", "number", "seconds", "acd_s", "protections", "recordings")
 
 
@@ -60,15 +60,14 @@ class Reratings:
             invoice = await invoice_store.of_month(connection, customer_id, month)
             in_force = await facts.in_force(connection, customer_id, month)
         this = await Month.of(self._database, customer_id, month, in_force.terms)
-        after = await this.bill_anew(progress)
+        after, differences = await self._rated(this, progress)
         issued = invoice is not None and invoice["state"] != InvoiceState.DRAFT
         if issued and invoice is not None:
             before = msgspec.json.decode(invoice["document"])
             gross = invoice["gross_amount"]
         else:
-            bill = await this.bill(progress)
+            bill = await this.bill(progress) if differences["changed"] else after
             before, gross = wire.bill_document(bill, {}), bill.gross
-        differences = await self._differences(this, progress)
         report = {
             "invoice_issued": issued,
             **differences,
@@ -143,48 +142,35 @@ class Reratings:
         for rerating_id in unfinished:
             await self.accept(rerating_id)
 
-    async def _differences(self, month: Month, progress: Progress) -> dict[str, Any]:
+    @staticmethod
+    async def _rated(month: Month, progress: Progress) -> tuple[Bill, dict[str, Any]]:
         told: list[dict[str, Any]] = []
         calls, changed = 0, 0
-        async for page in month.anew(beyond=True):
-            calls += sum(usage.calls for usage in page)
-            for before, after in await self._changes(month, page):
-                changed += 1
-                if len(told) < _TOLD:
-                    told.append(_told(before, after))
-            progress(len(page))
-        return {"calls": calls, "changed": changed, "changes": told}
-
-    async def _changes(self, month: Month, page: list[Usage]) -> list[_Pair]:
-        """Usages that are otherwise now than they are stored; what is billed in another month stays there."""
-        async with self._database.read() as connection:
-            found = await usage_store.usages_of_calls(connection, sorted({one.call_id for one in page}))
-            closed = (await store.closed_of(connection, [month.customer_id])).get(month.customer_id, set())
-        stored = {(one.call_id, one.part): one for one in found}
-        pairs: list[_Pair] = []
-        for usage in page:
-            before = stored.pop((usage.call_id, usage.part), None)
-            after = usage if usage.month == month.month else open_month(usage, closed)
-            if (before is None or before.month == month.month) and _differ(before, after):
-                pairs.append((before, after))
-        pairs += [(before, None) for before in stored.values() if before.month == month.month]
-        return pairs
+        with month.ledger() as ledger:
+            async for page in month.anew():
+                ledger.add(page.usages)
+                calls += sum(usage.calls for usage in page.usages)
+                changed += len(page.changes)
+                told += [_told(*pair) for pair in page.changes[: _TOLD - len(told)]]
+                progress(page.rows)
+                await asyncio.sleep(0)
+            return month.settle(ledger), {"calls": calls, "changed": changed, "changes": told}
 
     async def _rewrite(self, rerating: Rerating, progress: Progress) -> None:
         # Each page is a transaction, and rewriting a page once more changes nothing: a run that was killed
         # begins again.
         month = await Month.of(self._database, rerating.customer_id, rerating.month)
-        async for page in month.anew(beyond=True):
-            if pairs := await self._changes(month, page):
+        async for page in month.anew():
+            if page.changes:
                 async with self._database.begin() as connection:
                     await store.lock_accounts(connection, [rerating.customer_id], self._clock())
                     await usage_store.replace_usages(
                         connection,
                         rerating.customer_id,
-                        [before for before, _ in pairs if before is not None],
-                        [after for _, after in pairs if after is not None],
+                        [before for before, _ in page.changes if before is not None],
+                        [after for _, after in page.changes if after is not None],
                     )
-            progress(len(page))
+            progress(page.rows)
         async with self._database.begin() as connection:
             await self._move(connection, rerating.id, "accepting", "accepted")
 
@@ -231,12 +217,6 @@ class Reratings:
 def _another_state(row: Mapping[Any, Any]) -> Refusal:
     detail = f"It is {row['state']}."
     return conflict("rerating_in_another_state", "The rerating is in another state", detail)
-
-
-def _differ(before: Usage | None, after: Usage | None) -> bool:
-    if before is None or after is None:
-        return before is not after
-    return any(getattr(before, name) != getattr(after, name) for name in (*_COMPARED, "at"))
 
 
 def _told(before: Usage | None, after: Usage | None) -> dict[str, Any]:

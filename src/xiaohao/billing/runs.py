@@ -1,28 +1,22 @@
 """A month rated from beginning to end, page by page: the memory it takes does not grow with the calls.
 
-Nothing is written. `stored` rates the usages as they were measured; `anew` begins at the CDRs.
+Nothing is written. `bill` rates the usages as they were measured; `bill_anew` begins at the CDRs.
 """
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Sequence
 
-import msgspec
-
-from xiaohao.billing import calendar, facts, store, usage_store
-from xiaohao.billing.measure import Meter
+from xiaohao.billing import facts, usage_store
+from xiaohao.billing.anew import Anew, Measured
+from xiaohao.billing.ledger import Ledger
 from xiaohao.billing.model import Bill, Charged, Entry, Tenure, Usage
-from xiaohao.billing.rater import moved
-from xiaohao.billing.rating import Pricer, Tally
+from xiaohao.billing.rating import Pricer
+from xiaohao.billing.reading import reading
 from xiaohao.billing.settlement import settle
 from xiaohao.billing.terms import Terms
-from xiaohao.billing.usage_store import Place
 from xiaohao.database.engine import Database
 from xiaohao.numbers.model import Kind
 
-PAGE: Final = 5000
-_BEGINNING: Final[Place] = (-1, "", -1)
 Progress = Callable[[int], None]
 
 
@@ -69,60 +63,13 @@ class Month:
 
     async def stored(self) -> AsyncIterator[list[Usage]]:
         """The usages as they were measured, in the order of charging."""
-        after = _BEGINNING
-        while True:
-            async with self._database.read() as connection:
-                page = await usage_store.usages_after(connection, self.customer_id, self.month, after, PAGE)
-            if page:
-                last = page[-1]
-                after = (last.at, last.call_id, last.part)
-                yield page
-            if len(page) < PAGE:
-                return
+        async with reading(self._database, self.customer_id, self.month) as rows:
+            async for page in rows.stored():
+                yield [Usage(*row) for row in page]
 
-    async def anew(self, beyond: bool = False) -> AsyncIterator[list[Usage]]:
-        """The usages of the month's CDRs, measured now. In the order of the stored ones.
-
-        `beyond`: also those that belong to later months under these terms.
-        """
-        applications: dict[str, str | None] = {}
-        meter = Meter(self.terms, applications)
-        after, last_call = _BEGINNING, ""
-        start, end = calendar.start_of(self.month), calendar.end_of(self.month)
-        known: set[tuple[str, int]] = set()
-        while True:
-            async with self._database.read() as connection:
-                page = await usage_store.cdrs_of_month(connection, self.customer_id, self.month, after, PAGE)
-                others = {cdr.displayed or "" for *_, cdr in page} | {cdr.dialled for *_, cdr in page}
-                if missing := others - applications.keys() - {""}:
-                    applications.update(await store.pools_of_numbers(connection, missing))
-            found: list[Usage] = []
-            for place, number, application, cdr in page:
-                applications[number] = application
-                if cdr.call_id == last_call:  # the parts of one month of a call stand behind one another
-                    continue
-                last_call = cdr.call_id
-                usages = meter.measure(cdr)
-                if cdr.received_at < start or cdr.ended_at >= end or place[0] < start:
-                    usages = self._within(usages, place[0] < start, beyond)
-                    # the parts of two months do not, where both came late
-                    usages = [one for one in usages if (one.call_id, one.part) not in known]
-                    known.update((one.call_id, one.part) for one in usages)
-                found += usages
-            if page:
-                after = page[-1][0]
-                yield found
-            if len(page) < PAGE:
-                return
-
-    def _within(self, usages: list[Usage], late: bool, beyond: bool) -> list[Usage]:
-        found = []
-        for usage in usages:
-            if usage.month == self.month or (beyond and usage.month > self.month):
-                found.append(usage)
-            elif late and usage.month < self.month:
-                found.append(moved(usage, self.month))  # it stays on the bill on which it is
-        return found
+    def anew(self) -> AsyncIterator[Measured]:
+        """The usages of the month's CDRs, measured now, beside the stored ones, in the order of these."""
+        return Anew(self._database, self.customer_id, self.month, self.terms).pages()
 
     async def pricer(self) -> Pricer:
         """What gives the stored usages their prices."""
@@ -150,52 +97,26 @@ class Month:
 
     async def bill(self, progress: Progress = silent) -> Bill:
         """The bill of what is stored."""
-        tally = Tally()
-        async for page in self.charged():
-            for usage, charged in page:
-                tally.add(usage, charged)
-            progress(len(page))
-        return settle(self.terms, self.month, tally, self.tenures, self.entries)
+        with self.ledger() as ledger:
+            async for page in self.stored():
+                ledger.add(page)
+                progress(len(page))
+                await asyncio.sleep(0)
+            return self.settle(ledger)
 
     async def bill_anew(self, progress: Progress = silent) -> Bill:
         """The bill of the CDRs, measured anew under these terms."""
-        seconds: dict[tuple[str, Kind], int] = {}
-        with _Spill() as spill:
+        with self.ledger() as ledger:
             async for page in self.anew():
-                for usage in page:
-                    key = (usage.number, usage.kind)
-                    seconds[key] = seconds.get(key, 0) + usage.seconds
-                spill.put(page)
-                progress(len(page))
-            totals = [(number, kind, total) for (number, kind), total in seconds.items()]
-            pricer, tally = Pricer(self.terms, self.month, self.tenures, totals), Tally()
-            for page in spill:
-                for usage in page:
-                    tally.add(usage, pricer.charge(usage))
+                ledger.add(page.usages)
+                progress(page.rows)
                 await asyncio.sleep(0)
-        return settle(self.terms, self.month, tally, self.tenures, self.entries)
+            return self.settle(ledger)
 
+    def ledger(self) -> Ledger:
+        """An empty one for the month."""
+        return Ledger(self.terms, self.month, self.tenures)
 
-class _Spill:
-    """Pages of usages between two passes: in a file without a name, so that memory does not grow."""
-
-    def __enter__(self) -> "_Spill":
-        self._file = tempfile.TemporaryFile()
-        self._lengths: list[int] = []
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def put(self, page: list[Usage]) -> None:
-        """Add a page behind the others."""
-        self._lengths.append(self._file.write(_encode(page)))
-
-    def __iter__(self) -> Iterator[list[Usage]]:
-        self._file.seek(0)
-        for length in self._lengths:
-            yield _decode(self._file.read(length))
-
-
-_encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(list[Usage]).decode
+    def settle(self, ledger: Ledger) -> Bill:
+        """The bill of all that the ledger has."""
+        return settle(self.terms, self.month, ledger.tally(), self.tenures, self.entries)

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, func, insert, select, tuple_
+from sqlalchemy import RowMapping, func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.billing.model import Cdr, Usage
+from xiaohao.billing.reading import ORDER, Place
 from xiaohao.database.billing_tables import usage_sums, usages
 from xiaohao.database.direct import insert_into
 from xiaohao.database.schema import cdrs, marks
 
 _LOW: Final = "billing.low"
-_ORDER: Final = (usages.c.at, usages.c.call_id, usages.c.part)
 _USAGE_COLUMNS: Final = tuple(usages.c[name] for name in Usage.__struct_fields__)
 _CDR_COLUMNS: Final = tuple(cdrs.c[name] for name in Cdr.__struct_fields__)
 _SUMMED: Final = ("calls", "seconds", "acd_s", "protections", "recordings")
@@ -119,42 +119,10 @@ async def replace_usages(
         await add_to_sums(connection, list(sums.values()))
 
 
-Place = tuple[int, str, int]
-
-
-def _behind(customer_id: str, month: int, after: Place) -> tuple[ColumnElement[bool], ...]:
-    """Usages of a month behind a place in the order of charging."""
-    behind = tuple_(*_ORDER) > tuple_(*after)
-    return usages.c.customer_id == customer_id, usages.c.month == month, behind
-
-
-async def usages_after(
-    connection: AsyncConnection, customer_id: str, month: int, after: Place, limit: int
-) -> list[Usage]:
-    """Usages of a month in the order of charging, those behind the place `after`."""
-    query = select(*_USAGE_COLUMNS).where(*_behind(customer_id, month, after)).order_by(*_ORDER).limit(limit)
-    return [Usage(*row) for row in (await connection.execute(query)).all()]
-
-
 async def usages_of_calls(connection: AsyncConnection, call_ids: Sequence[str]) -> list[Usage]:
     """Every usage of these calls."""
     query = select(*_USAGE_COLUMNS).where(usages.c.call_id.in_(call_ids))
     return [Usage(*row) for row in (await connection.execute(query)).all()]
-
-
-async def cdrs_of_month(
-    connection: AsyncConnection, customer_id: str, month: int, after: Place, limit: int
-) -> list[tuple[Place, str, str | None, Cdr]]:
-    """The CDRs behind the usages of a month in the order of charging: place, number, application, CDR."""
-    query = (
-        select(*_ORDER, usages.c.number, usages.c.application, *_CDR_COLUMNS)
-        .join_from(usages, cdrs, cdrs.c.call_id == usages.c.call_id)
-        .where(*_behind(customer_id, month, after))
-        .order_by(*_ORDER)
-        .limit(limit)
-    )
-    rows = (await connection.execute(query)).all()
-    return [((row[0], row[1], row[2]), row[3], row[4], Cdr(*row[5:])) for row in rows]
 
 
 async def customer_of_call(connection: AsyncConnection, call_id: str) -> str | None:
@@ -169,7 +137,7 @@ async def seconds_before(
     """Seconds of each number of a month, of usages before a place: (number, kind, seconds)."""
     where = [usages.c.customer_id == customer_id, usages.c.month == month]
     if before is not None:
-        where.append(tuple_(*_ORDER) < tuple_(*before))
+        where.append(tuple_(*ORDER) < tuple_(*before))
     query = select(usages.c.number, usages.c.kind, func.sum(usages.c.seconds)).where(*where)
     rows = (await connection.execute(query.group_by(usages.c.number, usages.c.kind))).all()
     return [(row[0], row[1], int(row[2])) for row in rows]
