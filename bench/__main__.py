@@ -35,9 +35,11 @@ async def _with_both(folder: Path, work: Callable[[list[Subject]], Awaitable[Non
 
 async def _cost(folder: Path, options: argparse.Namespace) -> None:
     seconds = 12 * options.scale
-    await _with_both(
-        folder, lambda both: cost.report(both, folder, options.calls_per_second, seconds, options.rounds)
-    )
+    async def at_each_rate(both: list[Subject]) -> None:
+        for rate in options.calls_per_second:
+            await cost.report(both, folder, rate, seconds, options.rounds)
+
+    await _with_both(folder, at_each_rate)
 
 
 async def _latency(folder: Path, options: argparse.Namespace) -> None:
@@ -118,7 +120,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=3, help="turns of each subject")
     parser.add_argument("--scale", type=float, default=1.0, help="longer (2) or shorter (0.5) loads")
-    parser.add_argument("--calls-per-second", type=float, default=30, help="load of `cost`")
+    parser.add_argument(
+        "--calls-per-second", type=float, nargs="+", default=[30, 300], help="loads of `cost`, in turn"
+    )
     parser.add_argument("--calls", type=int, default=200, help="calls that talk at once")
     parser.add_argument(
         "--rate", type=float, default=150, help="overload: the highest rate, where it is known"
