@@ -13,17 +13,21 @@ from tests.world import World
 from xiaohao.database.engine import Database
 from xiaohao.secrecy import Vault
 
-#: Tests of these folders listen on the same loopback addresses, and some share a platform: one process runs
-#: them.
-_ENGINES = tuple(Path(__file__).parent / name for name in ("calls", "simulator"))
+_TESTS = Path(__file__).parent
+#: these have platforms of their own, which they kill, starve or flood
+_OWN_PLATFORMS = tuple(
+    _TESTS / "calls" / f"test_{name}.py" for name in ("kills", "outages", "overload", "restarts", "tls")
+)
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests (pytest-xdist), the engines' stay together."""
+    """Where several processes share the tests (pytest-xdist), two of them have the engines' between them."""
     for item in items:
-        if any(item.path.is_relative_to(folder) for folder in _ENGINES):
-            item.add_marker(pytest.mark.xdist_group("engines"))
+        if item.path in _OWN_PLATFORMS or item.path.is_relative_to(_TESTS / "simulator"):
+            item.add_marker(pytest.mark.xdist_group("platforms of their own"))
+        elif item.path.is_relative_to(_TESTS / "calls"):
+            item.add_marker(pytest.mark.xdist_group("one platform"))
 
 
 @pytest.fixture

@@ -184,7 +184,7 @@ class Conversions:
             await converter.close()
 
     def _is_put_off(self) -> bool:
-        """Whether calls are being turned away: what recordings cost would turn away more."""
+        """Whether calls need the whole machine: what recordings cost would turn calls away."""
         if not self._peak.is_now():
             self._put_off_since = None
             return False

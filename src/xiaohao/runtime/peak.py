@@ -1,4 +1,4 @@
-"""Whether calls are being turned away on this machine: what may be late is put off then.
+"""Whether calls need the whole machine or are even turned away: what may be late is put off then.
 
 The switch says so by touching a file in the runtime folder; the worker, on the same machine, looks at it.
 """
@@ -10,6 +10,7 @@ from typing import Final
 from xiaohao.settings import Settings
 
 _FRESH_S: Final = 2.5
+_SPARE: Final = 0.08
 
 
 class Peak:
@@ -19,7 +20,7 @@ class Peak:
         self._path = Path(settings.runtime_folder) / "edge" / "overload"
 
     def goes_on(self) -> None:
-        """Calls are turned away now; to be said about once a second. Raises OSError."""
+        """Calls need the whole machine now; to be said about once a second. Raises OSError."""
         self._path.touch()
 
     def is_now(self) -> bool:
@@ -29,3 +30,23 @@ class Peak:
         except OSError:
             return False
         return age_s < _FRESH_S
+
+
+class Processors:
+    """What the machine's processors had to spare, from one look to the next."""
+
+    def __init__(self) -> None:
+        self._idle, self._total = self._ticks()
+
+    def are_full(self) -> bool:
+        """Whether next to nothing was left since the last look. Raises OSError."""
+        idle, total = self._ticks()
+        spare, passed = idle - self._idle, total - self._total
+        self._idle, self._total = idle, total
+        return spare < passed * _SPARE
+
+    @staticmethod
+    def _ticks() -> tuple[int, int]:
+        # proc(5): user, nice, system, idle, iowait, irq, softirq, steal
+        ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return ticks[3] + ticks[4], sum(ticks)

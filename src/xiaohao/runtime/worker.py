@@ -60,7 +60,7 @@ _CAPTURES_S: Final = 0.3
 _RATING_S: Final = 0.4
 _CLOSING_S: Final = 60.0
 _LONGEST_PAUSE_S: Final = 30.0
-_NICENESS: Final = 19
+_NICENESS: Final = 10
 
 
 class Worker:

@@ -23,7 +23,7 @@ from xiaohao.edge import kamailio, rtpengine, wire
 from xiaohao.edge.evapi import EdgeConnection
 from xiaohao.edge.ng import Ng, NgError
 from xiaohao.edge.rpc import Rpc, RpcError
-from xiaohao.runtime.peak import Peak
+from xiaohao.runtime.peak import Peak, Processors
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings, host_port
 from xiaohao.switch import http, metrics
@@ -52,6 +52,8 @@ _TRUNKS_S = 1.0
 _READY_S = 1.0
 _RECONCILE_S = 30.0
 _MEMORY_S = 1.0
+#: new calls between two words to the edge, from which on calls are what fills the machine
+_MANY_CALLS = 100
 #: where no more of the edge's memory is free than this, or than many calls take until the next look, so many
 #: new calls a second come in
 _LEAST_PART, _LEAST_BYTES = 0.1, 2**25
@@ -103,6 +105,7 @@ class Switch:
             )
         self._custody = Custody(self.switchboard, self._edge.send, self._release_media)
         self._pulse, self._peak, self._ready = Pulse(folder / "alive"), Peak(settings), False
+        self._processors, self._invited = Processors(), 0
         self._short_of_memory = False
         #: until when the edge lived that had those calls of which we do not know yet whether they still live
         self._died_at = self._pulse.last()
@@ -131,6 +134,7 @@ class Switch:
         else:
             if isinstance(said, wire.Invite):
                 self._governor.admitted()
+                self._invited += 1
             self.switchboard.signal(said)
 
     def _on_up(self) -> None:
@@ -238,7 +242,9 @@ class Switch:
     async def _live_on(self) -> None:
         if self._ready:
             self._show_ready()
-        if self._governor.limit is not None:
+        invited, self._invited = self._invited, 0
+        is_crowded = self._processors.are_full() and invited >= _MANY_CALLS
+        if is_crowded or self._governor.limit is not None:
             self._peak.goes_on()
         if self._ready and self._died_at is None:
             self._pulse.beat()
