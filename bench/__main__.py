@@ -35,6 +35,7 @@ async def _with_both(folder: Path, work: Callable[[list[Subject]], Awaitable[Non
 
 async def _cost(folder: Path, options: argparse.Namespace) -> None:
     seconds = 12 * options.scale
+
     async def at_each_rate(both: list[Subject]) -> None:
         for rate in options.calls_per_second:
             await cost.report(both, folder, rate, seconds, options.rounds)
