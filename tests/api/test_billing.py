@@ -93,6 +93,13 @@ async def test_limits_and_payments(
     entry = {"month": calendar.month_text(THIS), "item": "prompt", "quantity": "0.2", "note": "short"}
     await created(operator, f"{path}/billing-entries", entry)
     assert (await got(customer, "/v1/billing/account"))["left"] == "0.50"
+    (payment,) = (await got(operator, f"{path}/payments"))["items"]
+    assert (payment["amount"], payment["note"]) == ("20.50", "transfer")
+    (known,) = (await got(operator, f"{path}/billing-entries", month=entry["month"]))["items"]
+    assert (known["item"], known["quantity"], known["price"]) == ("prompt", "0.2", "100")
+    assert (await operator.delete(f"{path}/billing-entries/{known['id']}")).status_code == 204
+    assert (await operator.delete(f"{path}/billing-entries/{known['id']}")).status_code == 404
+    assert (await got(customer, "/v1/billing/account"))["left"] == "20.50"
     assert (await operator.patch(path, json={"state": "exhausted"})).status_code == 422
 
 
@@ -104,6 +111,8 @@ async def test_rated_anew(operator: httpx.AsyncClient, customer_id: str, call_id
     made = await created(operator, "/v1/reratings", {"customer_id": customer_id, "month": month})
     assert (made["state"], made["report"]["calls"]) == ("ready", 1)
     assert await got(operator, f"/v1/reratings/{made['id']}") == made
+    assert (await got(operator, "/v1/reratings", month=month, state="ready"))["items"] == [made]
+    assert (await got(operator, "/v1/reratings", state="dismissed"))["items"] == []
     accepted = await operator.post(f"/v1/reratings/{made['id']}/accept")
     assert accepted.json()["state"] == "accepted"
     assert (await operator.post(f"/v1/reratings/{made['id']}/dismiss")).status_code == 409

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from xiaohao.billing.invoices import Invoices
 from xiaohao.billing.model import InvoiceState
 from xiaohao.billing.rater import Rater
 from xiaohao.billing.runs import Month
+from xiaohao.billing.terms import ServiceItem
 from xiaohao.database.billing_tables import invoices, usages
 from xiaohao.database.engine import Database
 from xiaohao.database.schema import cdrs
@@ -160,6 +162,46 @@ async def test_what_is_issued_never_changes(scene: Scene) -> None:
     assert await scene.closing.close(customer_id, MONTH) == invoice_id
     assert await scene.rows(invoices) == [issued]
     assert hashlib.sha256(issued["document"].encode()).hexdigest() == issued["document_sha256"]
+
+
+async def test_a_contract_ends_with_its_last_month(scene: Scene) -> None:
+    """A price for two months; then the one that held before holds again."""
+    customer_id = await scene.customer()
+    await scene.billing.add_contract(customer_id, 202609, flat("1"))
+    await scene.billing.add_contract(customer_id, MONTH, flat("0.5"), to_month=202612)
+    prices = []
+    for month in (202608, 202610, MONTH, 202612, 202701):
+        contract, terms = await scene.billing.terms_of(customer_id, month)
+        prices.append(None if contract is None else str(terms.rates[0].tiers[0].price))
+    assert prices == [None, "1", "0.5", "0.5", "1"]
+    scene.clock.now = calendar.end_of(202612) + 5
+    await scene.call(customer_id, 60)
+    await scene.call(customer_id, 60, at=scene.clock.now - 10)
+    await scene.rater.rate_due()
+    grosses = [(await scene.billing.usage(customer_id, month))["gross"] for month in (202612, 202701)]
+    assert grosses == ["0.50", "1.00"]
+    with pytest.raises(Refusal, match="validation_failed"):
+        await scene.billing.add_contract(customer_id, MONTH, flat("1"), to_month=202610)
+
+
+async def test_what_is_entered_while_a_draft_is_made_is_not_missed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer_id = await busy(scene)
+    reckon = Month.bill
+
+    async def slowly(month: Month, *watched: Any) -> Any:
+        bill = await reckon(month, *watched)
+        monkeypatch.setattr(Month, "bill", reckon)
+        await scene.billing.add_entry(customer_id, MONTH, ServiceItem.PROMPT, Decimal(1), None, "late")
+        return bill
+
+    monkeypatch.setattr(Month, "bill", slowly)
+    invoice_id = str(await scene.closing.close(customer_id, MONTH))
+    with pytest.raises(Refusal, match="draft_outdated"):
+        await scene.invoices.issue(invoice_id)
+    assert await scene.closing.close(customer_id, MONTH) == invoice_id
+    assert (await scene.invoices.issue(invoice_id)).gross == 432_800_000
 
 
 async def test_a_void_invoice_keeps_its_number_and_makes_room(scene: Scene) -> None:

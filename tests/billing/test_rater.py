@@ -244,8 +244,19 @@ async def test_entries_by_hand(scene: Scene) -> None:
     with pytest.raises(Refusal, match="validation_failed"):
         await add(customer_id, MONTH, ServiceItem.ADJUSTMENT, Decimal(1), None, "no price")
     scene.month_is_over()
-    await scene.closing.close(customer_id, MONTH)
-    with pytest.raises(Refusal, match="month_closed"):
+    invoice_id = str(await scene.closing.close(customer_id, MONTH))
+    # a draft takes more, but is not issued before it was made again
+    late = await add(customer_id, MONTH, ServiceItem.SUPPORT_DAY, Decimal(1), None, "a visit")
+    gone = await add(customer_id, MONTH, ServiceItem.PROMPT, Decimal(1), None, "by mistake")
+    await scene.billing.take_entry_away(customer_id, gone)
+    assert [one.note for one in await scene.billing.entries(customer_id, MONTH)][2:] == ["a visit"]
+    with pytest.raises(Refusal, match="draft_outdated"):
+        await scene.invoices.issue(invoice_id)
+    await scene.closing.close_due("worker", 1e9)
+    assert (await scene.invoices.issue(invoice_id)).gross == 1_989_500_000
+    with pytest.raises(Refusal, match="month_invoiced"):
+        await scene.billing.take_entry_away(customer_id, late)
+    with pytest.raises(Refusal, match="month_invoiced"):
         await add(customer_id, MONTH, ServiceItem.PROMPT, Decimal(1), None, "too late")
 
 

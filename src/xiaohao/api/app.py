@@ -156,7 +156,7 @@ def _billing(settings: Settings, database: Database, vault: Vault) -> list[APIRo
     return [
         billing_routes.router(Billing(database, vault)),
         invoice_routes.router(invoices, closing, vault),
-        invoice_routes.rerating_router(Reratings(database, rater)),
+        invoice_routes.rerating_router(Reratings(database, rater), vault),
         reconcile_routes.router(Reconciliations(database, vault), vault),
     ]
 

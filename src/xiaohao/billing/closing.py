@@ -55,6 +55,7 @@ class Closing:
     async def _draft(self, customer_id: str, month: int, progress: Progress) -> str | None:
         async with self._database.read() as connection:
             known = await invoice_store.of_month(connection, customer_id, month)
+            closed = await store.closed_month(connection, customer_id, month)
             in_force = await facts.in_force(connection, customer_id, month)
         if known is not None and known["state"] != InvoiceState.DRAFT:
             return str(known["id"])
@@ -76,7 +77,8 @@ class Closing:
                 await invoice_store.add(
                     connection, {**_NEW_DRAFT, "id": invoice_id, "created_at": now, **values}
                 )
-            await store.invoiced(connection, customer_id, month)
+            # what changed since the bill was begun makes the draft out of date at once
+            await store.invoiced(connection, customer_id, month, 0 if closed is None else closed["changes"])
             if prepaid and invoice_id is not None:
                 before = 0 if known is None else known["gross_amount"]
                 settled = accounts[customer_id]["settled_amount"] + bill.gross - before
@@ -141,8 +143,12 @@ class Closing:
         return done
 
     async def close_due(self, owner: str, after_h: float) -> int:
-        """What the worker does: close the last month so many hours after its end."""
+        """What the worker does: close the last month so many hours after its end, and renew drafts."""
         now = self._clock()
+        async with self._database.read() as connection:
+            outdated = await store.not_invoiced(connection)
+        for customer_id, month in outdated:
+            await self.close(customer_id, month)
         month = calendar.before(calendar.month_of(now))
         if now < calendar.end_of(month) + int(after_h * _HOUR):
             return 0

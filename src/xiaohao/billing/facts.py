@@ -52,7 +52,11 @@ class Contracts:
 
     def in_force(self, customer_id: str, month: int) -> InForce:
         """As `in_force` above."""
-        rows = [row for row in self._of.get(customer_id, ()) if row["from_month"] <= month]
+        rows = [
+            row
+            for row in self._of.get(customer_id, ())
+            if row["from_month"] <= month and (row["to_month"] is None or row["to_month"] >= month)
+        ]
         return in_force_of(rows[-1] if rows else None)
 
 

@@ -84,6 +84,7 @@ class ContractView(BaseModel):
     id: str
     customer_id: str
     from_month: str
+    to_month: str | None = Field(description="The last month; null: until another one begins")
     version: int
     terms: Document
     note: str | None
@@ -95,6 +96,9 @@ class NewContract(Request):
     """A version to add. What `terms` may hold is written in docs/billing.md."""
 
     from_month: Month
+    to_month: Month | None = Field(
+        None, description="The last month; then that holds which held before. null: until another one begins"
+    )
     terms: Document
     note: Name | None = None
 
@@ -159,6 +163,45 @@ class EntryMade(BaseModel):
     id: str
 
 
+class EntryQuery(BaseModel):
+    """Of which month."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    month: Month
+
+
+class EntryView(BaseModel):
+    """Something entered by hand."""
+
+    id: str
+    item: ServiceItem
+    quantity: str
+    price: str
+    note: str
+
+
+class EntryList(BaseModel):
+    """All of a month, in the order in which they were entered."""
+
+    items: list[EntryView]
+
+
+class PaymentView(BaseModel):
+    """Money that came, or (below zero) was given back."""
+
+    id: str
+    amount: str
+    note: str
+    created_at: Timestamp
+
+
+class PaymentList(BaseModel):
+    """All of them, the newest first."""
+
+    items: list[PaymentView]
+
+
 class CallCharges(BaseModel):
     """What a call costs and why; of several parts where its legs or months are charged apart."""
 
@@ -219,7 +262,9 @@ def _add_operator_routes(routes: APIRouter, billing: Billing) -> None:
     @routes.post("/v1/customers/{customer_id}/contracts", status_code=201)
     async def add_contract(key: OperatorKey, customer_id: str, body: NewContract) -> ContractView:
         """Add a version of a customer's contract, in force from a month on."""
-        made = await billing.add_contract(customer_id, body.from_month, body.terms, body.note, key.key_id)
+        made = await billing.add_contract(
+            customer_id, body.from_month, body.terms, body.note, key.key_id, body.to_month
+        )
         return _contract(made)
 
     @routes.get("/v1/customers/{customer_id}/contracts")
@@ -239,6 +284,21 @@ def _add_operator_routes(routes: APIRouter, billing: Billing) -> None:
         amount = millionths(Decimal(body.amount))
         return _account(await billing.pay_in(customer_id, amount, body.note, key.key_id))
 
+    @routes.get("/v1/customers/{customer_id}/payments")
+    async def list_payments(_: OperatorKey, customer_id: str) -> PaymentList:
+        """What a customer paid, the newest first."""
+        return PaymentList(
+            items=[
+                PaymentView(
+                    id=one.id,
+                    amount=text_of(one.amount),
+                    note=one.note,
+                    created_at=rfc3339(one.created_at),
+                )
+                for one in await billing.payments(customer_id)
+            ]
+        )
+
     @routes.post("/v1/customers/{customer_id}/billing-entries", status_code=201)
     async def add_entry(key: OperatorKey, customer_id: str, body: NewEntry) -> EntryMade:
         """Enter prompts, person-days, visits or an adjustment by hand."""
@@ -252,6 +312,30 @@ def _add_operator_routes(routes: APIRouter, billing: Billing) -> None:
             key.key_id,
         )
         return EntryMade(id=made)
+
+    @routes.get("/v1/customers/{customer_id}/billing-entries")
+    async def list_entries(
+        _: OperatorKey, customer_id: str, query: Annotated[EntryQuery, Query()]
+    ) -> EntryList:
+        """What was entered by hand for a month."""
+        found = await billing.entries(customer_id, query.month)
+        return EntryList(
+            items=[
+                EntryView(
+                    id=one.id,
+                    item=one.item,
+                    quantity=str(one.quantity),
+                    price=str(one.price),
+                    note=one.note,
+                )
+                for one in found
+            ]
+        )
+
+    @routes.delete("/v1/customers/{customer_id}/billing-entries/{entry_id}", status_code=204)
+    async def delete_entry(_: OperatorKey, customer_id: str, entry_id: str) -> None:
+        """Take back what was entered, until its month has its invoice."""
+        await billing.take_entry_away(customer_id, entry_id)
 
     @routes.post("/v1/customers/{customer_id}/what-if", openapi_extra=ONLY_READS)
     async def what_if(_: OperatorKey, customer_id: str, body: WhatIf) -> WhatIfView:
@@ -281,6 +365,7 @@ def _contract(one: Contract) -> ContractView:
         id=one.id,
         customer_id=one.customer_id,
         from_month=month_text(one.from_month),
+        to_month=None if one.to_month is None else month_text(one.to_month),
         version=one.version,
         terms=one.terms,
         note=one.note,

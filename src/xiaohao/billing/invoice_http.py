@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -104,6 +104,14 @@ class NewRerating(Request):
 
     customer_id: Id
     month: Month
+
+
+class ReratingQuery(PageQuery):
+    """Which reratings."""
+
+    customer_id: Id | None = None
+    month: Month | None = None
+    state: Literal["ready", "accepting", "accepted", "dismissed"] | None = None
 
 
 class ReratingView(BaseModel):
@@ -211,7 +219,7 @@ def _add_states(routes: APIRouter, invoices: Invoices, closing: Closing) -> None
         return _view(await invoices.credit(invoice_id, millionths(Decimal(body.amount)), body.note))
 
 
-def rerating_router(reratings: Reratings) -> APIRouter:
+def rerating_router(reratings: Reratings, vault: Vault) -> APIRouter:
     """The routes of months rated anew."""
     routes = api_router("billing")
 
@@ -219,6 +227,19 @@ def rerating_router(reratings: Reratings) -> APIRouter:
     async def add_rerating(key: OperatorKey, body: NewRerating) -> ReratingView:
         """Rate a month anew under its contract and report what would change; nothing does."""
         return _rerating(await reratings.prepare(body.customer_id, body.month, key.key_id))
+
+    @routes.get("/v1/reratings")
+    async def list_reratings(_: OperatorKey, query: Annotated[ReratingQuery, Query()]) -> Page[ReratingView]:
+        """Months that were rated anew, with their reports."""
+        cursors = Cursors(vault, "reratings")
+        found = await reratings.page(
+            cursors.position(query.after) or "",
+            query.limit + 1,
+            customer_id=query.customer_id,
+            month=query.month,
+            state=query.state,
+        )
+        return cursors.page(found, query.limit, _rerating, lambda one: one.id)
 
     @routes.get("/v1/reratings/{rerating_id}")
     async def get_rerating(_: OperatorKey, rerating_id: str) -> ReratingView:

@@ -118,6 +118,17 @@ async def change_rerating(connection: AsyncConnection, rerating_id: str, values:
     await connection.execute(update(reratings).where(reratings.c.id == rerating_id).values(**values))
 
 
+async def page_of_reratings(
+    connection: AsyncConnection, after: str, limit: int, where: Mapping[str, Any]
+) -> list[RowMapping]:
+    """Reratings in the order of their ids that have these values."""
+    query = select(reratings).where(reratings.c.id > after)
+    for name, value in where.items():
+        if value is not None:
+            query = query.where(reratings.c[name] == value)
+    return list((await connection.execute(query.order_by(reratings.c.id).limit(limit))).mappings())
+
+
 async def unfinished_reratings(connection: AsyncConnection) -> list[str]:
     """Reratings that were accepted and are not carried out yet."""
     query = select(reratings.c.id).where(reratings.c.state == "accepting").order_by(reratings.c.id)

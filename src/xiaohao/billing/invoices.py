@@ -79,14 +79,20 @@ class Invoices:
     async def issue(self, invoice_id: str) -> Invoice:
         """Give a draft its number; again is no error.
 
-        Raises Refusal: `not_found`, `invoice_in_another_state`.
+        Raises Refusal: `not_found`, `invoice_in_another_state`, `draft_outdated`.
         """
         now = self._clock()
+        customer_id = (await self.get(invoice_id)).customer_id
         async with self._database.begin() as connection:
+            await store.lock_accounts(connection, [customer_id], now)
             row = await self._locked(connection, invoice_id)
             if row["state"] in (_ISSUED, _PAID):
                 return _invoice(row)
             _check(row, _DRAFT)
+            if row["kind"] == InvoiceKind.INVOICE:
+                closed = await store.closed_month(connection, customer_id, row["month"])
+                if closed is not None and not closed["invoiced"]:
+                    raise _outdated()
             year = calendar.month_of(now) // 100
             prefix = "" if row["kind"] == InvoiceKind.INVOICE else "C"
             count = await invoice_store.next_number(connection, f"{prefix}{year}")
@@ -186,6 +192,11 @@ class Invoices:
 def _check(row: Mapping[Any, Any], *states: InvoiceState) -> None:
     if row["state"] not in states:
         raise _another_state(f"The document is {row['state']}.")
+
+
+def _outdated() -> Refusal:
+    detail = "Something was changed since. Close the month once more and look at the new draft."
+    return conflict("draft_outdated", "The draft is out of date", detail)
 
 
 def _another_state(detail: str) -> Refusal:

@@ -101,6 +101,21 @@ class Reratings:
         async with self._database.read() as connection:
             return await usage_store.customers_of_month(connection, month)
 
+    async def page(
+        self,
+        after: str,
+        limit: int,
+        *,
+        customer_id: str | None = None,
+        month: int | None = None,
+        state: str | None = None,
+    ) -> list[Rerating]:
+        """At most `limit` reratings behind the id `after`."""
+        where = {"customer_id": customer_id, "month": month, "state": state}
+        async with self._database.read() as connection:
+            rows = await invoice_store.page_of_reratings(connection, after, limit, where)
+        return [_rerating(row) for row in rows]
+
     async def get(self, rerating_id: str) -> Rerating:
         """One rerating. Raises Refusal: `not_found`."""
         async with self._database.read() as connection:
@@ -173,6 +188,7 @@ class Reratings:
             progress(page.rows)
         async with self._database.begin() as connection:
             await self._move(connection, rerating.id, "accepting", "accepted")
+            await store.to_be_drafted_again(connection, rerating.customer_id, [rerating.month])
 
     async def _book_difference(self, rerating: Rerating) -> None:
         now = self._clock()

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.billing import calendar, facts, invoice_store, money, store, terms, usage_store, wire
 from xiaohao.billing.estimate import running_bill
-from xiaohao.billing.model import InvoiceState
+from xiaohao.billing.model import Entry, InvoiceState
 from xiaohao.billing.rater import Rater
 from xiaohao.billing.runs import Month, Progress, silent
 from xiaohao.billing.spending import Spending, left_of
@@ -27,6 +27,7 @@ class Contract(msgspec.Struct, frozen=True):
     id: str
     customer_id: str
     from_month: int
+    to_month: int | None
     version: int
     terms: dict[str, Any]
     note: str | None
@@ -48,6 +49,15 @@ class Account(msgspec.Struct, frozen=True):
     left: int | None
     warned_at: int | None
     stopped_at: int | None
+
+
+class Payment(msgspec.Struct, frozen=True):
+    """Money that came, or (below zero) was given back, in millionths."""
+
+    id: str
+    amount: int
+    note: str
+    created_at: int
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -74,17 +84,21 @@ class Billing:
         document: Mapping[str, Any],
         note: str | None = None,
         by: str | None = None,
+        to_month: int | None = None,
     ) -> Contract:
-        """A new version of a customer's contract, in force from a month on.
+        """A new version of a customer's contract, in force from a month on, and to another.
 
         Raises Refusal: `not_found`, `contract_not_valid`, `month_invoiced`.
         """
         checked = take(document)
+        if to_month is not None and to_month < from_month:
+            raise validation_failed("to_month", "not before from_month")
         now = self._clock()
         row = {
             "id": new_id("con"),
             "customer_id": customer_id,
             "from_month": from_month,
+            "to_month": to_month,
             "terms": terms.write(checked),
             "note": note,
             "created_by": by,
@@ -93,17 +107,25 @@ class Billing:
         async with self._database.begin() as connection:
             await self._require(connection, customer_id)
             await store.lock_accounts(connection, [customer_id], now)
-            for month in await self._months_from(connection, customer_id, from_month):
-                invoice = await invoice_store.of_month(connection, customer_id, month)
-                if invoice is not None and invoice["state"] != InvoiceState.DRAFT:
-                    raise _invoiced(month)
+            closed = await self._closed_from(connection, customer_id, from_month, to_month)
+            for month in closed:
+                await self._require_no_invoice(connection, customer_id, month)
+            await store.to_be_drafted_again(connection, customer_id, closed)
             version = await store.add_contract(connection, row)
         return _contract({**row, "version": version})
 
     @staticmethod
-    async def _months_from(connection: AsyncConnection, customer_id: str, month: int) -> list[int]:
+    async def _closed_from(
+        connection: AsyncConnection, customer_id: str, first: int, last: int | None
+    ) -> list[int]:
         closed = (await store.closed_of(connection, [customer_id])).get(customer_id, set())
-        return sorted(one for one in closed if one >= month)
+        return sorted(one for one in closed if first <= one <= (last or one))
+
+    @staticmethod
+    async def _require_no_invoice(connection: AsyncConnection, customer_id: str, month: int) -> None:
+        invoice = await invoice_store.of_month(connection, customer_id, month)
+        if invoice is not None and invoice["state"] != InvoiceState.DRAFT:
+            raise _invoiced(month)
 
     async def contracts(self, customer_id: str) -> list[Contract]:
         """Every version, in the order in which they come into force. Raises Refusal: `not_found`."""
@@ -175,16 +197,13 @@ class Billing:
     ) -> str:
         """Enter something by hand at the contract's price, or another; gives its id.
 
-        Raises Refusal: `not_found`, `month_closed`, `validation_failed`.
+        Raises Refusal: `not_found`, `month_invoiced`, `validation_failed`.
         """
         now = self._clock()
         async with self._database.begin() as connection:
             await self._require(connection, customer_id)
             await store.lock_accounts(connection, [customer_id], now)
-            closed = (await store.closed_of(connection, [customer_id])).get(customer_id, set())
-            if month in closed:
-                detail = "The month is closed. Enter it into one that is open."
-                raise conflict("month_closed", "The month is closed", detail)
+            await self._require_no_invoice(connection, customer_id, month)
             if price is None:
                 price = (await facts.in_force(connection, customer_id, month)).terms.services.get(item)
             if price is None:
@@ -201,8 +220,37 @@ class Billing:
                 "created_at": now,
             }
             await store.add_entry(connection, row)
+            await store.to_be_drafted_again(connection, customer_id, [month])
         await self._rater.review(customer_id)
         return str(row["id"])
+
+    async def entries(self, customer_id: str, month: int) -> list[Entry]:
+        """What was entered by hand for a month. Raises Refusal: `not_found`."""
+        async with self._database.read() as connection:
+            await self._require(connection, customer_id)
+            return await facts.entries(connection, customer_id, month)
+
+    async def take_entry_away(self, customer_id: str, entry_id: str) -> None:
+        """Take back what was entered, until its month has its invoice.
+
+        Raises Refusal: `not_found`, `month_invoiced`.
+        """
+        async with self._database.begin() as connection:
+            await self._require(connection, customer_id)
+            await store.lock_accounts(connection, [customer_id], self._clock())
+            month = await store.take_entry_away(connection, customer_id, entry_id)
+            if month is None:
+                raise not_found("entry")
+            await self._require_no_invoice(connection, customer_id, month)
+            await store.to_be_drafted_again(connection, customer_id, [month])
+        await self._rater.review(customer_id)
+
+    async def payments(self, customer_id: str) -> list[Payment]:
+        """What a customer paid, the newest first. Raises Refusal: `not_found`."""
+        async with self._database.read() as connection:
+            await self._require(connection, customer_id)
+            rows = await store.payments_of(connection, customer_id)
+        return [Payment(row["id"], row["amount"], row["note"], row["created_at"]) for row in rows]
 
     async def usage(self, customer_id: str, month: int | None = None) -> dict[str, Any]:
         """The bill of a month as far as it has come. Raises Refusal: `not_found`."""
@@ -284,7 +332,10 @@ def take(document: Mapping[str, Any]) -> Terms:
 
 
 def _invoiced(month: int) -> Refusal:
-    detail = f"The invoice of {calendar.month_text(month)} is issued. Correct it by a credit note."
+    detail = (
+        f"The invoice of {calendar.month_text(month)} is issued."
+        " Correct it by a credit note, or enter it into a later month."
+    )
     return conflict("month_invoiced", "The month has its invoice", detail)
 
 
@@ -293,6 +344,7 @@ def _contract(row: Mapping[Any, Any]) -> Contract:
         row["id"],
         row["customer_id"],
         row["from_month"],
+        row["to_month"],
         row["version"],
         msgspec.json.decode(row["terms"]),
         row["note"],

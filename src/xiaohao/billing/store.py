@@ -34,9 +34,10 @@ _WITH_RIGHT: Final = 30_000_000
 
 async def contract(connection: AsyncConnection, customer_id: str, month: int) -> RowMapping | None:
     """The contract in force for a customer in a month; None: the standard tariff."""
+    holds = or_(contracts.c.to_month.is_(None), contracts.c.to_month >= month)
     query = (
         select(contracts)
-        .where(contracts.c.customer_id == customer_id, contracts.c.from_month <= month)
+        .where(contracts.c.customer_id == customer_id, contracts.c.from_month <= month, holds)
         .order_by(contracts.c.from_month.desc(), contracts.c.version.desc())
         .limit(1)
     )
@@ -146,6 +147,15 @@ async def add_entry(connection: AsyncConnection, row: dict[str, Any]) -> None:
     await connection.execute(insert(billing_entries).values(**row))
 
 
+async def take_entry_away(connection: AsyncConnection, customer_id: str, entry_id: str) -> int | None:
+    """Delete an entry; gives its month, None where there is none."""
+    this = (billing_entries.c.customer_id == customer_id, billing_entries.c.id == entry_id)
+    month = (await connection.execute(select(billing_entries.c.month).where(*this))).scalar_one_or_none()
+    if month is not None:
+        await connection.execute(billing_entries.delete().where(*this))
+    return month
+
+
 async def entries_of(connection: AsyncConnection, customer_id: str, month: int) -> list[RowMapping]:
     """The entries of a customer's month, in the order of their making."""
     query = (
@@ -173,10 +183,35 @@ async def close_month(connection: AsyncConnection, customer_id: str, month: int,
     await connection.execute(insert_into(connection.dialect, closed_months).on_conflict_do_nothing(), [row])
 
 
-async def invoiced(connection: AsyncConnection, customer_id: str, month: int) -> None:
-    """The closed month has its invoice, or costs nothing."""
+async def invoiced(connection: AsyncConnection, customer_id: str, month: int, changes: int) -> None:
+    """The closed month has its invoice, or costs nothing, unless something changed since `changes`."""
     this = (closed_months.c.customer_id == customer_id, closed_months.c.month == month)
-    await connection.execute(update(closed_months).where(*this).values(invoiced=True))
+    same = closed_months.c.changes == changes
+    await connection.execute(update(closed_months).where(*this, same).values(invoiced=True))
+
+
+async def to_be_drafted_again(connection: AsyncConnection, customer_id: str, months: Iterable[int]) -> None:
+    """Something that the bill of these months depends on was changed; open ones have no invoice yet."""
+    await connection.execute(
+        update(closed_months)
+        .where(closed_months.c.customer_id == customer_id, closed_months.c.month.in_(list(months)))
+        .values(invoiced=False, changes=closed_months.c.changes + 1)
+    )
+
+
+async def closed_month(connection: AsyncConnection, customer_id: str, month: int) -> RowMapping | None:
+    """A closed month; None: it is open."""
+    query = select(closed_months).where(
+        closed_months.c.customer_id == customer_id, closed_months.c.month == month
+    )
+    return (await connection.execute(query)).mappings().one_or_none()
+
+
+async def not_invoiced(connection: AsyncConnection) -> list[tuple[str, int]]:
+    """Closed months whose invoice is missing or to be made again: customer, month."""
+    query = select(closed_months.c.customer_id, closed_months.c.month).where(~closed_months.c.invoiced)
+    rows = await connection.execute(query.order_by(closed_months.c.month, closed_months.c.customer_id))
+    return [(row[0], row[1]) for row in rows]
 
 
 async def without_invoice(connection: AsyncConnection, month: int) -> list[str]:

@@ -14,7 +14,8 @@ contracts = Table(
     metadata,
     Column("id", Text, primary_key=True),  # con_…
     Column("customer_id", Text, nullable=False),
-    Column("from_month", Integer, nullable=False),  # it holds until the next one of the customer begins
+    Column("from_month", Integer, nullable=False),
+    Column("to_month", Integer),  # the last in which it holds; null: until another one begins
     Column("version", Integer, nullable=False),  # of those that begin with a month the last one holds
     Column("terms", Text, nullable=False),  # JSON of billing.terms.Terms
     Column("note", Text),
@@ -49,6 +50,7 @@ closed_months = Table(
     Column("month", Integer, primary_key=True),
     Column("closed_at", BigInteger, nullable=False),
     Column("invoiced", Boolean, nullable=False, server_default=false()),  # or found to cost nothing
+    Column("changes", Integer, nullable=False, server_default="0"),  # what its bill depends on, so often
     Index(
         "closed_months_due",
         "month",

@@ -71,6 +71,7 @@ def _contracts() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("customer_id", sa.Text(), nullable=False),
         sa.Column("from_month", sa.Integer(), nullable=False),
+        sa.Column("to_month", sa.Integer()),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("terms", sa.Text(), nullable=False),
         sa.Column("note", sa.Text()),
@@ -106,6 +107,7 @@ def _closed_months() -> None:
         sa.Column("month", sa.Integer(), nullable=False),
         sa.Column("closed_at", sa.BigInteger(), nullable=False),
         sa.Column("invoiced", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("changes", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("customer_id", "month"),
         sqlite_with_rowid=False,
     )
