@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint bench format clean install install-test
+.PHONY: help demo up test lint bench soak format clean install install-test
 
 CONFIG ?= xiaohao.toml
 # Debian keeps kamailio where an ordinary user's PATH does not look.
@@ -25,6 +25,9 @@ lint: install ## ruff and mypy only
 
 bench: install-test ## measure speed and cost beside the bare engines (ARGS="cost --rounds 1")
 	@python -m bench $(ARGS)
+
+soak: install-test ## chaos: kill, stop, fill and cut off everything while calls go on (ARGS="--minutes 3 --seed 7")
+	@python -m tests.soak $(ARGS)
 
 format: install ## put the code in order as lint wants it
 	@ruff check --quiet --fix . ; ruff format --quiet .

@@ -1,0 +1,47 @@
+"""The long chaos run: `python -m tests.soak` (`make soak`)."""
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.machine import about
+
+from .run import Plan, run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="what goes wrong when")
+    parser.add_argument(
+        "--database", choices=["sqlite", "postgresql"], nargs="+", default=["sqlite", "postgresql"]
+    )
+    parser.add_argument("--rate", type=float, default=20.0, help="calls a second")
+    parser.add_argument("--gap", type=float, default=20.0, help="seconds between the mishaps of one part")
+    parser.add_argument("--keep", action="store_true", help="leave the folder with logs and database")
+    parser.add_argument("--log", action="store_true", help="print every mishap")
+    options = parser.parse_args()
+    print(about(), f"seed {options.seed}", sep="\n", flush=True)
+    faults = 0
+    for database in options.database:
+        seconds = options.minutes * 60 / len(options.database)
+        plan = Plan(seconds, options.seed, database, options.rate, options.gap)
+        folder = Path(tempfile.mkdtemp(prefix="soak-", dir=os.environ.get("BENCH_FOLDER", "."))).resolve()
+        try:
+            report = asyncio.run(run(plan, folder / "platform"))
+        finally:
+            if not options.keep:
+                shutil.rmtree(folder, ignore_errors=True)
+        if options.log:
+            print(*report.deck.log, sep="\n")
+        print(report.text(), flush=True)
+        faults += len(report.account.faults)
+    return 1 if faults else 0
+
+
+sys.exit(main())

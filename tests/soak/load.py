@@ -1,0 +1,90 @@
+"""Who calls: people in pairs, each call on the next free pair, and what its caller saw of it."""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+
+from tests.calls.conftest import Pair, Theatre
+from xiaohao.simulator.behaviour import Behaviour
+from xiaohao.simulator.call import CallOver
+
+#: how the callee behaves, in turn; half of them without voices, which cost the machine most
+_WAYS = (
+    Behaviour(answer_after_s=0.1),
+    Behaviour(answer_after_s=0.2, send_rtp=False, send_rtcp=False),
+    Behaviour(answer_after_s=0.1, hang_up_after_s=0.6),
+    Behaviour(answer_after_s=0.2, send_rtp=False, send_rtcp=False),
+    Behaviour(reject_with=(486, "Busy Here"), reject_after_s=0.3, send_rtp=False, send_rtcp=False),
+    Behaviour(answer_after_s=0.1, hang_up_after_s=0.4, send_rtp=False, send_rtcp=False),
+    Behaviour(never_answer=True, send_rtp=False, send_rtcp=False),
+    Behaviour(answer_after_s=0.1, send_rtp=False, send_rtcp=False),
+)
+_SECONDS_A_PAIR = 12
+_PATIENCE_S = 40.0
+
+
+@dataclass(frozen=True)
+class Made:
+    """One call as its caller saw it. `code` is the final one, 0 where none came."""
+
+    binding_id: str
+    code: int
+    answered: bool
+
+
+@dataclass
+class Load:
+    """Calls at a steady rate."""
+
+    theatre: Theatre
+    rate: float
+    seed: int
+    made: list[Made] = field(default_factory=list)
+    #: that were due when every pair was talking
+    left_out: int = 0
+    _free: list[Pair] = field(default_factory=list)
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def prepare(self) -> None:
+        """Bind everybody."""
+        count = int(self.rate * _SECONDS_A_PAIR)
+        for serial in range(count):
+            pair = await self.theatre.pair(_WAYS[serial % len(_WAYS)])
+            pair.driver.behaviour = Behaviour(send_rtp=pair.passenger.behaviour.send_rtp, send_rtcp=False)
+            self._free.append(pair)
+
+    async def offer(self, seconds: float) -> None:
+        """Call for so long; returns when every call has ended."""
+        dice = random.Random(f"{self.seed} load")
+        began = time.monotonic()
+        for serial in range(int(seconds * self.rate)):
+            await asyncio.sleep(max(began + serial / self.rate - time.monotonic(), 0))
+            if serial % 200 == 0:
+                self.theatre.mobile.forget_ended()
+                self.theatre.city.forget_ended()
+            if not self._free:
+                self.left_out += 1
+                continue
+            task = asyncio.create_task(self._call(self._free.pop(0), dice.uniform(0.3, 1.2)))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        await asyncio.gather(*self._running)
+
+    async def _call(self, pair: Pair, lasts_s: float) -> None:
+        call = await pair.driver.call(pair.y)
+        gives_up = pair.passenger.behaviour.never_answer
+        try:
+            await call.wait_answered(lasts_s if gives_up else _PATIENCE_S)
+            await asyncio.sleep(lasts_s)
+            await call.hang_up()
+        except CallOver:
+            pass
+        except TimeoutError:
+            await asyncio.wait_for(call.cancel(), _PATIENCE_S)
+        await call.wait_ended(_PATIENCE_S)
+        while not pair.passenger.incoming.empty():
+            await pair.passenger.incoming.get_nowait().wait_ended(_PATIENCE_S)
+        code = 0 if call.timed_out else call.final_code or 0
+        self.made.append(Made(str(pair.binding["id"]), code, call.answered_at is not None))
+        self._free.append(pair)

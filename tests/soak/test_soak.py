@@ -1,0 +1,25 @@
+"""The chaos run in small: the code of `make soak` for half a minute on each database."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from .run import Plan, run
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_calls_cdrs_events_and_recordings_agree(
+    database: Literal["sqlite", "postgresql"], tmp_path: Path
+) -> None:
+    """Nothing is missing, nothing comes twice, and all of a call is told in order."""
+    report = await run(
+        Plan(20, seed=5, database=database, calls_per_second=10, mean_gap_s=6), tmp_path / "platform"
+    )
+    print(report.text())
+    assert report.account.faults == []
+    assert len(report.account.made) >= 150
+    assert sum(one.answered for one in report.account.made) >= 40
+    assert {name.partition(":")[0] for name in report.deck.happened} == {
+        *("database", "endpoint", "store", "switch", "web", "worker")
+    }
