@@ -68,7 +68,12 @@ async def test_from_contract_to_invoice(
     seen = await got(customer, path)
     assert seen["document"]["gross"] == "0.50"
     assert (await other.get(path)).status_code == 404
-    for name, begins in (("pdf", b"%PDF"), ("xlsx", b"PK"), ("calls.csv", b"\xef\xbb\xbfcall_id,")):
+    for name, begins in (
+        ("pdf", b"%PDF"),
+        ("xlsx", b"PK"),
+        ("calls.csv", b"\xef\xbb\xbfcall_id,"),
+        ("orders.csv", b"\xef\xbb\xbforder_ref,"),
+    ):
         file = await customer.get(f"{path}/{name}")
         assert file.status_code == 200
         assert file.content.startswith(begins)

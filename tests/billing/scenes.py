@@ -61,6 +61,14 @@ class Scene:
             self.clock.now = now
         return customer_id
 
+    async def number(self, customer_id: str, number: str) -> None:
+        """Another number for a customer, from now on."""
+        pool = await Pools(self.database, self.vault, self.clock).create(
+            number, Policy(recycle_s=1), customer_id
+        )
+        numbers = Numbers(self.database, self.vault, self.clock)
+        await numbers.add_numbers([NumberSpec(number, pool.id)])
+
     async def call(
         self,
         customer_id: str | None,

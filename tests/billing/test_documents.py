@@ -3,17 +3,19 @@
 import csv
 import io
 import subprocess
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pytest
 
-from tests.billing.scenes import LANDLINE, MOBILE, Scene
+from tests.billing.scenes import LANDLINE, MOBILE, STANDARD, Scene
 from tests.billing.worlds import MONTH
 from xiaohao.billing import pdf
 from xiaohao.billing.invoices import Invoice
-from xiaohao.billing.sheets import CALL_COLUMNS, csv_of, write_xlsx
+from xiaohao.billing.sheets import CALL_COLUMNS, csv_of, orders_csv, write_xlsx
+from xiaohao.billing.terms import ServiceItem
 from xiaohao.billing.words import WORDS, Language, capital_amount
 from xiaohao.database.engine import Database
 from xiaohao.secrecy import Vault
@@ -62,6 +64,53 @@ async def test_the_pdf_says_what_the_invoice_says(
     rows = [row.split() for row in fonts.splitlines()[2:]]
     # every glyph comes from the font that was meant, and is in the file
     assert rows and all("NotoSansCJKsc" in row[0] and "yes" in row for row in rows), fonts
+
+
+SAID = {
+    Language.CHINESE: (
+        "通信费、录音优惠 12.5%",
+        "每月最低消费 5000.00 元",
+        "整月 60.00 元",
+        "2 人日",
+        "3 条",
+    ),
+    Language.ENGLISH: ("12.5 % off Call minutes, Recording", "at least 5000.00", "part of a month of 60.00"),
+}
+
+
+@pytest.mark.parametrize("language", Language)
+async def test_what_the_platform_says_is_in_the_document_s_language(
+    database: Database, vault: Vault, tmp_path: Path, language: Language
+) -> None:
+    scene = Scene(database, vault)
+    customer_id = await scene.customer("+861062000109")
+    terms = {**STANDARD, "discounts": [{"percent": "12.5", "items": ["minutes", "recording"]}]}
+    await scene.billing.add_contract(customer_id, MONTH, {**terms, "minimum": "5000"})
+    await scene.number(customer_id, "+864001234567")
+    await scene.call(customer_id, 61, record=True)
+    for item, quantity in ((ServiceItem.DEVELOPMENT_DAY, 2), (ServiceItem.PROMPT, 3)):
+        await scene.billing.add_entry(customer_id, MONTH, item, Decimal(quantity), None, "notes of people")
+    scene.month_is_over()
+    invoice = await scene.invoices.get(str(await scene.closing.close(customer_id, MONTH)))
+    file = tmp_path / "invoice.pdf"
+    file.write_bytes(pdf.render(invoice, language))
+    text = poppler("pdftotext", "-layout", str(file), "-")
+    for said in SAID[language]:
+        assert said.replace(" ", "") in "".join(text.split()), said
+
+
+async def test_orders_add_up_to_the_calls(issued: tuple[Scene, Invoice]) -> None:
+    scene, invoice = issued
+    raw = b"".join([part async for part in orders_csv(scene.invoices.calls(invoice))])
+    rows = {row["order_ref"]: row for row in csv.DictReader(io.StringIO(raw.decode("utf-8-sig")))}
+    assert set(rows) == {"", "'=1+1", "ride 2"}
+    assert (rows["ride 2"]["calls"], rows["ride 2"]["seconds"], rows["ride 2"]["total"]) == (
+        "1",
+        "600",
+        "2.62",
+    )
+    assert sum(int(row["total"].replace(".", "")) for row in rows.values()) == 324
+    assert sum(int(row["calls"]) for row in rows.values()) == 6
 
 
 async def test_the_picture_shows_each_day(issued: tuple[Scene, Invoice]) -> None:

@@ -22,7 +22,7 @@ from xiaohao.billing.invoices import Invoice, Invoices
 from xiaohao.billing.model import InvoiceKind, InvoiceState
 from xiaohao.billing.money import millionths, text_of
 from xiaohao.billing.rerating import Rerating, Reratings
-from xiaohao.billing.sheets import csv_of, write_xlsx
+from xiaohao.billing.sheets import csv_of, orders_csv, write_xlsx
 from xiaohao.billing.words import Language
 from xiaohao.clock import rfc3339, rfc3339_or_none
 from xiaohao.errors import validation_failed
@@ -170,6 +170,12 @@ def _add_files(routes: APIRouter, invoices: Invoices) -> None:
         """Every call with its charges."""
         invoice = await invoices.get(invoice_id, key.customer_id)
         return StreamingResponse(csv_of(invoices.calls(invoice)), media_type="text/csv")
+
+    @routes.get("/v1/invoices/{invoice_id}/orders.csv", response_class=Response, responses=_file("text/csv"))
+    async def get_orders(key: AnyKey, invoice_id: str) -> Response:
+        """What each order (`order_ref`) costs; calls without one stand together in the first line."""
+        invoice = await invoices.get(invoice_id, key.customer_id)
+        return StreamingResponse(orders_csv(invoices.calls(invoice)), media_type="text/csv")
 
     @routes.get("/v1/invoices/{invoice_id}/xlsx", response_class=Response, responses=_file(_XLSX))
     async def get_xlsx(key: AnyKey, invoice_id: str) -> Response:

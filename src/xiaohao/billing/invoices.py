@@ -207,7 +207,7 @@ def _credit_row(row: Mapping[Any, Any], note_id: str, gross: int, note: str, now
     original = msgspec.json.decode(row["document"])
     percent = msgspec.convert(original["vat_percent"], Decimal)
     net = money.without_tax(gross, percent)
-    line = dict.fromkeys(("kind", "unit", "quantity", "seconds", "price"))
+    line = dict.fromkeys(("kind", "unit", "quantity", "seconds", "price", "about"))
     document = wire.encode(
         {
             "format": 1,

@@ -105,6 +105,7 @@ class Line(msgspec.Struct, frozen=True):
     """A line of a bill: the charges of one item at one price. `kind` None: not of a kind of number.
 
     `quantity` is in seconds where `unit` is `minute`, else in pieces; both as exact text where by hand.
+    `note` is what people wrote, or English; then `about` has what it says, for other languages.
     """
 
     item: str
@@ -114,6 +115,7 @@ class Line(msgspec.Struct, frozen=True):
     price: str | None
     amount: int
     note: str | None = None
+    about: dict[str, str] | None = None
 
 
 class NumberSum(msgspec.Struct):

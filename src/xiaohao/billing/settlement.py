@@ -89,8 +89,12 @@ def _rents(terms: Terms, month: int, tally: Tally, tenures: Sequence[Tenure]) ->
     lines = []
     for (kind, price, amount), count in sorted(counts.items(), key=lambda one: (one[0][0], -one[0][2])):
         whole = money.charge(price, 1, terms.places)
-        note = None if amount == whole else f"part of a month of {money.text_of(whole)}"
-        lines.append(Line("rent", kind, "number", str(count), money.text_of(amount), amount * count, note))
+        note, about = None, None
+        if amount != whole:
+            about = {"whole": money.text_of(whole)}
+            note = f"part of a month of {about['whole']}"
+        price_text = money.text_of(amount)
+        lines.append(Line("rent", kind, "number", str(count), price_text, amount * count, note, about))
     return lines
 
 
@@ -103,7 +107,8 @@ def _minutes(tally: Tally) -> list[Line]:
     ):
         said = None if price is None else money.text_of(price)
         note = "the contract has no price for this kind" if price is None else None
-        lines.append(Line("minutes", kind, "minute", str(seconds), said, amount, note))
+        about: dict[str, str] | None = {} if price is None else None
+        lines.append(Line("minutes", kind, "minute", str(seconds), said, amount, note, about))
     return lines
 
 
@@ -151,8 +156,9 @@ def _discounts(terms: Terms, lines: Sequence[Line]) -> list[Line]:
         base = sum(line.amount for line in lines if discount.items is None or line.item in discount.items)
         amount = -money.share(base, discount.percent)
         if amount:
+            about = {"percent": str(discount.percent), "items": " ".join(discount.items or ("everything",))}
             note = f"{discount.percent} % off {', '.join(discount.items or ('everything',))}"
-            found.append(Line("discount", None, None, None, None, amount, note))
+            found.append(Line("discount", None, None, None, None, amount, note, about))
     return found
 
 
@@ -161,4 +167,5 @@ def _minimum(terms: Terms, lines: Sequence[Line]) -> list[Line]:
     missing = least - sum(line.amount for line in lines)
     if not least or missing <= 0:
         return []
-    return [Line("minimum", None, None, None, None, missing, f"at least {money.text_of(least)}")]
+    about = {"least": money.text_of(least)}
+    return [Line("minimum", None, None, None, None, missing, f"at least {about['least']}", about)]

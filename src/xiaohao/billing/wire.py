@@ -64,6 +64,7 @@ def line_document(line: Line) -> dict[str, Any]:
         "price": line.price,
         "amount": text_of(line.amount),
         "note": line.note,
+        "about": line.about,
     }
 
 

@@ -77,6 +77,15 @@ _ENGLISH: Final = {
     "cdr": "calls",
     "number_unit": "numbers",
     "piece": "",
+    "unit_of_prompt": "prompts",
+    "unit_of_development_day": "person-days",
+    "unit_of_support_day": "person-days",
+    "about_rent": "part of a month of {whole}",
+    "about_minutes": "the contract has no price for this kind",
+    "about_discount": "{percent} % off {items}",
+    "about_minimum": "at least {least} a month",
+    "everything": "everything",
+    "and": ", ",
 }
 _CHINESE: Final = {
     "invoice": "账单",
@@ -143,6 +152,15 @@ _CHINESE: Final = {
     "cdr": "话单",
     "number_unit": "个",
     "piece": "",
+    "unit_of_prompt": "条",
+    "unit_of_development_day": "人日",
+    "unit_of_support_day": "人日",
+    "about_rent": "不足整月，整月 {whole} 元",
+    "about_minutes": "合同未约定此类号码的单价",
+    "about_discount": "{items}优惠 {percent}%",
+    "about_minimum": "每月最低消费 {least} 元",
+    "everything": "全部费用",
+    "and": "、",
 }
 WORDS: Final = {Language.ENGLISH: _ENGLISH, Language.CHINESE: _CHINESE}
 
