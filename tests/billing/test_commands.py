@@ -57,7 +57,8 @@ def test_from_rating_to_the_printed_invoice(config: Path, database_url: str, tmp
     assert "difference: 7.50" in run("what-if", month, "--customer", customer_id, "--terms", str(terms))
     assert "2.50" in run("rerate", month)
     (rerating,) = asyncio.run(ids(reratings))
-    assert "accepted" in run("accept", rerating)
+    assert f"{rerating} accepted" in run("accept", rerating)
+    assert run("rerate", "2026-08", "--until", month).count(month) == 2  # the bar and the report
     assert "1 closed" in run("close", month)
     assert "0 closed" in run("close", month)
     (invoice,) = asyncio.run(ids(invoices))

@@ -14,7 +14,11 @@ from rich.table import Table
 from xiaohao.settings import Settings
 
 Month = Annotated[str, typer.Argument(metavar="YYYY-MM", help="The month.")]
+Until = Annotated[str, typer.Option(metavar="YYYY-MM", help="The last month, unless it is the same.")]
 Customer = Annotated[str, typer.Option(metavar="ID", help="One customer only (cus_…).")]
+
+
+_WIDE = 160
 
 
 def _commands() -> ModuleType:
@@ -39,15 +43,18 @@ def commands(load: Callable[[Path], Settings], default: Path) -> typer.Typer:
         typer.echo(f"{_commands().close(load(config), month, customer or None)} closed")
 
     @app.command()
-    def rerate(month: Month, customer: Customer = "", config: Config = default) -> None:
-        """Rate a month anew and report what would change. Nothing does before it is accepted."""
-        found = _commands().rerate(load(config), month, [customer] if customer else [])
+    def rerate(month: Month, until: Until = "", customer: Customer = "", config: Config = default) -> None:
+        """Rate months anew and report what would change. Nothing does before it is accepted."""
+        found = _commands().rerate(load(config), month, until or month, [customer] if customer else [])
         _show(found)
 
     @app.command()
-    def accept(rerating: Annotated[str, typer.Argument(metavar="ID")], config: Config = default) -> None:
-        """Let a month that was rated anew count. Killed, it goes on where it was."""
-        typer.echo(_commands().accept(load(config), rerating))
+    def accept(
+        rerating: Annotated[list[str], typer.Argument(metavar="ID…")], config: Config = default
+    ) -> None:
+        """Let months that were rated anew count. Killed, it goes on where it was."""
+        for rerating_id, state in _commands().accept(load(config), rerating):
+            typer.echo(f"{rerating_id} {state}")
 
     @app.command("what-if")
     def what_if(
@@ -93,7 +100,10 @@ def _show(rows: list[dict[str, Any]]) -> None:
     table = Table(*(rows[0] if rows else ("nothing",)))
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+    # ids are copied from here: they are not to be folded
+    console = Console()
+    console.width = max(console.width, _WIDE)
+    console.print(table)
 
 
 def _side_by_side(found: dict[str, Any]) -> None:

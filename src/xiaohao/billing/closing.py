@@ -118,6 +118,11 @@ class Closing:
             "document_sha256": hashlib.sha256(document).hexdigest(),
         }
 
+    async def waiting(self, month: int) -> int:
+        """For how many customers the month is to be closed."""
+        async with self._database.read() as connection:
+            return len(await store.without_invoice(connection, month))
+
     async def close_all(
         self,
         month: int,

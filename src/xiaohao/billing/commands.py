@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-from xiaohao.billing.calendar import end_of, parse_month, start_of
+from xiaohao.billing.calendar import after, end_of, month_text, parse_month, start_of
 from xiaohao.billing.closing import Closing
 from xiaohao.billing.invoices import Invoices
 from xiaohao.billing.rater import Rater
 from xiaohao.billing.reconcile import Reconciliations
-from xiaohao.billing.rerating import Reratings
+from xiaohao.billing.rerating import Rerating, Reratings
+from xiaohao.billing.runs import Month
 from xiaohao.billing.service import Billing
 from xiaohao.billing.words import Language
 from xiaohao.database.engine import Database
@@ -26,10 +34,21 @@ from xiaohao.settings import Settings
 
 @contextlib.contextmanager
 def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    """A bar, which is given how many more are done; `total` None: nobody knows how many there are."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.advance(task, done)
+
+
+async def _calls_of(database: Database, customer_id: str, month: int) -> int:
+    return await (await Month.of(database, customer_id, month)).count()
 
 
 def _run(settings: Settings, work: Callable[[Database], Awaitable[Any]]) -> Any:
@@ -56,7 +75,9 @@ def rate(settings: Settings) -> int:
     """Rate every CDR that is not rated yet; gives how many were. Raises ChoreFailed."""
 
     async def work(database: Database) -> int:
-        return await _rater(settings, database).rate_due()
+        rater = _rater(settings, database)
+        with _bar("calls", await rater.waiting()) as advance:
+            return await rater.rate_due(advance)
 
     return int(_run(settings, work))
 
@@ -68,52 +89,60 @@ def close(settings: Settings, month: str, customer_id: str | None) -> int:
         closing = Closing(database, _rater(settings, database), settings.billing.seller)
         wanted = parse_month(month)
         if customer_id is not None:
-            with _bar("calls", None) as advance:
+            with _bar("calls", await _calls_of(database, customer_id, wanted)) as advance:
                 await closing.close(customer_id, wanted, advance)
             return 1
-        with _bar("customers", None) as advance:
+        with _bar("customers", await closing.waiting(wanted)) as advance:
             return await closing.close_all(wanted, progress=lambda done, of: advance(1))
 
     return int(_run(settings, work))
 
 
-def rerate(settings: Settings, month: str, customer_ids: list[str]) -> list[dict[str, Any]]:
-    """Rate a month anew for these customers, all when there are none. Raises ChoreFailed."""
+def rerate(settings: Settings, month: str, until: str, customer_ids: list[str]) -> list[dict[str, Any]]:
+    """Rate months anew for these customers, all when there are none. Raises ChoreFailed."""
 
     async def work(database: Database) -> list[dict[str, Any]]:
-        reratings, wanted = (
-            Reratings(database, _rater(settings, database)),
-            parse_month(month),
-        )
+        reratings = Reratings(database, _rater(settings, database))
+        wanted, last = parse_month(month), parse_month(until)
         found = []
-        for customer_id in customer_ids or await reratings.customers_of(wanted):
-            with _bar(customer_id, None) as advance:
-                one = await reratings.prepare(customer_id, wanted, progress=advance)
-            report = one.report
-            found.append(
-                {
-                    "rerating": one.id,
-                    "customer": customer_id,
-                    "calls": report["calls"],
-                    "changed": report["changed"],
-                    "before": report["before"]["gross"],
-                    "after": report["after"]["gross"],
-                    "difference": report["difference"],
-                }
-            )
+        while wanted <= last:
+            for customer_id in customer_ids or await reratings.customers_of(wanted):
+                calls = await _calls_of(database, customer_id, wanted)
+                with _bar(f"{month_text(wanted)} {customer_id}", calls) as advance:
+                    found.append(_row(await reratings.prepare(customer_id, wanted, progress=advance)))
+            wanted = after(wanted)
         return found
 
     return list(_run(settings, work))
 
 
-def accept(settings: Settings, rerating_id: str) -> str:
-    """Let a rerating count; gives its state. Raises ChoreFailed."""
+def _row(one: Rerating) -> dict[str, Any]:
+    report = one.report
+    return {
+        "rerating": one.id,
+        "month": month_text(one.month),
+        "customer": one.customer_id,
+        "calls": report["calls"],
+        "changed": report["changed"],
+        "before": report["before"]["gross"],
+        "after": report["after"]["gross"],
+        "difference": report["difference"],
+    }
 
-    async def work(database: Database) -> str:
-        with _bar("calls", None) as advance:
-            return (await Reratings(database, _rater(settings, database)).accept(rerating_id, advance)).state
 
-    return str(_run(settings, work))
+def accept(settings: Settings, rerating_ids: list[str]) -> list[tuple[str, str]]:
+    """Let reratings count; gives the state of each. Raises ChoreFailed."""
+
+    async def work(database: Database) -> list[tuple[str, str]]:
+        reratings = Reratings(database, _rater(settings, database))
+        found = []
+        for rerating_id in rerating_ids:
+            one = await reratings.get(rerating_id)
+            with _bar(rerating_id, await _calls_of(database, one.customer_id, one.month)) as advance:
+                found.append((rerating_id, (await reratings.accept(rerating_id, advance)).state))
+        return found
+
+    return list(_run(settings, work))
 
 
 def what_if(settings: Settings, month: str, customer_id: str, terms: Path) -> dict[str, Any]:
@@ -123,7 +152,9 @@ def what_if(settings: Settings, month: str, customer_id: str, terms: Path) -> di
 
     async def work(database: Database) -> dict[str, Any]:
         billing = Billing(database, vault_of(settings))
-        with _bar("calls", None) as advance:
+        # both bills are reckoned
+        calls = 2 * await _calls_of(database, customer_id, parse_month(month))
+        with _bar("calls", calls) as advance:
             return await billing.what_if(customer_id, parse_month(month), document, advance)
 
     return dict(_run(settings, work))

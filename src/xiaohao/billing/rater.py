@@ -48,8 +48,17 @@ class Rater:
         #: up to which seq there were CDRs at which moment, while the low mark waits for the minute to pass
         self._heights: deque[tuple[float, int]] = deque()
 
-    async def rate_due(self) -> int:
-        """Rate what is there, in batches; gives the number of calls that were rated."""
+    async def waiting(self) -> int:
+        """About how many CDRs are to be looked at, for who watches the progress."""
+        async with self._database.read() as connection:
+            newest = await usage_store.newest_cdr(connection)
+            return newest - await usage_store.low_mark(connection)
+
+    async def rate_due(self, progress: Callable[[int], None] = lambda done: None) -> int:
+        """Rate what is there, in batches; gives the number of calls that were rated.
+
+        `progress` is told how many more were looked at.
+        """
         now = time.monotonic()
         if now - self._reviewed >= _REVIEW_S:
             self._reviewed = now
@@ -61,14 +70,14 @@ class Rater:
                 return 0
             low = await usage_store.low_mark(connection)
         self._heights.append((now, newest))
-        rated = await self._rate_from(low if again or self._next < low else self._next)
+        rated = await self._rate_from(low if again or self._next < low else self._next, progress)
         self._next = newest
         if again:
             self._looked_back = now
             await self._raise_low_mark(now, low)
         return rated
 
-    async def _rate_from(self, seq: int) -> int:
+    async def _rate_from(self, seq: int, progress: Callable[[int], None]) -> int:
         rated = 0
         while True:
             async with self._database.read() as connection:
@@ -79,6 +88,7 @@ class Rater:
                 found = await usage_store.cdrs_of_calls(connection, missing) if missing else []
             if found:
                 rated += await self.rate(found)
+            progress(len(page))
             if len(page) < BATCH:
                 return rated
             seq = page[-1][0]
