@@ -92,6 +92,18 @@ class Calls(msgspec.Struct, forbid_unknown_fields=True):
     region: str = "CN"
 
 
+class Announcements(msgspec.Struct, forbid_unknown_fields=True):
+    """What callers hear beside each other."""
+
+    #: whether anything is said at all; where not, a refused call ends at once
+    on: bool = True
+    #: SIP over UDP between the edge and the announcer, which lives in the switch: for nobody else
+    listen: str = "127.0.0.1:5092"
+    edge: str = "127.0.0.1:5091"
+    #: loopback UDP port on which rtpengine tells of keys that are pressed
+    keys: str = "127.0.0.1:5093"
+
+
 class Bindings(msgspec.Struct, forbid_unknown_fields=True):
     """What a customer may bind."""
 
@@ -169,6 +181,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     edge: Edge = msgspec.field(default_factory=Edge)
     media: Media = msgspec.field(default_factory=Media)
     calls: Calls = msgspec.field(default_factory=Calls)
+    announcements: Announcements = msgspec.field(default_factory=Announcements)
     bindings: Bindings = msgspec.field(default_factory=Bindings)
     recording: Recording = msgspec.field(default_factory=Recording)
     web: Web = msgspec.field(default_factory=Web)

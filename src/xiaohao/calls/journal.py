@@ -236,7 +236,9 @@ class JournalWriter:
         """Take a change as the call is now; the call may be altered afterwards. Never waits, never fails."""
         call = change.call
         self._put += 1
-        snapshot = msgspec.structs.replace(call, tries=list(call.tries))
+        snapshot = msgspec.structs.replace(
+            call, tries=list(call.tries), announcements=list(call.announcements)
+        )
         self._queue.put(msgspec.structs.replace(change, call=snapshot))
 
     async def drain(self) -> None:

@@ -107,6 +107,16 @@ class Routed(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: str | None = None
 
 
+class Announcement(msgspec.Struct, frozen=True):
+    """Something that the platform played to one side of a call, for so long as it was heard."""
+
+    at: int
+    #: the prompt's id
+    prompt: str
+    to: Party
+    duration_ms: int
+
+
 class Call(msgspec.Struct):
     """What the platform knows of one call. Holds real numbers: seal it before it is stored."""
 
@@ -146,3 +156,4 @@ class Call(msgspec.Struct):
     acd_ms: int = 0
     #: None: its customer was not to be asked
     routing: Routed | None = None
+    announcements: list[Announcement] = msgspec.field(default_factory=list)

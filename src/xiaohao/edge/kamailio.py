@@ -10,7 +10,7 @@ from xiaohao.edge.q850 import USUAL_CAUSES
 from xiaohao.settings import Settings, host_port
 
 #: the parts of kamailio.cfg, in the order of a call's life
-_PARTS = ("engine", "door", "decision", "targets", "ends", "dialogs", "messages", "media")
+_PARTS = ("engine", "door", "decision", "targets", "announcer", "ends", "dialogs", "messages", "media")
 
 #: where distributions put Kamailio's modules
 _MODULE_FOLDERS = (
@@ -48,6 +48,9 @@ _RECEIVE_BUFFER = 1_048_576
 
 #: calls a second that get a CDR although they are refused for being too many
 _REFUSALS_TOLD = 5
+
+#: the announcer says every second that it is there; a caller who listens to one that has died is let go
+_ANNOUNCER_SILENT_MS = 3500
 
 #: the switch says every second that it is there; after so long without a word no call is given to it
 _SWITCH_SILENT_S = 3
@@ -99,6 +102,10 @@ def _values(settings: Settings) -> dict[str, str]:
         f'        case "{t}": $fs = "{t}:{host}:{port}"; $var(our) = "{shown[t][0]}:{shown[t][1]}"; break;'
         for t, (host, port) in first.items()
     )
+    inside = settings.announcements.edge
+    sockets += f'\n        case "inside": $fs = "udp:{inside}"; $var(our) = "{inside}";'
+    sockets += ' $var(transport) = "udp"; break;'
+    announcer, door = host_port(settings.announcements.listen), host_port(inside)
     advertise = f" advertise {edge.advertise}:%d" if edge.advertise else ""
     listen = []
     for entry in edge.listen:
@@ -119,6 +126,13 @@ def _values(settings: Settings) -> dict[str, str]:
         "SECRET": secret(settings),
         "PROBE_USER": probe_user(settings),
         "SOCKETS": sockets,
+        "INSIDE": inside,
+        "INSIDE_HOST": door[0],
+        "INSIDE_PORT": str(door[1]),
+        "ANNOUNCER": settings.announcements.listen,
+        "ANNOUNCER_HOST": announcer[0],
+        "ANNOUNCER_PORT": str(announcer[1]),
+        "ANNOUNCER_SILENT_MS": str(_ANNOUNCER_SILENT_MS),
         "SDP_FLAGS": f"{SDP_FLAGS} replace-SDP-version",
         "SDP_ATTRIBUTES": _SDP_ATTRIBUTES,
         "BAN_S": str(edge.ban_s),

@@ -33,6 +33,7 @@ def command(settings: Settings) -> list[str]:
         *("--delete-delay=0", f"--offer-timeout={settings.calls.ring_s + 30}"),
         *(f"--timeout={media.dead_after_s}", f"--silent-timeout={media.dead_on_hold_after_s}"),
         *(f"--b2b-url=http://{settings.switch.listen}/media-died", "--xmlrpc-format=1"),
+        f"--dtmf-log-dest={settings.announcements.keys}",
         *("--recording-method=pcap", "--recording-format=eth", f"--recording-dir={captures}"),
         f"--pidfile={pid_file(settings)}",
     ]

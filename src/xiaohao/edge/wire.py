@@ -262,6 +262,20 @@ class Leg(msgspec.Struct, frozen=True):
     cli: str
     #: one more header line with the CLI, or nothing
     header: str = ""
+    #: of the announcer: how the call ends behind it; "": it goes on to the next leg
+    end: str = ""
+
+
+class End(msgspec.Struct, frozen=True):
+    """How a call ends that has been announced something."""
+
+    sip_code: int
+    q850_cause: int
+    reason: str
+    by: Party
+
+    def __str__(self) -> str:
+        return f"{self.sip_code},{self.q850_cause},{self.reason},{self.by}"
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -276,16 +290,19 @@ class Patience(msgspec.Struct, frozen=True):
 
 
 def connect(transaction: str, call_id: str, patience: Patience, sealed: str,
-            record: bool, legs: Iterable[Leg]) -> str:  # fmt: skip
-    """Continue the suspended INVITE towards these legs, one after the other."""
-    ring, others = patience.ring, f"{patience.progress}^{patience.silence}"
-    ways = "|".join(
-        "^".join(
-            (str(leg.trunk_group), leg.request_uri, leg.destination_uri, leg.transport, leg.cli, leg.header)
-        )
-        for leg in legs
-    )
+            record: bool, legs: Iterable[Leg], *, announce_end: bool = False) -> str:  # fmt: skip
+    """Continue the suspended INVITE towards these legs, one after the other.
+
+    `announce_end`: where none of them is reached the announcer is asked what to say about it.
+    """
+    ring, others = patience.ring, f"{patience.progress}^{patience.silence}^{int(announce_end)}"
+    ways = "|".join(_way(leg) for leg in legs)
     return f"C|{transaction}|{call_id}|{ring}|{others}|{sealed}|{int(record)}|{ways}"
+
+
+def _way(leg: Leg) -> str:
+    fields = [str(leg.trunk_group), leg.request_uri, leg.destination_uri, leg.transport, leg.cli, leg.header]
+    return "^".join([*fields, leg.end] if leg.end else fields)
 
 
 def refuse(transaction: str, code: int, phrase: str, cause: int, reason: Reason, sealed: str) -> str:

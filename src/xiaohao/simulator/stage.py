@@ -60,7 +60,7 @@ def _toml(values: dict[str, Any]) -> str:
 
 def configuration(host: str, changes: dict[str, Any]) -> dict[str, Any]:
     """A configuration with free ports on `host`; `changes` are laid over it, table by table."""
-    sip, evapi, rpc, ng, web, worker, wake, switch = free_ports(host, 8)
+    sip, evapi, rpc, ng, web, worker, wake, switch, announcer, inside, keys = free_ports(host, 11)
     media = random.randrange(20_000, 56_000, 4_000)  # noqa: S311 – keeps platforms on one machine apart
     values: dict[str, Any] = {
         "runtime_folder": "run",
@@ -76,6 +76,11 @@ def configuration(host: str, changes: dict[str, Any]) -> dict[str, Any]:
         },
         "media": {"interface": host, "ng": f"{host}:{ng}", "port_min": media, "port_max": media + 3_998},
         "calls": {},
+        "announcements": {
+            "listen": f"{host}:{announcer}",
+            "edge": f"{host}:{inside}",
+            "keys": f"{host}:{keys}",
+        },
         "recording": {},
         "web": {"listen": f"{host}:{web}"},
         "worker": {"listen": f"{host}:{worker}", "wake": f"{host}:{wake}"},

@@ -7,12 +7,15 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 from aiohttp import web
 
 from xiaohao import log
+from xiaohao.announcer.media import Player
+from xiaohao.announcer.service import Announcer
 from xiaohao.bindings.service import Bindings
 from xiaohao.calls.journal import CallJournal, JournalWriter
 from xiaohao.calls.model import HANG_UP, HANG_UP_BINDING, Reason
@@ -23,6 +26,7 @@ from xiaohao.edge import kamailio, rtpengine, wire
 from xiaohao.edge.evapi import EdgeConnection
 from xiaohao.edge.ng import Ng, NgError
 from xiaohao.edge.rpc import Rpc, RpcError
+from xiaohao.prompts.service import Prompts
 from xiaohao.runtime.peak import Peak, Processors
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings, host_port
@@ -48,6 +52,7 @@ _CONFIRM_S = 0.1
 _CONFIRMED_AT_ONCE = 200
 _COMMANDS_S = 0.2
 _TRUNKS_S = 1.0
+_PROMPTS_S = 1.0
 #: the edge is told again and again that we are here: one lost word must not stop all calls
 _READY_S = 1.0
 _RECONCILE_S = 30.0
@@ -82,6 +87,10 @@ class Switch:
         on_the_spot = OnTheSpot(Bindings(self._database, vault), settings.calls.decision_ms)
         tools = Tools(settings, vault, self._lookup, carriers, on_the_spot.give_y)
         self.switchboard = Switchboard(tools, self._writer, self._edge.send)
+        self._prompts = Prompts(self._database, Path(settings.runtime_folder) / "prompts")
+        player = Player(self._ng, Path(settings.runtime_folder) / "reels")
+        self._announcer = Announcer(settings, self._prompts, player, self.switchboard.calls.get)
+        self.switchboard.announcer = self._announcer
         self.switchboard.on_dialogs = self._hang_up
         self.switchboard.on_media_failed = self._media_failed
         folder = kamailio.folder(settings)
@@ -295,6 +304,7 @@ class Switch:
         runner = web.AppRunner(http.application(lambda: self._ready, self._media_died), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, *host_port(self._settings.switch.listen)).start()
+        await self._announcer.open()
         self._start(self._edge.keep(*host_port(self._settings.edge.evapi)))
         self._start(self._media.run())
         if self._watch is not None:
@@ -306,10 +316,12 @@ class Switch:
         # apart from the word that we are here: an edge that answers late must not make that late, too
         self._start(_again_and_again(_MEMORY_S, self._look_at_memory))
         self._start(_again_and_again(_RECONCILE_S, self._look_for_lost_calls, first_s=_RECONCILE_S))
+        self._start(_again_and_again(_PROMPTS_S, self._prompts.load))
         await stop.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._announcer.close()
         self._edge.close()
         left = await self._writer.close()
         if left:

@@ -25,7 +25,7 @@ _NEED_THE_CALLER: Final = (Outcome.UNKNOWN_CALLER, Outcome.NO_Y_FREE)
 
 
 class Refused(Exception):
-    """The call is not connected, for this reason."""
+    """The call is not connected, for this reason. `prompt`: what the caller hears instead of the usual."""
 
     def __init__(self, reason: Reason, prompt: str | None = None, told_as: Refusal | None = None) -> None:
         """`prompt`: the name of what the caller hears first, where it is not what the reason says.
@@ -45,6 +45,8 @@ class Passage:
     trunk: Trunk | None = None
     match: LegMatch | None = None
     legs: list[Leg] = field(default_factory=list)
+    #: by which step, where one has
+    refused: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from xiaohao.announcer.service import Announcer
 from xiaohao.calls.journal import CallBegan, CallEnded, CallMoved, JournalWriter
 from xiaohao.calls.model import Call, Party, Reason, State, Try
 from xiaohao.clock import SECOND, now_us
@@ -49,6 +50,8 @@ class Switchboard:
         #: calls that the edge has named since the last reconnection
         self._named: set[str] = set()
         self.on_dialogs: Callable[[wire.Dialogs, Reason], None] = lambda dialogs, reason: None
+        #: speaks to callers; None: nobody does
+        self.announcer: Announcer | None = None
         self.on_media_failed: Callable[[wire.MediaFailed], None] = lambda signal: None
         self._asked_to_end: dict[str, Reason] = {}
         #: calls that wait for our decision, with the end that came before it
@@ -103,7 +106,7 @@ class Switchboard:
             for step in STEPS:
                 await step(passage, self._tools)
         except Refused as refused:
-            reason = refused.reason
+            reason, passage.refused = refused.reason, refused
         except DatabaseUnavailable:
             reason = Reason.PLATFORM_ERROR
         except Exception as error:  # noqa: BLE001 – a fault of ours must end as a refusal, not as a silent phone
@@ -115,13 +118,23 @@ class Switchboard:
     def _answer_the_edge(self, passage: Passage, reason: Reason | None) -> None:
         call, transaction = passage.call, passage.invite.transaction
         sealed = "" if reason is Reason.PLATFORM_ERROR else self._sealed(call)
+        limits = self._settings.calls
+        patience = wire.Patience(limits.ring_s * 1000, limits.progress_s * 1000, limits.trunk_silence_ms)
         if reason is None:
-            limits = self._settings.calls
-            patience = wire.Patience(limits.ring_s * 1000, limits.progress_s * 1000, limits.trunk_silence_ms)
-            line = wire.connect(transaction, call.id, patience, sealed, call.record, passage.legs)
+            told = self.announcer is not None and self.announcer.announces_ends(call)
+            line = wire.connect(
+                transaction, call.id, patience, sealed, call.record, passage.legs, announce_end=told
+            )
         else:
-            how = REFUSALS[reason]
-            line = wire.refuse(transaction, how.sip_code, how.phrase, how.q850_cause, reason, sealed)
+            refused = passage.refused
+            how = (refused and refused.told_as) or REFUSALS[reason]
+            prompt = refused.prompt if refused else None
+            leg = self.announcer.refusal(call, reason, how, prompt) if self.announcer else None
+            if leg is None:
+                line = wire.refuse(transaction, how.sip_code, how.phrase, how.q850_cause, reason, sealed)
+            else:
+                self._tools.carriers.occupy(call.id, call.trunk_in)
+                line = wire.connect(transaction, call.id, patience, sealed, False, [leg])
         self._send(line)
 
     # Its life
@@ -227,6 +240,8 @@ class Switchboard:
         if timer := self._longest.pop(call.id, None):
             timer.cancel()
         self._asked_to_end.pop(call.id, None)
+        if self.announcer is not None:
+            self.announcer.forget(call.id)
         self._remember(call.id)
         metrics.CALLS_ENDED.labels(reason.value).inc()
         self._journal.put(CallEnded(call, call.record and reason not in _WITHOUT_MEDIA))
