@@ -102,6 +102,8 @@ class Announcements(msgspec.Struct, forbid_unknown_fields=True):
     edge: str = "127.0.0.1:5091"
     #: loopback UDP port on which rtpengine tells of keys that are pressed
     keys: str = "127.0.0.1:5093"
+    #: both sides are told so many seconds before the longest duration is over
+    warn_s: int = 60
 
 
 class Bindings(msgspec.Struct, forbid_unknown_fields=True):

@@ -165,7 +165,10 @@ class Theatre:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def theatre(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Theatre]:
-    stage = Stage(tmp_path_factory.mktemp("platform"), media={"dead_after_s": 4}, calls=LIMITS)
+    # how refused calls end is looked at here; what they hear before is looked at in tests/announcer
+    quiet = {"on": False}
+    folder = tmp_path_factory.mktemp("platform")
+    stage = Stage(folder, media={"dead_after_s": 4}, calls=LIMITS, announcements=quiet)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(stage)
         endpoint = await stack.enter_async_context(CustomerEndpoint("127.0.0.4", secret=_SECRET))

@@ -23,7 +23,6 @@ _RATE: Final = 8000
 _FRAME: Final = 160
 #: the sides of a call in rtpengine
 TAGS: Final = {Party.CALLER: "a", Party.CALLEE: "b"}
-_OTHER: Final = {Party.CALLER: Party.CALLEE, Party.CALLEE: Party.CALLER}
 
 
 class MediaError(Exception):
@@ -90,13 +89,13 @@ class Player:
         """Be silent."""
         await self._command("stop media", call_id, to)
 
-    async def deafen(self, call_id: str, party: Party) -> None:
-        """From now on one side hears nothing of the other, only what is played."""
-        await self._command("block media", call_id, _OTHER[party])
+    async def apart(self, call_id: str) -> None:
+        """From now on neither side hears the other, only what is played."""
+        await self._command("block media", call_id)
 
-    async def undeafen(self, call_id: str, party: Party) -> None:
-        """They hear the other again."""
-        await self._command("unblock media", call_id, _OTHER[party])
+    async def together(self, call_id: str) -> None:
+        """They hear each other again."""
+        await self._command("unblock media", call_id)
 
     async def watch_keys(self, call_id: str, *, on: bool) -> None:
         """Whether keys that the caller's phone sends as tones are told, too.
@@ -106,9 +105,12 @@ class Player:
         flags = ["detect-DTMF"] if on else []
         await self._command("unblock DTMF", call_id, Party.CALLER, flags=flags, delay_buffer=0)
 
-    async def _command(self, name: str, call_id: str, party: Party, **parameters: object) -> None:
+    async def _command(
+        self, name: str, call_id: str, party: Party | None = None, **parameters: object
+    ) -> None:
+        side = {"from_tag": TAGS[party]} if party else {}
         try:
-            answer = await self._ng.command(name, call_id=call_id, from_tag=TAGS[party], **parameters)
+            answer = await self._ng.command(name, call_id=call_id, **side, **parameters)
         except NgError as error:
             raise MediaError(str(error)) from error
         if answer.get("result") != "ok":

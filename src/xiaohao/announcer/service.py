@@ -1,22 +1,22 @@
-"""Who hears what: calls that are refused, or whose callee is not reached, are told why before they end.
+"""Who hears what: calls that are refused, that are being connected, or whose callee is not reached.
 
 The edge sends such a caller here as it would to a trunk. The announcer takes the call in early media, which
-costs the caller nothing, has rtpengine play, and refuses: the edge ends the call as was decided before.
+costs the caller nothing, has rtpengine play, and refuses: the edge ends the call as was decided, or goes on.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import structlog
 
 from xiaohao.announcer.media import MediaError, Player
 from xiaohao.announcer.sip import Door, Visit
-from xiaohao.calls.model import Announcement, Call, Party, Reason
-from xiaohao.clock import now_us
+from xiaohao.announcer.speech import CLOSING_S, Chooser, Speech
+from xiaohao.announcer.talk import Talk
+from xiaohao.calls.model import Call, Party, Reason
 from xiaohao.edge.wire import End, Leg
-from xiaohao.prompts.model import Prompt, situation_of
+from xiaohao.prompts.model import Prompt
 from xiaohao.settings import Settings, host_port
 from xiaohao.switch.causes import Refusal, not_answered
 
@@ -24,20 +24,8 @@ _log = structlog.get_logger(__name__)
 
 #: from the sign that there is early media until a phone has opened its ears
 _OPENING_S: Final = 0.2
-#: and until the last sound is out of its jitter buffer
-_CLOSING_S: Final = 0.2
-#: the edge's word to rtpengine may be under way still
-_TRIES: Final = 10
-_PAUSE_S: Final = 0.05
-
-
-class Chooser(Protocol):
-    """`prompts.service.Prompts`."""
-
-    def chosen(
-        self, customer_id: str | None, pool_id: str | None, binding_id: str | None, wanted: str
-    ) -> Prompt | None:
-        """The prompt for a situation, or of this name."""
+#: so long the edge takes to call the callee
+_GOING_ON_S: Final = 0.05
 
 
 class Announcer:
@@ -47,7 +35,9 @@ class Announcer:
         self, settings: Settings, prompts: Chooser, player: Player, find: Callable[[str], Call | None]
     ) -> None:
         own = settings.announcements
-        self._on, self._prompts, self._player, self._find = own.on, prompts, player, find
+        self._speech = Speech(prompts, player, on=own.on)
+        self.talk = Talk(self._speech, own.warn_s)
+        self._find = find
         self._address, self._edge = own.listen, own.edge
         self._door = Door(host_port(own.listen), host_port(own.edge), self._receive)
         #: callers who are refused; a call that went wrong is not among the live ones
@@ -68,89 +58,78 @@ class Announcer:
 
     def refusal(self, call: Call, reason: Reason, how: Refusal, prompt: str | None = None) -> Leg | None:
         """The way to a refused call's announcement; None where there is none. `prompt`: not the usual one."""
-        chosen = self._prompt_of(call, reason, prompt)
+        chosen = self._speech.prompt_of(call, reason, prompt)
         if chosen is None:
             return None
         self._refused[call.id] = call, chosen
         return self._leg("refused", End(how.sip_code, how.q850_cause, reason, Party.PLATFORM))
 
-    def announces_ends(self, call: Call) -> bool:
-        """Whether the caller is told where the callee is not reached."""
-        reasons = (Reason.CALLEE_BUSY, Reason.CALLEE_NO_ANSWER, Reason.CALLEE_UNREACHABLE)
-        return any(self._prompt_of(call, reason) is not None for reason in reasons)
+    def before(self, call: Call) -> list[Leg]:
+        """The way by which a caller goes first who is to hear something before the callee answers."""
+        return [self._leg("before")] if self.talk.before(call) or self.talk.manner(call).music else []
 
-    def forget(self, call_id: str) -> None:
+    def forget(self, call: Call) -> None:
         """The call has ended."""
-        self._refused.pop(call_id, None)
+        self._refused.pop(call.id, None)
+        self.talk.ended(call)
 
     def _leg(self, role: str, end: End | None = None) -> Leg:
         uri = f"sip:{role}@{self._address}"
         return Leg(0, uri, f"sip:{self._address}", "inside", f"{role}@{self._edge}", "", str(end or ""))
 
-    def _prompt_of(self, call: Call, reason: Reason, name: str | None = None) -> Prompt | None:
-        wanted = name or situation_of(reason)
-        return self._prompt(call, wanted) if wanted else None
-
-    def _prompt(self, call: Call, wanted: str) -> Prompt | None:
-        if not self._on:
-            return None
-        return self._prompts.chosen(call.customer_id, None, call.binding_id, wanted)
-
     # Callers who come
 
     def _receive(self, visit: Visit) -> None:
-        call, prompt = self._wanted(visit)
-        if call is None or prompt is None:
+        if work := self._work(visit):
+            task = asyncio.get_running_loop().create_task(self._serve(visit, work))
+            visit.on_gone = lambda: _cancel(task)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
             visit.end()
-            return
-        task = asyncio.get_running_loop().create_task(self._serve(visit, call, prompt))
-        visit.on_gone = lambda: _cancel(task)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, visit: Visit, call: Call, prompt: Prompt) -> None:
+    def _work(self, visit: Visit) -> Coroutine[Any, Any, None] | None:
+        """What is to be done with a caller."""
+        if visit.role == "refused" and (known := self._refused.get(visit.call_id)):
+            return self._tell(visit, known[0], [known[1]])
+        call = self._find(visit.call_id)
+        if call is None:
+            return None
+        if visit.role == "before":
+            return self._go_before(visit, call)
+        code, _, cause = visit.ended.partition(" ")
+        if code.isdigit() and cause.isdigit():
+            reason, _ = not_answered(int(code), int(cause))
+            prompt = self._speech.prompt_of(call, reason)
+            return self._tell(visit, call, [prompt]) if prompt else None
+        return None
+
+    async def _serve(self, visit: Visit, work: Coroutine[Any, Any, None]) -> None:
         try:
-            if visit.listen():
-                await asyncio.sleep(_OPENING_S)
-                await self._say(call, Party.CALLER, prompt)
-                await asyncio.sleep(_CLOSING_S)
+            await work
         except MediaError as error:
-            _log.warning("not_announced", call_id=call.id, error=str(error))
+            _log.warning("not_announced", call_id=visit.call_id, error=str(error))
         except Exception as error:  # noqa: BLE001 – a fault of ours must not keep a caller waiting
-            _log.error("not_announced", call_id=call.id, error=type(error).__name__)
+            _log.error("not_announced", call_id=visit.call_id, error=type(error).__name__)
         finally:
             visit.end()
 
-    def _wanted(self, visit: Visit) -> tuple[Call | None, Prompt | None]:
-        """What a refused caller is told, or one whose callee was not reached."""
-        if visit.role == "refused":
-            return self._refused.get(visit.call_id, (None, None))
-        call = self._find(visit.call_id)
-        code, _, cause = visit.ended.partition(" ")
-        if call is None or not (code.isdigit() and cause.isdigit()):
-            return None, None
-        reason, _ = not_answered(int(code), int(cause))
-        return call, self._prompt_of(call, reason)
+    async def _tell(self, visit: Visit, call: Call, prompts: list[Prompt]) -> None:
+        self._speech.note_music(call)
+        if visit.listen():
+            await asyncio.sleep(_OPENING_S)
+            await self._speech.say_all(call, Party.CALLER, prompts)
+            await asyncio.sleep(CLOSING_S)
 
-    async def _say(self, call: Call, to: Party, prompt: Prompt) -> None:
-        """Play a prompt to its end and write it into the call. Raises MediaError."""
-        await self._persistently(self._player.play, call.id, to, prompt.path)
-        began, place = now_us(), len(call.announcements)
-        call.announcements.append(Announcement(began, prompt.id, to, prompt.duration_ms))
-        try:
-            await asyncio.sleep(prompt.duration_ms / 1000)
-        except asyncio.CancelledError:
-            heard_ms = (now_us() - began) // 1000
-            call.announcements[place] = Announcement(began, prompt.id, to, heard_ms)
-            raise
-
-    async def _persistently(self, action: Callable[..., Any], *arguments: Any) -> None:
-        for _ in range(_TRIES):
-            with contextlib.suppress(MediaError):
-                await action(*arguments)
-                return
-            await asyncio.sleep(_PAUSE_S)
-        await action(*arguments)
+    async def _go_before(self, visit: Visit, call: Call) -> None:
+        """What the caller hears first; then the callee is called."""
+        if prompts := self.talk.before(call):
+            await self._tell(visit, call, prompts)
+        else:
+            visit.listen()
+        visit.end()
+        await asyncio.sleep(_GOING_ON_S)
+        await self.talk.wait(call)
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

@@ -278,6 +278,20 @@ class End(msgspec.Struct, frozen=True):
         return f"{self.sip_code},{self.q850_cause},{self.reason},{self.by}"
 
 
+class Manner(msgspec.Struct, frozen=True):
+    """What the edge must know of announcements in a call that is connected."""
+
+    #: where the callee is not reached the announcer is asked what to say about it
+    announce_end: bool = False
+    #: at the answer neither hears the other, until the switch says so
+    apart: bool = False
+    #: the callee's provisional replies are kept from the caller, who hears something else
+    music: bool = False
+
+
+PLAIN: Final = Manner()
+
+
 class Patience(msgspec.Struct, frozen=True):
     """How long the edge waits, in ms."""
 
@@ -290,12 +304,10 @@ class Patience(msgspec.Struct, frozen=True):
 
 
 def connect(transaction: str, call_id: str, patience: Patience, sealed: str,
-            record: bool, legs: Iterable[Leg], *, announce_end: bool = False) -> str:  # fmt: skip
-    """Continue the suspended INVITE towards these legs, one after the other.
-
-    `announce_end`: where none of them is reached the announcer is asked what to say about it.
-    """
-    ring, others = patience.ring, f"{patience.progress}^{patience.silence}^{int(announce_end)}"
+            record: bool, legs: Iterable[Leg], manner: Manner = PLAIN) -> str:  # fmt: skip
+    """Continue the suspended INVITE towards these legs, one after the other."""
+    heard = "^".join(str(int(each)) for each in (manner.announce_end, manner.apart, manner.music))
+    ring, others = patience.ring, f"{patience.progress}^{patience.silence}^{heard}"
     ways = "|".join(_way(leg) for leg in legs)
     return f"C|{transaction}|{call_id}|{ring}|{others}|{sealed}|{int(record)}|{ways}"
 

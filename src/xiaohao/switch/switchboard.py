@@ -121,10 +121,10 @@ class Switchboard:
         limits = self._settings.calls
         patience = wire.Patience(limits.ring_s * 1000, limits.progress_s * 1000, limits.trunk_silence_ms)
         if reason is None:
-            told = self.announcer is not None and self.announcer.announces_ends(call)
-            line = wire.connect(
-                transaction, call.id, patience, sealed, call.record, passage.legs, announce_end=told
-            )
+            legs, manner = passage.legs, wire.PLAIN
+            if self.announcer is not None:
+                legs, manner = [*self.announcer.before(call), *legs], self.announcer.talk.manner(call)
+            line = wire.connect(transaction, call.id, patience, sealed, call.record, legs, manner)
         else:
             refused = passage.refused
             how = (refused and refused.told_as) or REFUSALS[reason]
@@ -162,6 +162,8 @@ class Switchboard:
         metrics.CALLS_ANSWERED.inc()
         self._journal.put(CallMoved(call))
         self._limit(call)
+        if self.announcer is not None:
+            self.announcer.talk.answered(call)
         if reason := self._asked_to_end.get(call.id):
             self.end_call(call.id, reason)  # the answer was faster than the cancellation
 
@@ -171,12 +173,23 @@ class Switchboard:
     def _limit(self, call: Call) -> None:
         if call.max_duration_s and call.answered_at and call.id not in self._longest:
             left = (call.answered_at - now_us()) / SECOND + call.max_duration_s
+            if self.announcer is not None:
+                left -= self.announcer.talk.goodbye_s(call)
             self._longest[call.id] = asyncio.get_running_loop().call_later(
                 max(left, 0), self.end_call, call.id, Reason.MAX_DURATION
             )
 
     def end_call(self, call_id: str, reason: Reason) -> None:
-        """The platform ends a live call; nothing happens where it has ended by itself."""
+        """The platform ends a live call, after a goodbye if there is one; nothing where it has ended."""
+        call, announcer = self.calls.get(call_id), self.announcer
+
+        def then() -> None:
+            self._end_now(call_id, reason)
+
+        if call is None or announcer is None or not announcer.talk.says_goodbye(call, reason, then):
+            then()
+
+    def _end_now(self, call_id: str, reason: Reason) -> None:
         if call_id in self.calls:
             self._asked_to_end[call_id] = reason
             self._send(wire.end_call(call_id, reason, PLATFORM_ENDS[reason]))
@@ -241,7 +254,7 @@ class Switchboard:
             timer.cancel()
         self._asked_to_end.pop(call.id, None)
         if self.announcer is not None:
-            self.announcer.forget(call.id)
+            self.announcer.forget(call)
         self._remember(call.id)
         metrics.CALLS_ENDED.labels(reason.value).inc()
         self._journal.put(CallEnded(call, call.record and reason not in _WITHOUT_MEDIA))
@@ -282,8 +295,10 @@ class Switchboard:
         if signal.answered:
             self._answered(signal.answered)
         self._limit(call)
+        if self.announcer is not None:
+            self.announcer.talk.goes_on(call)
         if reason := self._asked_to_end.get(call.id):
-            self.end_call(call.id, reason)  # the edge may not have heard it
+            self._end_now(call.id, reason)  # the edge may not have heard it
 
     def with_media(self, answered_before: int | None = None) -> list[str]:
         """Calls that are to have media: all of them, or those answered before this moment."""

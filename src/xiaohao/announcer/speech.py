@@ -1,0 +1,92 @@
+"""Saying something in a call: chosen, played by rtpengine, and written into the call with its moment."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+from xiaohao.announcer.media import MediaError, Player
+from xiaohao.calls.model import Announcement, Call, Party, Reason
+from xiaohao.clock import now_us
+from xiaohao.prompts.model import Prompt, situation_of
+
+#: the edge's word to rtpengine may be under way still
+_TRIES: Final = 10
+_PAUSE_S: Final = 0.05
+#: until the last sound is out of a phone's jitter buffer
+CLOSING_S: Final = 0.2
+#: music goes round so often
+_ROUNDS: Final = 1000
+
+
+class Chooser(Protocol):
+    """`prompts.service.Prompts`."""
+
+    def chosen(
+        self, customer_id: str | None, pool_id: str | None, binding_id: str | None, wanted: str
+    ) -> Prompt | None:
+        """The prompt for a situation, or of this name."""
+
+
+class Speech:
+    """Plays prompts. `on`: whether anything is said at all."""
+
+    def __init__(self, prompts: Chooser, player: Player, *, on: bool) -> None:
+        self.player = player
+        self._prompts, self._on = prompts, on
+        #: music that plays: since when, and what
+        self._music: dict[str, tuple[int, Prompt]] = {}
+
+    def prompt(self, call: Call, wanted: str) -> Prompt | None:
+        """What is said in this call in a situation (or the prompt of this name); None: nothing."""
+        if not self._on:
+            return None
+        return self._prompts.chosen(call.customer_id, None, call.binding_id, wanted)
+
+    def prompt_of(self, call: Call, reason: Reason, name: str | None = None) -> Prompt | None:
+        """What is said of a call that ends for this reason, or the prompt of this name."""
+        wanted = name or situation_of(reason)
+        return self.prompt(call, wanted) if wanted else None
+
+    async def say(self, call: Call, to: Party, prompt: Prompt) -> None:
+        """Play a prompt to its end, or until this is cancelled. Raises MediaError."""
+        await persistently(lambda: self.player.play(call.id, to, prompt.path))
+        began = now_us()
+        try:
+            await asyncio.sleep(prompt.duration_ms / 1000)
+        finally:
+            heard_ms = min((now_us() - began) // 1000, prompt.duration_ms)
+            call.announcements.append(Announcement(began, prompt.id, to, heard_ms))
+
+    async def say_all(self, call: Call, to: Party, prompts: Sequence[Prompt]) -> None:
+        """One after the other. Raises MediaError."""
+        for prompt in prompts:
+            await self.say(call, to, prompt)
+
+    async def start_music(self, call: Call, prompt: Prompt) -> None:
+        """Play it to the caller again and again. Raises MediaError."""
+        await persistently(lambda: self.player.play(call.id, Party.CALLER, prompt.path, _ROUNDS))
+        self._music[call.id] = now_us(), prompt
+
+    async def stop_music(self, call: Call) -> None:
+        """Nothing where none plays. Raises MediaError."""
+        if call.id in self._music:
+            self.note_music(call)
+            await self.player.stop(call.id, Party.CALLER)
+
+    def note_music(self, call: Call) -> None:
+        """The music is over, by whatever: write it into the call."""
+        if playing := self._music.pop(call.id, None):
+            began, prompt = playing
+            heard = Announcement(began, prompt.id, Party.CALLER, (now_us() - began) // 1000)
+            call.announcements.append(heard)
+
+
+async def persistently(action: Callable[[], Awaitable[None]]) -> None:
+    """Try again for a moment: what rtpengine must know may be on its way. Raises MediaError."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(MediaError):
+            await action()
+            return
+        await asyncio.sleep(_PAUSE_S)
+    await action()

@@ -1,0 +1,96 @@
+"""A platform that speaks, for all tests of this folder: each situation has a sliding tone of its own."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.announcer import audio
+from tests.calls.conftest import _SECRET, LIMITS, Theatre
+from xiaohao.simulator.carrier import Carrier
+from xiaohao.simulator.customer import CustomerEndpoint
+from xiaohao.simulator.stage import Stage
+
+#: situation → from and to which pitch it slides, and for how long
+SWEEPS = {
+    "unknown_caller": (300, 1500, 1.0),
+    "unknown_number": (1600, 400, 1.0),
+    "binding_expired": (500, 2900, 1.0),
+    "callee_busy": (2500, 700, 0.8),
+    "callee_no_answer": (900, 2100, 0.8),
+    "callee_unreachable": (3000, 300, 0.8),
+    "callee_number_invalid": (350, 3200, 0.8),
+    "platform_error": (1200, 3100, 0.8),
+    "number_not_in_service": (1000, 1300, 8.0),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of this folder share the session's event loop, because they share the platform."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            item.add_marker(pytest.mark.calls)
+
+
+class SpeakingTheatre(Theatre):
+    """The platform with everybody around it, and its prompts."""
+
+    sounds: dict[str, audio.Sound]
+
+    def hears(self, call: Any) -> list[str]:
+        """The situations whose prompts a phone's call has received, whole."""
+        heard = call.received_audio
+        return [name for name, sound in self.sounds.items() if audio.is_heard(sound, heard)]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def speaking(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SpeakingTheatre]:
+    folder = tmp_path_factory.mktemp("speaking")
+    sounds = {name: audio.sweep(*shape) for name, shape in SWEEPS.items()}
+    (folder / "sounds").mkdir()
+    for name, sound in sounds.items():
+        audio.write(folder / "sounds" / f"{name}.wav", sound)
+    stage = Stage(
+        folder / "platform", host="127.0.3.1", media={"dead_after_s": 4}, calls=LIMITS | {"ring_s": 2}
+    )
+    async with AsyncExitStack() as stack:
+        put_prompts(stack, folder)
+        await stack.enter_async_context(stage)
+        endpoint = await stack.enter_async_context(CustomerEndpoint("127.0.3.4", secret=_SECRET))
+        mobile = await stack.enter_async_context(Carrier("127.0.3.2", edge=stage.sip))
+        city = await stack.enter_async_context(Carrier("127.0.3.3", edge=stage.sip))
+        theatre = SpeakingTheatre(stage, mobile, city, endpoint)
+        theatre.sounds = sounds
+        await theatre.furnish()
+        yield theatre
+        theatre.find_numbers_at_rest()
+        assert not mobile.errors
+        assert not city.errors
+
+
+#: run by every Python process of the platform: the prompts of a folder in place of the stored ones
+_SITE = """
+from pathlib import Path
+from xiaohao.prompts import model, service
+
+def chosen(self, customer_id, pool_id, binding_id, wanted):
+    path = Path({folder!r}, wanted + ".wav")
+    if path.exists():
+        return model.Prompt(wanted, wanted, path, (path.stat().st_size - 44) // 16, ())
+
+service.Prompts.chosen = chosen
+"""
+
+
+def put_prompts(stack: AsyncExitStack, folder: Path) -> None:
+    """Let the platform that is started next find the prompts."""
+    site = folder / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(_SITE.format(folder=str(folder / "sounds")))
+    patch = stack.enter_context(pytest.MonkeyPatch.context())
+    patch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
