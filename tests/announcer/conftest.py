@@ -25,8 +25,26 @@ SWEEPS = {
     "callee_unreachable": (3000, 300, 0.8),
     "callee_number_invalid": (350, 3200, 0.8),
     "platform_error": (1200, 3100, 0.8),
+    "ask_extension": (450, 2600, 0.6),
+    "wrong_extension": (2800, 1100, 0.4),
+    "no_more_tries": (800, 2400, 0.4),
+    "before_connect": (2200, 600, 0.6),
+    "waiting": (700, 900, 0.5),
+    "whisper": (3100, 1500, 0.8),
+    "recorded": (550, 1900, 0.4),
+    "max_duration_soon": (1300, 2700, 0.5),
+    "goodbye": (2600, 1700, 0.5),
     "number_not_in_service": (1000, 1300, 8.0),
 }
+
+
+TERMS: dict[str, Any] = {
+    "media": {"dead_after_s": 4},
+    "calls": LIMITS | {"ring_s": 2},
+    "announcements": {"warn_s": 3},
+}
+#: not said in every call
+WHILE_CONNECTING = ("before_connect", "waiting", "whisper", "recorded", "max_duration_soon", "goodbye")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,6 +59,18 @@ class SpeakingTheatre(Theatre):
     """The platform with everybody around it, and its prompts."""
 
     sounds: dict[str, audio.Sound]
+    #: of the platform: what is said in it is what lies there
+    shelf: Path
+
+    def put(self, *situations: str) -> None:
+        """From now on these are said, too."""
+        for name in situations:
+            audio.write(self.shelf / f"{name}.wav", self.sounds[name])
+
+    def take_away(self, *situations: str) -> None:
+        """They are not said any more."""
+        for name in situations:
+            (self.shelf / f"{name}.wav").unlink()
 
     def hears(self, call: Any) -> list[str]:
         """The situations whose prompts a phone's call has received, whole."""
@@ -53,11 +83,7 @@ async def speaking(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sp
     folder = tmp_path_factory.mktemp("speaking")
     sounds = {name: audio.sweep(*shape) for name, shape in SWEEPS.items()}
     (folder / "sounds").mkdir()
-    for name, sound in sounds.items():
-        audio.write(folder / "sounds" / f"{name}.wav", sound)
-    stage = Stage(
-        folder / "platform", host="127.0.3.1", media={"dead_after_s": 4}, calls=LIMITS | {"ring_s": 2}
-    )
+    stage = Stage(folder / "platform", host="127.0.3.1", **TERMS)
     async with AsyncExitStack() as stack:
         put_prompts(stack, folder)
         await stack.enter_async_context(stage)
@@ -65,7 +91,8 @@ async def speaking(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sp
         mobile = await stack.enter_async_context(Carrier("127.0.3.2", edge=stage.sip))
         city = await stack.enter_async_context(Carrier("127.0.3.3", edge=stage.sip))
         theatre = SpeakingTheatre(stage, mobile, city, endpoint)
-        theatre.sounds = sounds
+        theatre.sounds, theatre.shelf = sounds, folder / "sounds"
+        theatre.put(*(name for name in sounds if name not in WHILE_CONNECTING))
         await theatre.furnish()
         yield theatre
         theatre.find_numbers_at_rest()

@@ -5,20 +5,26 @@ costs the caller nothing, has rtpengine play, and refuses: the edge ends the cal
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Coroutine
+from typing import Any, Final, Protocol
 
 import structlog
 
+from xiaohao.announcer.dialogue import Dialogue
+from xiaohao.announcer.keys import Keys
 from xiaohao.announcer.media import MediaError, Player
+from xiaohao.announcer.search import Search
 from xiaohao.announcer.sip import Door, Visit
 from xiaohao.announcer.speech import CLOSING_S, Chooser, Speech
 from xiaohao.announcer.talk import Talk
 from xiaohao.calls.model import Call, Party, Reason
 from xiaohao.edge.wire import End, Leg
+from xiaohao.ivr.builtin import AXE, BUILT_IN
+from xiaohao.ivr.model import ConnectTo, Graph, Refuse
 from xiaohao.prompts.model import Prompt
 from xiaohao.settings import Settings, host_port
 from xiaohao.switch.causes import Refusal, not_answered
+from xiaohao.switch.steps import Passage, Tools
 
 _log = structlog.get_logger(__name__)
 
@@ -28,41 +34,67 @@ _OPENING_S: Final = 0.2
 _GOING_ON_S: Final = 0.05
 
 
-class Announcer:
-    """Speaks to callers. `find` gives the live call of an id."""
+class Board(Protocol):
+    """`switch.switchboard.Switchboard`."""
 
-    def __init__(
-        self, settings: Settings, prompts: Chooser, player: Player, find: Callable[[str], Call | None]
-    ) -> None:
+    calls: dict[str, Call]
+
+    async def go_on(self, passage: Passage) -> str:
+        """What the edge is to do with a caller who has said whom they mean."""
+
+    def turn_away(self, passage: Passage, reason: Reason) -> str:
+        """What the edge is to do with one who has not."""
+
+
+class Announcer:
+    """Speaks to callers."""
+
+    def __init__(self, settings: Settings, prompts: Chooser, player: Player, board: Board) -> None:
         own = settings.announcements
         self._speech = Speech(prompts, player, on=own.on)
         self.talk = Talk(self._speech, own.warn_s)
-        self._find = find
+        self._board, self._keys = board, Keys(own.keys)
         self._address, self._edge = own.listen, own.edge
         self._door = Door(host_port(own.listen), host_port(own.edge), self._receive)
         #: callers who are refused; a call that went wrong is not among the live ones
         self._refused: dict[str, tuple[Call, Prompt]] = {}
+        #: callers who are asked whom they mean
+        self._asked: dict[str, tuple[Search, Graph]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Listen for the edge. Raises OSError."""
         await self._door.open()
+        await self._keys.open()
 
     def close(self) -> None:
         """Stop listening; callers who listen are let go by the edge."""
         for task in self._tasks:
             task.cancel()
         self._door.close()
+        self._keys.close()
 
     # What the switch asks, before a call goes on
 
-    def refusal(self, call: Call, reason: Reason, how: Refusal, prompt: str | None = None) -> Leg | None:
-        """The way to a refused call's announcement; None where there is none. `prompt`: not the usual one."""
-        chosen = self._speech.prompt_of(call, reason, prompt)
+    def refusal(self, passage: Passage, reason: Reason, how: Refusal, tools: Tools) -> Leg | None:
+        """The way of a call that is refused: to be told why, or to be asked; None where neither is to be."""
+        call, refused = passage.call, passage.refused
+        end = End(how.sip_code, how.q850_cause, reason, Party.PLATFORM)
+        graph = self._dialogue(call, reason)
+        if graph is not None and call.id not in self._asked:
+            self._asked[call.id] = Search(passage, tools), graph
+            return self._leg("asked", end)
+        chosen = self._speech.prompt_of(call, reason, refused.prompt if refused else None)
         if chosen is None:
             return None
         self._refused[call.id] = call, chosen
-        return self._leg("refused", End(how.sip_code, how.q850_cause, reason, Party.PLATFORM))
+        return self._leg("refused", end)
+
+    def _dialogue(self, call: Call, reason: Reason) -> Graph | None:
+        """Instead of being refused the caller is asked by this graph."""
+        if reason is Reason.EXTENSION_NEEDED and self._speech.prompt(call, "ask_extension"):
+            return BUILT_IN[AXE]
+        return None
 
     def before(self, call: Call) -> list[Leg]:
         """The way by which a caller goes first who is to hear something before the callee answers."""
@@ -71,6 +103,7 @@ class Announcer:
     def forget(self, call: Call) -> None:
         """The call has ended."""
         self._refused.pop(call.id, None)
+        self._asked.pop(call.id, None)
         self.talk.ended(call)
 
     def _leg(self, role: str, end: End | None = None) -> Leg:
@@ -92,7 +125,9 @@ class Announcer:
         """What is to be done with a caller."""
         if visit.role == "refused" and (known := self._refused.get(visit.call_id)):
             return self._tell(visit, known[0], [known[1]])
-        call = self._find(visit.call_id)
+        if visit.role == "asked" and (asked := self._asked.get(visit.call_id)):
+            return self._ask(visit, *asked)
+        call = self._board.calls.get(visit.call_id)
         if call is None:
             return None
         if visit.role == "before":
@@ -127,9 +162,33 @@ class Announcer:
             await self._tell(visit, call, prompts)
         else:
             visit.listen()
-        visit.end()
+        await self._let_go(visit, call)
+
+    async def _ask(self, visit: Visit, search: Search, graph: Graph) -> None:
+        """Ask the caller whom they mean, and connect them."""
+        passage = search.passage
+        dialogue = Dialogue(self._speech, self._keys, passage.call, graph, search.look)
+        visit.on_key = lambda key: self._keys.pressed(visit.call_id, key)
+        if not visit.listen():
+            return
+        await asyncio.sleep(_OPENING_S)
+        match await dialogue.run():
+            case Refuse(reason):
+                visit.end(480, [_next(self._board.turn_away(passage, Reason(reason)))])
+            case ConnectTo():
+                await dialogue.leave()
+                await self._let_go(visit, passage.call, _next(await self._board.go_on(passage)))
+
+    async def _let_go(self, visit: Visit, call: Call, *headers: str) -> None:
+        """To the callee, with music until they answer where there is any."""
+        visit.end(480, list(headers))
         await asyncio.sleep(_GOING_ON_S)
-        await self.talk.wait(call)
+        if call.callee is not None:
+            await self.talk.wait(call)
+
+
+def _next(line: str) -> str:
+    return f"X-Next: {line}"
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

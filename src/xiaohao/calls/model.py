@@ -132,6 +132,8 @@ class Call(msgspec.Struct):
     displayed: str | None = None
     customer_id: str | None = None
     binding_id: str | None = None
+    #: of the number dialled
+    pool_id: str | None = None
     #: of the binding: how its people reach one another, and which of them called
     mode: str | None = None
     role: str | None = None

@@ -222,6 +222,9 @@ class PhoneCall:
         """All RTCP packets as received."""
         return self._ear.rtcp
 
-    async def dtmf(self, digits: str) -> None:
-        """Press keys (RFC 4733) and wait until they are out. Raises ValueError where they cannot be sent."""
-        await asyncio.sleep(self._media.press(digits))
+    async def dtmf(self, digits: str, *, in_band: bool = False) -> None:
+        """Press keys (RFC 4733, or as tones in the audio) and wait until they are out.
+
+        Raises ValueError where they cannot be sent.
+        """
+        await asyncio.sleep(self._media.whistle(digits) if in_band else self._media.press(digits))

@@ -108,6 +108,25 @@ def tone_payloads(name: str, hz: int) -> tuple[bytes, ...]:
     return tuple(payloads[_LOOP_FRAMES : 2 * _LOOP_FRAMES])
 
 
+#: ITU-T Q.23: the two pitches of each key
+_ROWS: Final = (697, 770, 852, 941)
+_COLUMNS: Final = (1209, 1336, 1477, 1633)
+_PAD: Final = ("123A", "456B", "789C", "*0#D")
+
+
+def key_payloads(name: str, key: str) -> tuple[bytes, ...]:
+    """100 ms of a key's tones and 100 ms of silence as 10 RTP payloads of G.711. Raises ValueError."""
+    if CODECS[name].encoder:
+        raise ValueError("tones of keys do not survive this codec")
+    row = next((place for place, keys in enumerate(_PAD) if key in keys), None)
+    if row is None:
+        raise ValueError("that is no key")
+    column = _PAD[row].index(key)
+    tones = (sine(_ROWS[row], 0.1) // 2 + sine(_COLUMNS[column], 0.1) // 2).astype(np.int16)
+    coded = encode_g711(name, np.concatenate([tones, np.zeros_like(tones)]))
+    return tuple(coded[at : at + 160] for at in range(0, len(coded), 160))
+
+
 def _encode(codec: Codec, samples: Samples) -> list[bytes]:
     coder: Any = av.CodecContext.create(codec.encoder, "w")
     coder.sample_rate = codec.audio_rate

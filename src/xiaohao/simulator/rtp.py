@@ -9,7 +9,7 @@ import time
 from struct import Struct
 from typing import Final
 
-from xiaohao.simulator.codecs import CODECS, FRAME_S, Codec, tone_payloads
+from xiaohao.simulator.codecs import CODECS, FRAME_S, Codec, key_payloads, tone_payloads
 from xiaohao.simulator.ear import Ear
 from xiaohao.simulator.wire import Hop
 
@@ -108,6 +108,7 @@ class RtpSession:
         self._frame = 0
         self._octets = 0
         self._keys: list[tuple[bytes, bool, int]] = []
+        self._tones: list[bytes] = []
         self._key_started = 0
         loop = asyncio.get_running_loop()
         loop.add_reader(self._rtp, self._on_rtp)
@@ -156,6 +157,15 @@ class RtpSession:
             self._keys += [(b"", False, 1)] * _KEY_PAUSE_FRAMES
         return len(self._keys) * FRAME_S
 
+    def whistle(self, digits: str) -> float:
+        """Send key presses as the tones they make, in the audio. Gives the seconds until the last is out.
+
+        Raises ValueError where the codec is not G.711 or a digit is none of 0-9 * # A-D.
+        """
+        for digit in digits.upper():
+            self._tones += key_payloads(self._codec.name.upper(), digit)
+        return len(self._tones) * FRAME_S
+
     def tick(self, *, skip: bool = False) -> None:
         """20 ms have passed: send what is due. With `skip` let the time pass without sending."""
         self._frame += 1
@@ -165,8 +175,9 @@ class RtpSession:
         if self._sending and self._remote is not None:
             if self._keys:
                 self._send_key()
-            elif self._payloads:
-                payload = self._payloads[self._frame % len(self._payloads)]
+            elif self._tones or self._payloads:
+                tones, payloads = self._tones, self._payloads
+                payload = tones.pop(0) if tones else payloads[self._frame % len(payloads)]
                 self._send(self._payload_type, payload, self._timestamp, self._marker)
                 self._marker = 0
         if self._wants_rtcp and self._frame % _REPORT_EVERY == _FIRST_REPORT:

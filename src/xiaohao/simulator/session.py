@@ -144,8 +144,8 @@ class SipSession(Signalling):
         return response.status_code
 
     async def info_dtmf(self, digit: str, duration_ms: int = 160) -> int:
-        """Press a key by INFO with application/dtmf-relay; gives its final code."""
-        dialog = self._talking()
+        """Press a key by INFO with application/dtmf-relay, before the answer, too; gives its final code."""
+        dialog = self._current()
         request = self._new_request(dialog, "INFO")
         request.headers.set_single("Content-Type", "application/dtmf-relay")
         request.body = f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode()

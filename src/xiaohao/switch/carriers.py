@@ -152,8 +152,13 @@ def numbers_with_extension(user: str, trunk: Trunk, region: str) -> list[tuple[s
     return found
 
 
+def digits_behind(user: str) -> str:
+    """What was dialled behind the number and a pause, as in `X,123`; "" where nothing was."""
+    return "".join(filter(str.isdigit, _user(user).partition(",")[2]))
+
+
 def _without_prefix(user: str, trunk: Trunk) -> str:
-    return _user(user).removeprefix(trunk.spec.prefix_in)
+    return _user(user).partition(",")[0].removeprefix(trunk.spec.prefix_in)
 
 
 def _user(part: str) -> str:

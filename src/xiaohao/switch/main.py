@@ -89,7 +89,7 @@ class Switch:
         self.switchboard = Switchboard(tools, self._writer, self._edge.send)
         self._prompts = Prompts(self._database, Path(settings.runtime_folder) / "prompts")
         player = Player(self._ng, Path(settings.runtime_folder) / "reels")
-        self._announcer = Announcer(settings, self._prompts, player, self.switchboard.calls.get)
+        self._announcer = Announcer(settings, self._prompts, player, self.switchboard)
         self.switchboard.announcer = self._announcer
         self.switchboard.on_dialogs = self._hang_up
         self.switchboard.on_media_failed = self._media_failed

@@ -1,6 +1,6 @@
 """Who is bound to (caller, dialled)? The one question that decides who is connected to whom."""
 
-from xiaohao.bindings.modes import EXTENSIONS, extension_key
+from xiaohao.bindings.modes import EXTENSIONS, extension_key, is_extension
 from xiaohao.bindings.recognition import LegMatch, LegRow, Outcome, judge
 from xiaohao.calls.model import Call
 from xiaohao.numbers.model import is_foreign
@@ -26,6 +26,10 @@ async def recognise(
         key = vault.index(call.caller) if call.caller else b""
         row = await lookup.find(key, dialled, call.received_at)
         match = judge(row, call.received_at, from_abroad=from_abroad)
+    behind = trunking.digits_behind(user)
+    if match.outcome is Outcome.EXTENSION_NEEDED and dialled is not None and is_extension(behind):
+        row = await lookup.find(extension_key(behind), dialled, call.received_at)
+        match = judge(row, call.received_at, from_abroad=from_abroad, extension=True)
     if match.outcome is Outcome.UNKNOWN_NUMBER:
         for number, extension in trunking.numbers_with_extension(user, trunk, region):
             row = await lookup.find(extension_key(extension), number, call.received_at)
@@ -40,6 +44,6 @@ async def recognise(
 
 def note(call: Call, match: LegMatch) -> None:
     """Write into the call whose it is."""
-    call.customer_id, call.binding_id = match.customer_id, match.binding_id
+    call.customer_id, call.pool_id, call.binding_id = match.customer_id, match.pool_id, match.binding_id
     call.mode, call.role, call.in_grace = match.mode, match.role, match.in_grace
     call.order_ref, call.user_data = match.order_ref, match.user_data

@@ -136,7 +136,8 @@ async def choose_the_ways(passage: Passage, tools: Tools) -> None:
     passage.legs = [leg for _, leg in ways]
 
 
-STEPS: Final = (
+Step = Callable[[Passage, Tools], Awaitable[None]]
+STEPS: Final[tuple[Step, ...]] = (
     know_the_trunk,
     recognise_the_caller,
     find_the_binding,
@@ -144,3 +145,6 @@ STEPS: Final = (
     take_the_terms,
     choose_the_ways,
 )
+
+#: for a caller who was asked in a dialogue whom they mean
+LATER_STEPS: Final = STEPS[STEPS.index(find_the_binding) + 1 :]

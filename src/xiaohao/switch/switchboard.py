@@ -5,7 +5,7 @@ Signals may come in any order, twice, late, or after a restart for calls that th
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +21,7 @@ from xiaohao.secrecy import SecrecyError
 from xiaohao.switch import metrics
 from xiaohao.switch.causes import PLATFORM_ENDS, REFUSALS, not_answered
 from xiaohao.switch.owners import Owners
-from xiaohao.switch.steps import STEPS, Passage, Refused, Tools
+from xiaohao.switch.steps import LATER_STEPS, STEPS, Passage, Refused, Step, Tools
 
 _log = structlog.get_logger()
 
@@ -99,11 +99,11 @@ class Switchboard:
             call.record = False
             self._end(early_end)
 
-    async def _walk(self, passage: Passage) -> Reason | None:
+    async def _walk(self, passage: Passage, steps: Sequence[Step] = STEPS) -> Reason | None:
         """Take the steps; gives the reason for which the call is refused."""
         reason = None
         try:
-            for step in STEPS:
+            for step in steps:
                 await step(passage, self._tools)
         except Refused as refused:
             reason, passage.refused = refused.reason, refused
@@ -116,26 +116,42 @@ class Switchboard:
         return reason
 
     def _answer_the_edge(self, passage: Passage, reason: Reason | None) -> None:
-        call, transaction = passage.call, passage.invite.transaction
-        sealed = "" if reason is Reason.PLATFORM_ERROR else self._sealed(call)
-        limits = self._settings.calls
+        self._send(self._connection(passage) if reason is None else self._refusal(passage, reason))
+
+    def _connection(self, passage: Passage) -> str:
+        call, limits = passage.call, self._settings.calls
+        legs, manner = passage.legs, wire.PLAIN
+        if self.announcer is not None:
+            legs, manner = [*self.announcer.before(call), *legs], self.announcer.talk.manner(call)
         patience = wire.Patience(limits.ring_s * 1000, limits.progress_s * 1000, limits.trunk_silence_ms)
-        if reason is None:
-            legs, manner = passage.legs, wire.PLAIN
-            if self.announcer is not None:
-                legs, manner = [*self.announcer.before(call), *legs], self.announcer.talk.manner(call)
-            line = wire.connect(transaction, call.id, patience, sealed, call.record, legs, manner)
-        else:
-            refused = passage.refused
-            how = (refused and refused.told_as) or REFUSALS[reason]
-            prompt = refused.prompt if refused else None
-            leg = self.announcer.refusal(call, reason, how, prompt) if self.announcer else None
-            if leg is None:
-                line = wire.refuse(transaction, how.sip_code, how.phrase, how.q850_cause, reason, sealed)
-            else:
-                self._tools.carriers.occupy(call.id, call.trunk_in)
-                line = wire.connect(transaction, call.id, patience, sealed, False, [leg])
-        self._send(line)
+        transaction, sealed = passage.invite.transaction, self._sealed(call)
+        return wire.connect(transaction, call.id, patience, sealed, call.record, legs, manner)
+
+    def _refusal(self, passage: Passage, reason: Reason, *, silent: bool = False) -> str:
+        call, transaction, refused = passage.call, passage.invite.transaction, passage.refused
+        sealed = "" if reason is Reason.PLATFORM_ERROR else self._sealed(call)
+        how = (refused and refused.told_as) or REFUSALS[reason]
+        leg = None
+        if self.announcer is not None and not silent:
+            leg = self.announcer.refusal(passage, reason, how, self._tools)
+        if leg is None:
+            return wire.refuse(transaction, how.sip_code, how.phrase, how.q850_cause, reason, sealed)
+        self._tools.carriers.occupy(call.id, call.trunk_in)
+        return wire.connect(transaction, call.id, wire.Patience(0, 0, 0), sealed, False, [leg])
+
+    async def go_on(self, passage: Passage) -> str:
+        """A dialogue has found whom the caller means: what the edge is to do now."""
+        call = passage.call
+        reason = await self._walk(passage, LATER_STEPS)
+        if call.id in self.calls:
+            if reason is None:
+                self._tools.carriers.occupy(call.id, call.trunk_in, call.trunk_out)
+            self._journal.put(CallMoved(call))
+        return self._connection(passage) if reason is None else self._refusal(passage, reason)
+
+    def turn_away(self, passage: Passage, reason: Reason) -> str:
+        """A dialogue has come to nothing, and the caller has been told so."""
+        return self._refusal(passage, reason, silent=True)
 
     # Its life
 
