@@ -115,14 +115,14 @@ class Rater:
             pools = await store.pools_of_numbers(connection, numbers)
             rows: list[tuple[str, Usage]] = []
             calls = 0
-            meters: dict[str | None, Meter] = {}
+            meters: dict[tuple[str, int], Meter] = {}
             for customer_id, cdr in found:
                 if cdr.call_id in done:
                     continue
-                in_force = contracts.in_force(customer_id, calendar.month_of(cdr.received_at))
-                meter = meters.get(in_force.contract_id)
+                of_month = customer_id, calendar.month_of(cdr.received_at)
+                meter = meters.get(of_month)
                 if meter is None:
-                    meter = meters[in_force.contract_id] = Meter(in_force.terms, pools)
+                    meter = meters[of_month] = Meter(contracts.in_force(*of_month).terms, pools)
                 rows += [
                     (customer_id, open_month(usage, closed.get(customer_id, set())))
                     for usage in meter.measure(cdr)

@@ -1,21 +1,49 @@
 """All SQL of usages: what is charged of each CDR, and the sums of it while a month runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, func, insert, select, tuple_
+from msgspec.structs import astuple
+from sqlalchemy import RowMapping, bindparam, func, insert, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.billing.model import Cdr, Usage
 from xiaohao.billing.reading import ORDER, Place
 from xiaohao.database.billing_tables import usage_sums, usages
-from xiaohao.database.direct import insert_into
+from xiaohao.database.direct import Statement, dialect_of, insert_into
 from xiaohao.database.schema import cdrs, marks
 
 _LOW: Final = "billing.low"
 _USAGE_COLUMNS: Final = tuple(usages.c[name] for name in Usage.__struct_fields__)
 _CDR_COLUMNS: Final = tuple(cdrs.c[name] for name in Cdr.__struct_fields__)
 _SUMMED: Final = ("calls", "seconds", "acd_s", "protections", "recordings")
+
+
+_KEY: Final[list[Any]] = [bindparam("key")]
+_OF_CALLS: Final = {
+    "cdrs": select(cdrs.c.customer_id, *_CDR_COLUMNS).where(cdrs.c.call_id.in_(_KEY)).order_by(cdrs.c.seq),
+    "rated": select(usages.c.call_id).where(usages.c.part == literal_column("0"), usages.c.call_id.in_(_KEY)),
+    "usages": select(*_USAGE_COLUMNS).where(usages.c.call_id.in_(_KEY)),
+}
+
+
+@lru_cache
+def _of_call(dialect: str, what: str) -> tuple[str, str]:
+    text = Statement(dialect_of(dialect), _OF_CALLS[what]).text
+    return text, "?" if dialect == "sqlite" else "%s"
+
+
+async def _of_calls(
+    connection: AsyncConnection, what: str, call_ids: Sequence[str]
+) -> Sequence[Sequence[Any]]:
+    # SQLAlchemy takes longer to write so many keys into a statement than the database to find them.
+    if not call_ids:
+        return []
+    text, marker = _of_call(connection.dialect.name, what)
+    keys = ", ".join([marker] * len(call_ids))
+    text = text.replace(f"IN ({marker})", f"IN ({keys})")
+    return (await connection.exec_driver_sql(text, tuple(call_ids))).all()
 
 
 async def low_mark(connection: AsyncConnection) -> int:
@@ -48,31 +76,42 @@ async def cdrs_after(connection: AsyncConnection, seq: int, limit: int) -> list[
 
 async def cdrs_of_calls(connection: AsyncConnection, call_ids: Sequence[str]) -> list[tuple[str, Cdr]]:
     """The CDRs of these calls, each with its customer."""
-    query = select(cdrs.c.customer_id, *_CDR_COLUMNS).where(cdrs.c.call_id.in_(call_ids))
-    rows = (await connection.execute(query.order_by(cdrs.c.seq))).all()
+    rows = await _of_calls(connection, "cdrs", call_ids)
     return [(row[0], Cdr(*row[1:])) for row in rows]
 
 
 async def rated_among(connection: AsyncConnection, call_ids: Sequence[str]) -> set[str]:
     """Those of the calls that have a usage already."""
-    query = select(usages.c.call_id).where(usages.c.call_id.in_(call_ids), usages.c.part == 0)
-    return set((await connection.execute(query)).scalars())
+    return {row[0] for row in await _of_calls(connection, "rated", call_ids)}
 
 
 async def add_usages(connection: AsyncConnection, found: Sequence[tuple[str, Usage]]) -> None:
     """Write usages of calls that have none yet, (customer, usage), and add them to the sums."""
     if not found:
         return
-    rows = [{"customer_id": customer_id, **_values(usage)} for customer_id, usage in found]
-    await connection.execute(insert(usages), rows)
+    await _insert(connection, found)
     sums: dict[tuple[str, int, str], dict[str, Any]] = {}
     for customer_id, usage in found:
         _add(sums, customer_id, usage, 1)
     await add_to_sums(connection, list(sums.values()))
 
 
-def _values(usage: Usage) -> dict[str, Any]:
-    return {name: getattr(usage, name) for name in Usage.__struct_fields__}
+@lru_cache
+def _insertion(dialect: str) -> str:
+    statement = Statement(dialect_of(dialect), insert(usages))
+    first, second, *others = Usage.__struct_fields__
+    if statement.names != (first, second, "customer_id", *others):
+        raise ValueError("the table's columns have another order")
+    return statement.text
+
+
+async def _insert(connection: AsyncConnection, found: Iterable[tuple[str, Usage]]) -> None:
+    # The driver's own words: to prepare each row in SQLAlchemy would take longer than to rate its call.
+    rows = []
+    for customer_id, usage in found:
+        call_id, part, *others = astuple(usage)
+        rows.append((call_id, part, customer_id, *others))
+    await connection.exec_driver_sql(_insertion(connection.dialect.name), rows)
 
 
 def _add(sums: dict[tuple[str, int, str], dict[str, Any]], customer_id: str, usage: Usage, sign: int) -> None:
@@ -85,8 +124,11 @@ def _add(sums: dict[tuple[str, int, str], dict[str, Any]], customer_id: str, usa
             "number": usage.number,
             "kind": usage.kind,
         }
-    for name in _SUMMED:
-        row[name] += sign * getattr(usage, name)
+    row["calls"] += sign * usage.calls
+    row["seconds"] += sign * usage.seconds
+    row["acd_s"] += sign * usage.acd_s
+    row["protections"] += sign * usage.protections
+    row["recordings"] += sign * usage.recordings
 
 
 async def add_to_sums(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
@@ -112,17 +154,14 @@ async def replace_usages(
     if keys:
         await connection.execute(usages.delete().where(tuple_(usages.c.call_id, usages.c.part).in_(keys)))
     if new:
-        await connection.execute(
-            insert(usages), [{"customer_id": customer_id, **_values(usage)} for usage in new]
-        )
+        await _insert(connection, [(customer_id, usage) for usage in new])
     if sums:
         await add_to_sums(connection, list(sums.values()))
 
 
 async def usages_of_calls(connection: AsyncConnection, call_ids: Sequence[str]) -> list[Usage]:
     """Every usage of these calls."""
-    query = select(*_USAGE_COLUMNS).where(usages.c.call_id.in_(call_ids))
-    return [Usage(*row) for row in (await connection.execute(query)).all()]
+    return [Usage(*row) for row in await _of_calls(connection, "usages", call_ids)]
 
 
 async def customer_of_call(connection: AsyncConnection, call_id: str) -> str | None:
