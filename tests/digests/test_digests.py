@@ -11,6 +11,7 @@ from sqlalchemy import select
 from tests.calls_store.lives import life
 from tests.ids import new_call_id
 from tests.world import NOON, Clock
+from xiaohao.audit.service import Audit
 from xiaohao.calls.journal import CallEnded, CallJournal, Change
 from xiaohao.calls.records import CallRecords, CdrFilter
 from xiaohao.clock import SECOND, parse_rfc3339
@@ -105,7 +106,9 @@ async def test_both_sides_come_to_the_same(house: House, monkeypatch: pytest.Mon
         await house.call(NOON + n * 200 * SECOND + 999, talk_ms=n * 777 if n % 3 else None)
     house.clock.forward(5 * 3600)
     assert await house.digests.make_due() == 3
-    found, _ = await CallRecords(house.database, house.vault).follow_cdrs("cus_a", 0, 500, CdrFilter())
+    found, _ = await CallRecords(house.database, house.vault, Audit(house.database, house.vault)).follow_cdrs(
+        "cus_a", 0, 500, CdrFilter()
+    )
     documents = sorted((one.document for one in found), key=lambda cdr: cdr["call_id"])
     for digest in await house.all():
         hour = [cdr for cdr in documents if parse_rfc3339(cdr["ended_at"]) // HOUR * HOUR == digest.hour]

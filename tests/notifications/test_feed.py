@@ -11,6 +11,7 @@ from tests.calls_store.lives import life
 from tests.ids import new_call_id
 from tests.notifications.conftest import ALL_KINDS, Post, of_customer, until
 from tests.postgresql import Cluster
+from xiaohao.audit.service import Audit
 from xiaohao.calls.journal import CallEnded, CallJournal
 from xiaohao.calls.records import CallRecords, CdrFilter
 from xiaohao.clock import SECOND, now_us
@@ -125,7 +126,7 @@ async def test_a_transaction_that_is_given_up_holds_nobody_back(
 
 async def test_cdrs_are_not_skipped_either(on_postgresql: Database, vault: Vault) -> None:
     """Two switches write: the journal of one commits while the transaction of the other is still open."""
-    records = CallRecords(on_postgresql, vault)
+    records = CallRecords(on_postgresql, vault, Audit(on_postgresql, vault))
     slow, quick = CallJournal(on_postgresql, vault), CallJournal(on_postgresql, vault)
     entered, release = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -14,7 +14,13 @@ from xiaohao.clock import SECOND, parse_rfc3339
 from xiaohao.digests.model import Digest, Tally, digest_document
 from xiaohao.notifications.http import DeliveryView
 from xiaohao.notifications.model import CDR_BATCH, SEQUENCE, Kind, event_id
-from xiaohao.notifications.store import digest_event_row, number_event_row, pool_event_row, spending_event_row
+from xiaohao.notifications.store import (
+    correction_event_row,
+    digest_event_row,
+    number_event_row,
+    pool_event_row,
+    spending_event_row,
+)
 from xiaohao.notifications.wire import (
     DOCUMENTS,
     EventData,
@@ -62,6 +68,7 @@ def documents() -> dict[str, Any]:
         Kind.ENDED: of_call(Kind.ENDED, ended, ended.ended_at),
         Kind.CDR_CREATED: of_call(Kind.CDR_CREATED, ended, ended.ended_at, cdr),
         Kind.RECORDING_READY: of_call(Kind.RECORDING_READY, ended, ready_at, recording),
+        Kind.CDR_CORRECTED: a_correction(ended),
         Kind.DIGEST_CREATED: a_digest(cdr["cdr"]),
         Kind.NUMBER_STATUS_CHANGED: a_number(),
         Kind.POOL_RUNNING_OUT: a_pool(),
@@ -71,6 +78,21 @@ def documents() -> dict[str, Any]:
 
 def of_call(kind: Kind, call: Call, at: int, extra: dict[str, Any] | None = None) -> Any:
     return json.loads(event_document(kind, event_id(call.id, kind), at, call, extra))
+
+
+def a_correction(wrong: Call) -> Any:
+    right = msgspec.structs.replace(wrong, ended_at=AT + 65 * SECOND)
+    correction: dict[str, Any] = {
+        "id": "cor_7b1d0c9e8f7a4b3c2d1e0f9a8b7c6d5e",
+        "call_id": CALL,
+        "number": 1,
+        "corrects": CALL,
+        "note": "the carrier lost our BYE",
+        "changes": {"ended_at": {"from": "2026-11-23T03:05:08.120Z", "to": "2026-11-23T03:05:03.120Z"}},
+        "created_at": "2026-11-24T01:20:00.000Z",
+    }
+    extra = {"cdr": cdr_of_call(right, recorded=True), "correction": correction}
+    return opened(correction_event_row(VAULT, right, 1, parse_rfc3339(correction["created_at"]), extra))
 
 
 def a_recording(ready_at: int) -> Recording:
@@ -156,6 +178,8 @@ def test_every_field_of_a_call_is_explained() -> None:
     assert fields("field of `cdr`, beside those above") == {"recording", *cdr} - (names - {"recording"})
     recording = documents()[Kind.RECORDING_READY]["data"]["recording"]
     assert fields("field of `recording`") == {*recording}
+    correction = documents()[Kind.CDR_CORRECTED]["data"]["correction"]
+    assert fields("field of `correction`") == {*correction}
 
 
 @pytest.mark.parametrize(

@@ -162,8 +162,8 @@ def turned_away(theatre: Theatre) -> int:
 
 
 async def account(theatre: Theatre, made: list[Made], told: Told, seed: int, patience_s: float) -> Account:
-    """Wait until everything has come that will come, and compare."""
-    deadline = time.monotonic() + patience_s
+    """Wait until everything has come, or nothing more has come for so long, and compare."""
+    known, since = 0, time.monotonic()
     while True:
         cdrs = await _cdrs(theatre, theatre.customer.key)
         told.take(theatre)
@@ -174,7 +174,9 @@ async def account(theatre: Theatre, made: list[Made], told: Told, seed: int, pat
             and told.cdrs.keys() >= {cdr["call_id"] for cdr in cdrs}
             and told.recordings.keys() >= recorded
         )
-        if complete or time.monotonic() > deadline:
+        if len(told.ids) > known:
+            known, since = len(told.ids), time.monotonic()
+        if complete or time.monotonic() - since > patience_s:
             break
         await asyncio.sleep(1)
     await asyncio.sleep(2)  # whatever would come twice has come twice by now

@@ -40,6 +40,8 @@ class Load:
     theatre: Theatre
     rate: float
     seed: int
+    #: the share of the pairs whose calls are recorded
+    recorded: float = 1.0
     made: list[Made] = field(default_factory=list)
     #: that were due when every pair was talking
     left_out: int = 0
@@ -50,7 +52,8 @@ class Load:
         """Bind everybody."""
         count = int(self.rate * _SECONDS_A_PAIR)
         for serial in range(count):
-            pair = await self.theatre.pair(_WAYS[serial % len(_WAYS)])
+            record = serial % 10 < self.recorded * 10
+            pair = await self.theatre.pair(_WAYS[serial % len(_WAYS)], record=record)
             pair.driver.behaviour = Behaviour(send_rtp=pair.passenger.behaviour.send_rtp, send_rtcp=False)
             self._free.append(pair)
 

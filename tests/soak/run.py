@@ -34,8 +34,10 @@ class Plan:
     calls_per_second: float = 20.0
     #: between the mishaps of one part of the platform
     mean_gap_s: float = 20.0
-    #: how long after the last call everything may take to come
-    patience_s: float = 300.0
+    #: the share of the calls that are recorded: making audio is most of the machine's work
+    recorded: float = 1.0
+    #: so long after the last thing that came nothing more will come
+    patience_s: float = 120.0
 
 
 @dataclass
@@ -69,7 +71,7 @@ async def run(plan: Plan, folder: Path) -> Report:
     """Carry a plan out in an empty folder."""
     with Store.at(folder / "data" / "store") as store, _database(plan) as cluster:
         async with _theatre(folder, store, cluster) as theatre:
-            load = Load(theatre, plan.calls_per_second, plan.seed)
+            load = Load(theatre, plan.calls_per_second, plan.seed, plan.recorded)
             await load.prepare()
             mishaps = deck(plan.seed, theatre.stage, theatre.endpoint, cluster, store)
             told = Told()

@@ -13,9 +13,8 @@ async def test_calls_cdrs_events_and_recordings_agree(
     database: Literal["sqlite", "postgresql"], tmp_path: Path
 ) -> None:
     """Nothing is missing, nothing comes twice, and all of a call is told in order."""
-    report = await run(
-        Plan(20, seed=5, database=database, calls_per_second=10, mean_gap_s=6), tmp_path / "platform"
-    )
+    plan = Plan(20, seed=5, database=database, calls_per_second=10, mean_gap_s=6, recorded=0.3)
+    report = await run(plan, tmp_path / "platform")
     print(report.text())
     assert report.account.faults == []
     assert len(report.account.made) >= 150

@@ -32,8 +32,11 @@ from xiaohao.billing.service import Billing
 from xiaohao.bindings import batch_http as many_binding_routes
 from xiaohao.bindings import http as binding_routes
 from xiaohao.bindings.service import Bindings
+from xiaohao.calls import export_http as cdr_routes
 from xiaohao.calls import http as call_routes
+from xiaohao.calls.corrections import Corrections
 from xiaohao.calls.records import CallRecords
+from xiaohao.calls.retention import Retention
 from xiaohao.complaints import http as complaint_routes
 from xiaohao.complaints.service import Complaints
 from xiaohao.database.engine import Database, DatabaseUnavailable
@@ -121,8 +124,8 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
     tenants = Tenants(database, vault, allow_private_urls=settings.notifications.allow_private_urls)
     keys = app.state.keys = Keys(tenants)
     bindings, numbers = Bindings(database, vault, most_x=settings.bindings.most_x), Numbers(database, vault)
-    records = CallRecords(database, vault)
     audit = Audit(database, vault)
+    records = CallRecords(database, vault, audit)
     feed = Feed(database, vault)
     streams = app.state.streams = Streams(feed)
     for router in (
@@ -132,6 +135,12 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         many_binding_routes.router(bindings),
         call_routes.router(records, vault),
         call_routes.cdr_router(records, vault),
+        cdr_routes.router(
+            records,
+            Corrections(database, vault, audit, Rater(database, vault).correct),
+            Retention(database, audit, settings.calls.cdr_days),
+            vault,
+        ),
         digest_routes.router(Digests(database, vault), vault),
         notification_routes.router(feed, streams, records, keys, vault),
         recording_routes.router(Recordings(database, settings)),

@@ -14,6 +14,14 @@ class Action(StrEnum):
     LOOKUP_PAIR = "lookup_pair"
     #: who was behind a number at a moment, with real numbers in full
     EVIDENCE = "evidence"
+    #: CDRs of a person were searched
+    SEARCH_CDRS = "search_cdrs"
+    #: CDRs were written into a file, with real numbers in full
+    EXPORT_CDRS = "export_cdrs"
+    #: a CDR was found wrong, and put right by another record
+    CORRECT_CDR = "correct_cdr"
+    #: for how long CDRs are kept
+    KEEP_CDRS = "keep_cdrs"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from xiaohao.billing import calendar, store, usage_store
 from xiaohao.billing.facts import Contracts
 from xiaohao.billing.measure import Meter
@@ -113,6 +115,9 @@ class Rater:
             contracts = Contracts(await store.contracts_of(connection, customer_ids))
             numbers = {cdr.dialled for _, cdr in found} | {cdr.displayed or "" for _, cdr in found}
             pools = await store.pools_of_numbers(connection, numbers)
+            # behind the lock: whoever corrects one of them has done so by now, or waits and measures it anew
+            right = await usage_store.corrected(connection, [cdr for _, cdr in found])
+            found = [(customer_id, cdr) for (customer_id, _), cdr in zip(found, right, strict=True)]
             rows: list[tuple[str, Usage]] = []
             calls = 0
             meters: dict[tuple[str, int], Meter] = {}
@@ -132,6 +137,30 @@ class Rater:
             for customer_id in sorted({customer_id for customer_id, _ in rows}):
                 await self._spending.review(connection, customer_id, accounts[customer_id], now)
         return calls
+
+    async def correct(self, connection: AsyncConnection, customer_id: str, call_id: str) -> str:
+        """Measure a call anew whose CDR is being corrected in the transaction of `connection`.
+
+        Gives `measured_anew`; `not_measured_yet`: `rate_due` will find the correction; `month_closed`: what
+        was billed stays, and rating the month anew shows the difference.
+        """
+        now = self._clock()
+        accounts = await store.lock_accounts(connection, [customer_id], now)
+        before = await usage_store.usages_of_calls(connection, [call_id])
+        if not before:
+            return "not_measured_yet"
+        closed = (await store.closed_of(connection, [customer_id])).get(customer_id, set())
+        if any(usage.month in closed for usage in before):
+            return "month_closed"
+        [(_, cdr)] = await usage_store.cdrs_of_calls(connection, [call_id])
+        [cdr] = await usage_store.corrected(connection, [cdr])
+        contracts = Contracts(await store.contracts_of(connection, [customer_id]))
+        pools = await store.pools_of_numbers(connection, {cdr.dialled, cdr.displayed or ""})
+        terms = contracts.in_force(customer_id, calendar.month_of(cdr.received_at)).terms
+        after = [open_month(usage, closed) for usage in Meter(terms, pools).measure(cdr)]
+        await usage_store.replace_usages(connection, customer_id, before, after)
+        await self._spending.review(connection, customer_id, accounts[customer_id], now)
+        return "measured_anew"
 
     async def _review_stopped(self) -> None:
         """Let those go on who have money again, as when a month began."""

@@ -13,6 +13,7 @@ from sqlalchemy import Select, bindparam, select, tuple_
 
 from xiaohao.billing.model import Cdr, Usage
 from xiaohao.database.billing_tables import usages
+from xiaohao.database.call_tables import cdr_corrections
 from xiaohao.database.direct import Direct, Row, Statement
 from xiaohao.database.engine import Database
 from xiaohao.database.schema import cdrs
@@ -46,6 +47,14 @@ _WITH_CDRS: Final = _page(
         usages, cdrs, _CDR_OF, isouter=True
     )
 )
+#: what a price depends on, of what a correction of a CDR can change
+CORRECTED: Final = ("ringing_at", "answered_at", "ended_at", "reason", "acd_ms")
+_CORRECTIONS: Final = (
+    select(cdr_corrections.c.call_id, *(cdr_corrections.c[name] for name in CORRECTED))
+    .where(cdr_corrections.c.customer_id == bindparam("customer_id"))
+    .order_by(cdr_corrections.c.seq)
+)
+_PLACES: Final = [len(MEASURED) + Cdr.__struct_fields__.index(name) for name in CORRECTED]
 
 
 class Reading:
@@ -62,11 +71,20 @@ class Reading:
         names = Usage.__struct_fields__
         return self._pages(_STORED, (names.index("at"), names.index("call_id"), names.index("part")))
 
-    def with_cdrs(self) -> AsyncIterator[list[Row]]:
-        """The same usages with their CDRs: `MEASURED`, then `Cdr`'s fields; of these only `call_id` is never
-        None where the CDR is gone.
+    async def with_cdrs(self) -> AsyncIterator[list[Row]]:
+        """The same usages with their CDRs, as corrected: `MEASURED`, then `Cdr`'s fields; of these only
+        `call_id` is never None where the CDR is gone.
         """
-        return self._pages(_WITH_CDRS, (MEASURED.index("at"), len(MEASURED), MEASURED.index("part")))
+        # a customer has few corrections, and most have none
+        newer = await asyncio.to_thread(self._corrections)
+        place = (MEASURED.index("at"), len(MEASURED), MEASURED.index("part"))
+        async for page in self._pages(_WITH_CDRS, place):
+            yield [_corrected(row, newer) for row in page] if newer else page
+
+    def _corrections(self) -> dict[str, Row]:
+        with self._busy, self._direct.read() as cursor:
+            Statement(self._direct.dialect, _CORRECTIONS).run(cursor, customer_id=self._fixed["customer_id"])
+            return {call_id: tuple(values) for call_id, *values in cursor.fetchall()}
 
     async def _pages(self, query: Select[Row], place: tuple[int, int, int]) -> AsyncIterator[list[Row]]:
         statement, after = Statement(self._direct.dialect, query), BEGINNING
@@ -90,6 +108,16 @@ class Reading:
         """Give the connection back."""
         with self._busy:
             self._direct.close()
+
+
+def _corrected(row: Row, newer: dict[str, Row]) -> Row:
+    values = newer.get(row[len(MEASURED)])
+    if values is None:
+        return row
+    right = list(row)
+    for place, value in zip(_PLACES, values, strict=True):
+        right[place] = value
+    return tuple(right)
 
 
 @asynccontextmanager

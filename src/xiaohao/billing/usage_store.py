@@ -4,19 +4,22 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
 from msgspec.structs import astuple
 from sqlalchemy import RowMapping, bindparam, func, insert, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.billing.model import Cdr, Usage
-from xiaohao.billing.reading import ORDER, Place
+from xiaohao.billing.reading import CORRECTED, ORDER, Place
 from xiaohao.database.billing_tables import usage_sums, usages
+from xiaohao.database.call_tables import cdr_corrections
 from xiaohao.database.direct import Statement, dialect_of, insert_into
 from xiaohao.database.schema import cdrs, marks
 
 _LOW: Final = "billing.low"
 _USAGE_COLUMNS: Final = tuple(usages.c[name] for name in Usage.__struct_fields__)
 _CDR_COLUMNS: Final = tuple(cdrs.c[name] for name in Cdr.__struct_fields__)
+_CORRECTED: Final = tuple(cdr_corrections.c[name] for name in CORRECTED)
 _SUMMED: Final = ("calls", "seconds", "acd_s", "protections", "recordings")
 
 
@@ -78,6 +81,25 @@ async def cdrs_of_calls(connection: AsyncConnection, call_ids: Sequence[str]) ->
     """The CDRs of these calls, each with its customer."""
     rows = await _of_calls(connection, "cdrs", call_ids)
     return [(row[0], Cdr(*row[1:])) for row in rows]
+
+
+async def corrected(connection: AsyncConnection, found: Sequence[Cdr]) -> list[Cdr]:
+    """These CDRs as their newest corrections have them, where there are any."""
+    if not found:
+        return []
+    # corrections are few, and the calls of a batch lie beside one another: a span costs less than 500 keys
+    ids = [cdr.call_id for cdr in found]
+    query = select(cdr_corrections.c.call_id, *_CORRECTED).order_by(cdr_corrections.c.number)
+    rows = await connection.execute(query.where(cdr_corrections.c.call_id.between(min(ids), max(ids))))
+    newer = {row[0]: row[1:] for row in rows}
+    if not newer:
+        return [*found]
+    return [
+        msgspec.structs.replace(cdr, **dict(zip(CORRECTED, newer[cdr.call_id], strict=True)))
+        if cdr.call_id in newer
+        else cdr
+        for cdr in found
+    ]
 
 
 async def rated_among(connection: AsyncConnection, call_ids: Sequence[str]) -> set[str]:

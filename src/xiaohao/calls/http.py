@@ -12,6 +12,7 @@ from xiaohao.api.paging import Cursors, Page, PageQuery
 from xiaohao.api.route import ONLY_READS, api_router
 from xiaohao.calls.model import Call, Party, Reason, State
 from xiaohao.calls.records import CallRecords, Cdr, CdrFilter
+from xiaohao.calls.search_store import Place
 from xiaohao.calls.wire import live_document
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import Principal
@@ -80,6 +81,9 @@ class CdrView(_CallFacts):
     recording: str | None = Field(description="Where its recording is found once it is ready")
     routing: RoutingView | None = Field(description="null: the customer was not to be asked")
     tries: list[TryView] | None = Field(None, description="Shown to the operator only")
+    corrected_by: str | None = Field(
+        None, description="The newest correction, where there is one: see `/v1/cdrs/{call_id}/corrections`"
+    )
 
 
 class HangUpTaken(BaseModel):
@@ -96,19 +100,26 @@ class CallQuery(PageQuery):
     customer_id: Id | None = Field(None, description="For the operator")
 
 
-class _CdrConditions(BaseModel):
+class CdrConditions(BaseModel):
+    """What a CDR may be searched by."""
+
     since: Moment | None = Field(None, description="Calls that arrived at this moment or later")
     until: Moment | None = Field(None, description="Calls that arrived before this moment")
     number: Number | None = Field(None, description="A platform number that was dialled or displayed")
     binding_id: Id | None = None
     reason: Reason | None = Field(None, strict=False)
+    sip_code: int | None = Field(None, ge=100, le=699)
+    q850_cause: int | None = Field(None, ge=1, le=127)
+    trunk_id: Id | None = Field(None, description="For the operator: the trunk that brought or took the call")
     customer_id: Id | None = Field(None, description="For the operator")
 
 
 class Order(StrEnum):
     """In which order CDRs come."""
 
+    #: by the calls' arrival
     NEWEST = "newest"
+    #: by the writing of the CDRs
     OLDEST = "oldest"
 
 
@@ -121,13 +132,13 @@ _OrderField = Annotated[
 ]
 
 
-class CdrQuery(PageQuery, _CdrConditions):
+class CdrQuery(PageQuery, CdrConditions):
     """Which CDRs."""
 
     order: _OrderField = Order.NEWEST
 
 
-class CdrSearch(Request, _CdrConditions):
+class CdrSearch(Request, CdrConditions):
     """Which CDRs, by a real number, too."""
 
     person: Number | None = Field(None, description="Real number of the caller or the callee")
@@ -187,15 +198,9 @@ def cdr_router(records: CallRecords, vault: Vault) -> APIRouter:
         return _cdr(await records.cdr(key.customer_id, call_id))
 
     async def _page(key: Principal, query: CdrQuery | CdrSearch, person: str | None = None) -> Page[CdrView]:
-        wanted = CdrFilter(
-            since=query.since,
-            until=query.until,
-            number=query.number,
-            person=person,
-            binding_id=query.binding_id,
-            reason=query.reason,
-            customer_id=None if key.customer_id else query.customer_id,
-        )
+        wanted = filter_of(key, query, person)
+        if person is not None:
+            await records.note_search(key, person, wanted)
         if query.order is Order.OLDEST:
             cursors = Cursors(vault, f"cdrs oldest {key.customer_id}")
             after = int(cursors.position(query.after) or 0)
@@ -203,11 +208,33 @@ def cdr_router(records: CallRecords, vault: Vault) -> APIRouter:
             return Page(items=[_cdr(cdr) for cdr in cdrs], next=cursors.at(place))
         cursors = Cursors(vault, f"cdrs {key.customer_id}")
         position = cursors.position(query.after)
-        before = None if position is None else int(position)
-        found = await records.page_cdrs(key.customer_id, before, query.limit + 1, wanted)
-        return cursors.page(found, query.limit, _cdr, lambda cdr: cdr.seq)
+        found = await records.page_cdrs(key.customer_id, _place(position), query.limit + 1, wanted)
+        return cursors.page(found, query.limit, _cdr, lambda cdr: "{} {}".format(*cdr.place))
 
     return routes
+
+
+def filter_of(key: Principal, query: CdrConditions, person: str | None) -> CdrFilter:
+    """What is asked for, as far as whoever asks may ask for it."""
+    return CdrFilter(
+        since=query.since,
+        until=query.until,
+        number=query.number,
+        person=person,
+        binding_id=query.binding_id,
+        reason=query.reason,
+        sip_code=query.sip_code,
+        q850_cause=query.q850_cause,
+        trunk_id=None if key.customer_id else query.trunk_id,
+        customer_id=None if key.customer_id else query.customer_id,
+    )
+
+
+def _place(position: str | None) -> Place | None:
+    if position is None:
+        return None
+    arrived, seq = position.split()
+    return int(arrived), int(seq)
 
 
 def _live(call: Call, key: Principal) -> LiveCallView:

@@ -4,21 +4,27 @@ Where a `customer_id` says who asks, None is the operator, who sees everything; 
 does not exist for that customer.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping
+from sqlalchemy import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.calls import store
+from xiaohao.audit.model import Action
+from xiaohao.audit.service import Audit
+from xiaohao.calls import search_store, store
+from xiaohao.calls.exporting import PAGE
 from xiaohao.calls.model import HANG_UP, Call, Reason, State
+from xiaohao.calls.search_store import Conditions, Place
 from xiaohao.calls.wire import cdr_document
-from xiaohao.clock import now_us
+from xiaohao.clock import now_us, rfc3339_or_none
 from xiaohao.database.engine import Database
 from xiaohao.database.horizon import horizon
 from xiaohao.database.schema import cdrs
 from xiaohao.errors import conflict, not_found
 from xiaohao.secrecy import Vault
+from xiaohao.tenants.model import Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +40,31 @@ class CdrFilter:
     person: str | None = None
     binding_id: str | None = None
     reason: Reason | None = None
-    #: for the operator: one customer's
+    sip_code: int | None = None
+    q850_cause: int | None = None
+    #: for the operator: calls that this trunk brought or took on, and one customer's
+    trunk_id: str | None = None
     customer_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cdr:
-    """A CDR's document and its place: `seq` grows in the order of writing."""
+    """A CDR's document and its places: `seq` grows in the order of writing, `place` in that of arrival."""
 
     seq: int
     document: dict[str, Any]
+    place: Place
 
 
 class CallRecords:
     """Reads live calls and CDRs."""
 
-    def __init__(self, database: Database, vault: Vault, clock: Callable[[], int] = now_us) -> None:
+    def __init__(
+        self, database: Database, vault: Vault, audit: Audit, clock: Callable[[], int] = now_us
+    ) -> None:
         self._database = database
         self._vault = vault
+        self._audit = audit
         self._clock = clock
 
     async def page_live(
@@ -99,18 +112,19 @@ class CallRecords:
         """One CDR. Raises Refusal: `not_found`."""
         async with self._database.read() as connection:
             row = await store.find_cdr(connection, call_id, customer_id)
+            corrected = await search_store.corrected(connection, [call_id])
         if row is None:
             raise not_found("CDR")
-        return self._cdr(row, customer_id)
+        return self._cdr(row, customer_id, corrected)
 
     async def page_cdrs(
-        self, customer_id: str | None, before: int | None, limit: int, wanted: CdrFilter
+        self, customer_id: str | None, before: Place | None, limit: int, wanted: CdrFilter
     ) -> list[Cdr]:
-        """At most `limit` CDRs, the newest first, of those written before the one with seq `before`."""
-        where = self._where(customer_id, wanted)
+        """At most `limit` CDRs in the order of the calls' arrival, the newest first, behind `before`."""
+        where = self.conditions(customer_id, wanted)
         async with self._database.read() as connection:
-            rows = await store.page_cdrs(connection, before, limit, where)
-        return [self._cdr(row, customer_id) for row in rows]
+            rows = await search_store.page(connection, before, limit, where)
+            return await self._cdrs(connection, rows, customer_id)
 
     async def follow_cdrs(
         self, customer_id: str | None, after: int, limit: int, wanted: CdrFilter
@@ -119,24 +133,80 @@ class CallRecords:
 
         That is behind the last one, or, where fewer were found, behind everything that was looked through.
         """
-        where = self._where(customer_id, wanted)
+        where = self.conditions(customer_id, wanted)
         async with self._database.read() as connection:
-            newest = await store.newest_cdr(connection)
+            newest = await search_store.newest(connection)
             until = min(newest, await horizon(connection, cdrs))
-            rows = await store.follow_cdrs(connection, after, until, limit, where)
-        found = [self._cdr(row, customer_id) for row in rows]
+            rows = await search_store.follow(connection, after, until, limit, where)
+            found = await self._cdrs(connection, rows, customer_id)
         return found, found[-1].seq if len(found) == limit else max(after, until)
 
-    def _where(self, customer_id: str | None, wanted: CdrFilter) -> list[ColumnElement[bool]]:
-        return store.cdr_filters(
+    async def export(
+        self, principal: Principal, wanted: CdrFilter, format_: str
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """The documents of CDRs page by page, in the order of the calls' arrival, the oldest first.
+
+        Noted in the audit log before the first one is read.
+        """
+        async with self._database.begin() as connection:
+            asked = {name: value for name, value in _asked(wanted).items() if name != "person"}
+            details = {**asked, "format": format_}
+            person = wanted.person
+            await self._audit.record(
+                connection, principal, Action.EXPORT_CDRS, person=person, details=details
+            )
+        return self._pages(principal.customer_id, wanted)
+
+    async def _pages(self, customer_id: str | None, wanted: CdrFilter) -> AsyncIterator[list[dict[str, Any]]]:
+        where, after = self.conditions(customer_id, wanted), (-1, -1)
+        while True:
+            async with self._database.read() as connection:
+                rows = await search_store.rising(connection, after, PAGE, where)
+                found = await self._cdrs(connection, rows, customer_id)
+            if found:
+                after = found[-1].place
+                yield [cdr.document for cdr in found]
+            if len(found) < PAGE:
+                return
+
+    async def note_search(self, principal: Principal, person: str, wanted: CdrFilter) -> None:
+        """Write into the audit log that somebody looks for a person's calls."""
+        async with self._database.begin() as connection:
+            details = {name: value for name, value in _asked(wanted).items() if name != "person"}
+            await self._audit.record(
+                connection, principal, Action.SEARCH_CDRS, person=person, details=details
+            )
+
+    def conditions(self, customer_id: str | None, wanted: CdrFilter) -> Conditions:
+        """A filter as the store takes it, with whoever asks."""
+        return search_store.conditions(
             customer_id=customer_id or wanted.customer_id,
             since=wanted.since,
             until=wanted.until,
             number=wanted.number,
             person_key=None if wanted.person is None else self._vault.index(wanted.person),
+            trunk_id=wanted.trunk_id,
             binding_id=wanted.binding_id,
             reason=wanted.reason,
+            sip_code=wanted.sip_code,
+            q850_cause=wanted.q850_cause,
         )
 
-    def _cdr(self, row: RowMapping, customer_id: str | None) -> Cdr:
-        return Cdr(row["seq"], cdr_document({**row}, self._vault, for_operator=customer_id is None))
+    async def _cdrs(
+        self, connection: AsyncConnection, rows: list[RowMapping], customer_id: str | None
+    ) -> list[Cdr]:
+        corrected = await search_store.corrected(connection, [row["call_id"] for row in rows])
+        return [self._cdr(row, customer_id, corrected) for row in rows]
+
+    def _cdr(self, row: RowMapping, customer_id: str | None, corrected: dict[str, str]) -> Cdr:
+        document = cdr_document({**row}, self._vault, for_operator=customer_id is None)
+        if correction_id := corrected.get(row["call_id"]):
+            document["corrected_by"] = correction_id
+        return Cdr(row["seq"], document, (row["received_at"], row["seq"]))
+
+
+def _asked(wanted: CdrFilter) -> dict[str, Any]:
+    """What was asked for, for the audit log; moments as people read them."""
+    facts = {name: getattr(wanted, name) for name in CdrFilter.__slots__}
+    moments = {name: rfc3339_or_none(facts[name]) for name in ("since", "until")}
+    return {name: value for name, value in {**facts, **moments}.items() if value is not None}

@@ -1,10 +1,9 @@
 """All SQL of calls in progress, of CDRs and of the commands for live calls."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Dialect, RowMapping, case, delete, func, insert, or_, select
+from sqlalchemy import Dialect, RowMapping, case, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.calls.model import Call
@@ -186,55 +185,3 @@ async def find_cdr(connection: AsyncConnection, call_id: str, customer_id: str |
     if customer_id is not None:
         query = query.where(cdrs.c.customer_id == customer_id)
     return (await connection.execute(query)).mappings().one_or_none()
-
-
-async def page_cdrs(
-    connection: AsyncConnection, before: int | None, limit: int, where: Sequence[ColumnElement[bool]]
-) -> list[RowMapping]:
-    """CDRs, the newest first, those written before the one with seq `before`."""
-    query = select(cdrs).where(*where)
-    if before is not None:
-        query = query.where(cdrs.c.seq < before)
-    return list((await connection.execute(query.order_by(cdrs.c.seq.desc()).limit(limit))).mappings())
-
-
-async def follow_cdrs(
-    connection: AsyncConnection, after: int, until: int, limit: int, where: Sequence[ColumnElement[bool]]
-) -> list[RowMapping]:
-    """CDRs written after the one with seq `after` and not after `until`, the oldest first."""
-    query = select(cdrs).where(cdrs.c.seq > after, cdrs.c.seq <= until, *where)
-    return list((await connection.execute(query.order_by(cdrs.c.seq).limit(limit))).mappings())
-
-
-async def newest_cdr(connection: AsyncConnection) -> int:
-    """The greatest seq of a CDR; 0 where there is none."""
-    return (await connection.execute(select(func.max(cdrs.c.seq)))).scalar_one() or 0
-
-
-def cdr_filters(
-    *,
-    customer_id: str | None,
-    since: int | None,
-    until: int | None,
-    number: str | None,
-    person_key: bytes | None,
-    binding_id: str | None,
-    reason: str | None,
-) -> list[ColumnElement[bool]]:
-    """Conditions for `page_cdrs`: `since` is within the time asked for, `until` just outside."""
-    chosen: list[ColumnElement[bool]] = []
-    if customer_id is not None:
-        chosen.append(cdrs.c.customer_id == customer_id)
-    if since is not None:
-        chosen.append(cdrs.c.received_at >= since)
-    if until is not None:
-        chosen.append(cdrs.c.received_at < until)
-    if number is not None:
-        chosen.append(or_(cdrs.c.dialled == number, cdrs.c.displayed == number))
-    if person_key is not None:
-        chosen.append(or_(cdrs.c.caller_key == person_key, cdrs.c.callee_key == person_key))
-    if binding_id is not None:
-        chosen.append(cdrs.c.binding_id == binding_id)
-    if reason is not None:
-        chosen.append(cdrs.c.reason == reason)
-    return chosen

@@ -161,7 +161,13 @@ cdrs = Table(
     Column("acd_ms", BigInteger, nullable=False, server_default="0"),  # how long the ACD had the call
     Column("routing", Text),  # JSON of calls.model.Routed, where the customer was to decide
     Index("cdrs_customer", "customer_id", "seq"),
-    Index("cdrs_received", "received_at"),
+    # What is searched for comes in the order of the calls' arrival, whatever it is searched by (0099).
+    Index("cdrs_received", "received_at", "seq"),
+    Index("cdrs_customer_received", "customer_id", "received_at", "seq"),
+    Index("cdrs_caller", "caller_key", "received_at", "seq"),
+    Index("cdrs_callee", "callee_key", "received_at", "seq"),
+    Index("cdrs_dialled", "dialled", "received_at", "seq"),
+    Index("cdrs_displayed", "displayed", "received_at", "seq"),
     sqlite_autoincrement=True,
 )
 
@@ -285,4 +291,5 @@ leases = Table(
 
 # A room with many tables describes them beside this page, in the same metadata.
 from xiaohao.database import billing_tables as _billing_tables  # noqa: E402, F401
+from xiaohao.database import call_tables as _call_tables  # noqa: E402, F401
 from xiaohao.database import routing_tables as _routing_tables  # noqa: E402, F401

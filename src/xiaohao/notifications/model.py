@@ -13,6 +13,7 @@ class Kind(StrEnum):
     ANSWERED = "call.answered"
     ENDED = "call.ended"
     CDR_CREATED = "cdr.created"
+    CDR_CORRECTED = "cdr.corrected"
     RECORDING_READY = "recording.ready"
     DIGEST_CREATED = "digest.created"
     NUMBER_STATUS_CHANGED = "number.status_changed"
@@ -52,6 +53,15 @@ class EventState(StrEnum):
 def event_id(call_id: str, kind: Kind) -> str:
     """The id of a call's event of this kind: `evt_`, call id without dashes, sequence in two digits."""
     return f"evt_{call_id.replace('-', '')}{SEQUENCE[kind]:02d}"
+
+
+#: the n-th correction of a call's CDR comes in this place of its life, and n behind it
+FIRST_CORRECTION: Final = 100
+
+
+def correction_event_id(call_id: str, number: int) -> str:
+    """The id of an event of a correction: `evt_`, call id without dashes, `c`, which correction it is."""
+    return f"evt_{call_id.replace('-', '')}c{number}"
 
 
 def number_event_id(number: str, sequence: int) -> str:

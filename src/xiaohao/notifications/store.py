@@ -26,12 +26,14 @@ from xiaohao.database.horizon import announce
 from xiaohao.database.schema import events, leases
 from xiaohao.digests.model import DigestDocument
 from xiaohao.notifications.model import (
+    FIRST_CORRECTION,
     SEQUENCE,
     Backlog,
     Event,
     EventState,
     Kind,
     Outcome,
+    correction_event_id,
     digest_event_id,
     event_id,
     number_event_id,
@@ -102,6 +104,16 @@ def event_row(
     body = event_document(kind, name, occurred_at, call, extra)
     place = (name, call.customer_id, call.id, SEQUENCE[kind], kind.value)
     return (*place, occurred_at, *_due(vault, body, now))
+
+
+def correction_event_row(
+    vault: Vault, call: Call, number: int, occurred_at: int, extra: dict[str, dict[str, Any]]
+) -> Row:
+    """The row of `cdr.corrected`, of the n-th correction of a call's CDR; stored when it happens."""
+    kind, name, place = Kind.CDR_CORRECTED, correction_event_id(call.id, number), FIRST_CORRECTION + number
+    body = event_document(kind, name, occurred_at, call, extra, place)
+    key = (name, call.customer_id, call.id, place, kind.value)
+    return (*key, occurred_at, *_due(vault, body, occurred_at))
 
 
 def number_event_row(vault: Vault, change: NumberChanged, customer_id: str, now: int) -> Row:

@@ -39,14 +39,19 @@ class EventData(msgspec.Struct, frozen=True):
     reason: Reason | None
     sip_code: int | None
     q850_cause: int | None
-    #: of `cdr.created` only: `calls.wire.cdr_document`
+    #: of `cdr.created` and `cdr.corrected` only: `calls.wire.cdr_document`
     cdr: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    #: of `cdr.corrected` only: `calls.wire.correction_document`
+    correction: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     #: of `recording.ready` only
     recording: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 class EventDocument(msgspec.Struct, frozen=True):
-    """A webhook's body. `sequence` is the place of the kind in a call's life (1 to 6), not a count."""
+    """A webhook's body. `sequence` is the place of the kind in a call's life (1 to 6), not a count.
+
+    Corrections of its CDR count from 101.
+    """
 
     id: str
     type: Kind
@@ -140,7 +145,7 @@ class DigestEventDocument(msgspec.Struct, frozen=True):
 
 #: the body of each kind
 DOCUMENTS: Final[dict[Kind, type[msgspec.Struct]]] = {
-    **dict.fromkeys(OF_CALLS, EventDocument),
+    **dict.fromkeys((*OF_CALLS, Kind.CDR_CORRECTED), EventDocument),
     Kind.DIGEST_CREATED: DigestEventDocument,
     Kind.NUMBER_STATUS_CHANGED: NumberEventDocument,
     Kind.POOL_RUNNING_OUT: PoolEventDocument,
@@ -149,11 +154,17 @@ DOCUMENTS: Final[dict[Kind, type[msgspec.Struct]]] = {
 
 
 def event_document(
-    kind: Kind, event_id: str, occurred_at: int, call: Call, extra: dict[str, dict[str, Any]] | None = None
+    kind: Kind,
+    event_id: str,
+    occurred_at: int,
+    call: Call,
+    extra: dict[str, dict[str, Any]] | None = None,
+    sequence: int | None = None,
 ) -> bytes:
     """The JSON of an event, ready to be POSTed.
 
-    `occurred_at` is in microseconds; `extra` may hold `cdr` or `recording`, documents that go into `data`.
+    `occurred_at` is in microseconds; `extra` may hold `cdr`, `correction` or `recording`, documents that go
+    into `data`; `sequence` is given where the kind alone does not say it.
     """
     extra = extra or {}
     data = EventData(
@@ -176,6 +187,7 @@ def event_document(
         sip_code=call.sip_code,
         q850_cause=call.q850_cause,
         cdr=extra.get("cdr", msgspec.UNSET),
+        correction=extra.get("correction", msgspec.UNSET),
         recording=extra.get("recording", msgspec.UNSET),
     )
     return _encode(
@@ -184,7 +196,7 @@ def event_document(
             type=kind,
             timestamp=rfc3339(occurred_at),
             timestamp_local=rfc3339_local(occurred_at),
-            sequence=SEQUENCE[kind],
+            sequence=SEQUENCE[kind] if sequence is None else sequence,
             data=data,
         )
     )

@@ -25,10 +25,12 @@ from prometheus_client import (
 )
 
 from xiaohao import log
+from xiaohao.audit.service import Audit
 from xiaohao.billing.closing import Closing
 from xiaohao.billing.rater import Rater
 from xiaohao.billing.rerating import Reratings
 from xiaohao.bindings.service import Bindings
+from xiaohao.calls.retention import Retention
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.database.errors import WrongMasterKey
@@ -80,6 +82,7 @@ class Worker:
         owner = f"{socket.gethostname()} {settings.worker.listen}"
         self._deliverer = Deliverer(self._database, vault, settings.notifications, owner, self._metrics)
         self._feed = Feed(self._database, vault)
+        self._cdrs = Retention(self._database, Audit(self._database, vault), settings.calls.cdr_days)
         self._digests = Digests(self._database, vault, settings.notifications.digest_after_s)
         self._bindings = Bindings(self._database, vault)
         self._owner = owner
@@ -140,6 +143,7 @@ class Worker:
             self._again_and_again(_CLOSING_S, self._close),
             self._again_and_again(_POOLS_S, self._watch_pools),
             self._again_and_again(_FORGET_S, self._forget),
+            self._again_and_again(_FORGET_S, self._forget_cdrs),
             self._again_and_again(_DIGESTS_S, self._make_digests),
         ]
 
@@ -149,6 +153,9 @@ class Worker:
 
     async def _forget(self) -> None:
         await self._feed.forget_old(self._settings.notifications.retention_days)
+
+    async def _forget_cdrs(self) -> None:
+        await self._cdrs.forget_old()
 
     async def _resume_numbers(self) -> None:
         if await self._numbers.sweep():

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from xiaohao.database.migrations import first_numbers, first_routing
+from xiaohao.database.migrations import first_calls, first_numbers, first_routing
 
 revision = "0001"
 down_revision = None
@@ -24,6 +24,7 @@ def upgrade() -> None:
     _calls()
     _call_commands()
     _cdrs()
+    first_calls.create()
     _events()
     _digests()
     _recordings()
@@ -42,6 +43,8 @@ def downgrade() -> None:
         "recordings",
         "digests",
         "events",
+        "cdr_retention",
+        "cdr_corrections",
         "cdrs",
         "call_commands",
         "calls",
@@ -193,7 +196,15 @@ def _cdrs() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("cdrs_customer", "cdrs", ["customer_id", "seq"])
-    op.create_index("cdrs_received", "cdrs", ["received_at"])
+    op.create_index("cdrs_received", "cdrs", ["received_at", "seq"])
+    op.create_index("cdrs_customer_received", "cdrs", ["customer_id", "received_at", "seq"])
+    for name, column in (
+        ("cdrs_caller", "caller_key"),
+        ("cdrs_callee", "callee_key"),
+        ("cdrs_dialled", "dialled"),
+        ("cdrs_displayed", "displayed"),
+    ):
+        op.create_index(name, "cdrs", [column, "received_at", "seq"])
     op.create_index("ix_cdrs_binding_id", "cdrs", ["binding_id"])
 
 

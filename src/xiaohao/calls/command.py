@@ -1,0 +1,74 @@
+"""What `xiaohao cdrs` does: CDRs from the database into a file."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from xiaohao.audit.service import Audit
+from xiaohao.calls.exporting import Format, written
+from xiaohao.calls.model import Reason
+from xiaohao.calls.records import CallRecords, CdrFilter
+from xiaohao.clock import parse_rfc3339
+from xiaohao.numbers.model import canonical
+from xiaohao.runtime.commands import opened, plainly
+from xiaohao.runtime.errors import ChoreFailed
+from xiaohao.secrecy import vault_of
+from xiaohao.settings import Settings
+from xiaohao.tenants.model import Principal
+
+#: the audit log has no key for who sits at the machine itself
+_AT_THE_MACHINE = Principal("command", None, None)
+
+
+def export(settings: Settings, file: Path, wanted: Mapping[str, Any]) -> int:
+    """Write CDRs into a file whose name ends in .csv or .parquet; gives its bytes. Raises ChoreFailed.
+
+    `wanted` has the fields of `CdrFilter`, moments as RFC 3339. The file appears when it is whole.
+    """
+    try:
+        format_ = Format(file.suffix.lower().removeprefix("."))
+    except ValueError:
+        raise ChoreFailed(f"{file}: the name must end in .csv or .parquet") from None
+    with plainly():
+        return asyncio.run(_export(settings, file, format_, _filter(wanted)))
+
+
+def _filter(fields: Mapping[str, Any]) -> CdrFilter:
+    chosen = {name: value for name, value in fields.items() if value}
+    for name in {"since", "until"} & chosen.keys():
+        try:
+            chosen[name] = parse_rfc3339(chosen[name])
+        except ValueError as error:
+            raise ChoreFailed(f"--{name}: give a moment as in 2026-11-23T03:04:05Z") from error
+    if "number" in chosen:
+        chosen["number"] = canonical(chosen["number"])
+        if chosen["number"] is None:
+            raise ChoreFailed("--number: not a telephone number")
+    try:
+        if "reason" in chosen:
+            chosen["reason"] = Reason(chosen["reason"])
+    except ValueError as error:
+        raise ChoreFailed(str(error)) from error
+    return CdrFilter(**chosen)
+
+
+async def _export(settings: Settings, file: Path, format_: Format, wanted: CdrFilter) -> int:
+    draft = file.with_name(f".{file.name}.part")
+    size = 0
+    async with opened(settings) as database:
+        await database.agree()
+        vault = vault_of(settings)
+        records = CallRecords(database, vault, Audit(database, vault))
+        pages = await records.export(_AT_THE_MACHINE, wanted, format_.value)
+        try:
+            with draft.open("wb") as target:
+                async for part in written(pages, format_, for_operator=True):
+                    size += target.write(part)
+            draft.replace(file)
+        except BaseException:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise
+    return size
