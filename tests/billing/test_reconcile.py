@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.billing.scenes import LANDLINE, Scene
+from tests.billing.worlds import START
 from tests.calls_store.lives import CALLEE, CALLER
 from xiaohao.billing import carrier_file
 from xiaohao.billing.carrier_file import CarrierCall, MappingInvalid, Unreadable
@@ -104,6 +105,50 @@ async def test_everything_that_can_differ(scene: Scene) -> None:
     async with scene.database.read() as connection:
         stored = str((await connection.execute(select(reconciliation_items))).all())
     assert "13866660001" not in stored
+
+
+async def test_a_bill_of_sums(scene: Scene) -> None:
+    """Our units are those of the carrier: 61 s are two minutes."""
+    trunk_id = await a_trunk(scene)
+    customer_id = await scene.customer()
+    numbers = [f"+8610620001{place:02}" for place in range(5)]
+    for number, seconds in zip(numbers, ([60, 61], [60], [60], [60], []), strict=True):
+        for one in seconds:
+            await scene.call(customer_id, one, number, trunk_in=trunk_id)
+    lines = [
+        "号码;分钟;金额",
+        "01062000100;1;0.06",
+        "01062000100;2;0.12",  # the rest of the same number
+        "01062000101;7.5;0.45",  # other minutes
+        "01062000102;1;1,000.06",  # other amount
+        "01062000104;3;0.18",  # missing here
+        "01062000104;many;0.18",
+        "01062000104",
+    ]  # +861062000103: missing there
+    mapping = {"kind": "bill", "leg": "in", "number": "号码", "minutes": "分钟", "amount": "金额"}
+    mapping |= {"delimiter": ";", "price": "0.06"}
+    service = Reconciliations(scene.database, scene.vault, scene.clock)
+    made = await service.compare(trunk_id, START, scene.clock.now + 1, lines, mapping)
+    summary = made.summary
+    assert (summary["our_calls"], summary["their_calls"], summary["matched"]) == (5, None, 3)
+    assert (summary["our_seconds"], summary["their_seconds"]) == (360, 180 + 450 + 60 + 180)
+    assert (summary["their_amount"], summary["too_much"]) == ("1000.87", "1000.51")
+    items = await service.items(made.id, -1, 10)
+    assert [
+        (one["finding"], one["number"], one["line"], one["our_seconds"], one["their_seconds"])
+        for one in items
+    ] == [
+        ("seconds", numbers[1], 4, 60, 450),
+        ("amount", numbers[2], 5, 60, 60),
+        ("missing_there", numbers[3], None, 60, None),
+        ("missing_here", numbers[4], 6, None, 180),
+        ("unreadable", None, 7, None, None),
+        ("unreadable", None, 8, None, None),
+    ]
+    assert [one["our_amount"] for one in items[:4]] == ["0.06", "0.06", "0.06", None]
+    for wrong in ({"seconds": "分钟"}, {"minutes": None}, {"number": "nobody"}, {"caller": "号码"}):
+        with pytest.raises(Refusal, match="carrier_file_not_valid"):
+            await service.compare(trunk_id, START, START + 1, lines, mapping | wrong)
 
 
 async def test_calls_that_the_carrier_took_on(scene: Scene) -> None:

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
 import msgspec
@@ -13,6 +13,8 @@ from xiaohao.clock import SECOND
 from xiaohao.numbers.model import canonical
 
 _OFFSET_MAX_H: Final = 14
+_TOLERANCE_MAX_S: Final = 3600
+_UNIT_MAX_S: Final = 3600
 _TIME: Final = ("epoch", "epoch_ms")
 
 
@@ -39,6 +41,7 @@ class Mapped(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: how far both sides' beginnings may lie apart, and how many seconds their durations
     tolerance_s: int = 30
     allowed_seconds: int = 1
+    kind: Literal["calls"] = "calls"
 
 
 class CarrierCall(msgspec.Struct, frozen=True):
@@ -69,30 +72,47 @@ def take(document: Mapping[str, Any]) -> Mapped:
         mapped = msgspec.convert(document, Mapped)
     except msgspec.ValidationError as error:
         raise MappingInvalid(str(error)) from None
-    if not 1 <= mapped.unit_s <= 3600 or not 0 <= mapped.tolerance_s <= 3600 or mapped.allowed_seconds < 0:
-        raise MappingInvalid("unit_s 1 to 3600, tolerance_s 0 to 3600, allowed_seconds from 0")
-    if len(mapped.delimiter) != 1 or abs(mapped.utc_offset_h) > _OFFSET_MAX_H:
-        raise MappingInvalid("delimiter is one character, utc_offset_h within 14 hours")
-    names = (mapped.caller, mapped.called, mapped.begins_at, mapped.seconds, mapped.amount)
-    if not mapped.head and any(isinstance(name, str) for name in names):
-        raise MappingInvalid("columns of a file without a head line are counted from 0")
+    check(mapped.unit_s, mapped.allowed_seconds, mapped.delimiter)
+    if not 0 <= mapped.tolerance_s <= _TOLERANCE_MAX_S or abs(mapped.utc_offset_h) > _OFFSET_MAX_H:
+        raise MappingInvalid("tolerance_s 0 to 3600, utc_offset_h within 14 hours")
     return mapped
+
+
+def check(unit_s: int, allowed_seconds: int, delimiter: str) -> None:
+    """What all mappings have in common. Raises MappingInvalid."""
+    if not 1 <= unit_s <= _UNIT_MAX_S or allowed_seconds < 0:
+        raise MappingInvalid("unit_s 1 to 3600, allowed_seconds from 0")
+    if len(delimiter) != 1:
+        raise MappingInvalid("delimiter is one character")
 
 
 def read(lines: Iterable[str], mapped: Mapped) -> Iterator[CarrierCall | Unreadable]:
     """The calls of a file, line by line. Raises MappingInvalid where a column is not there."""
-    rows = csv.reader(lines, delimiter=mapped.delimiter)
-    names = [name.strip() for name in next(rows, [])] if mapped.head else []
-    first = 2 if mapped.head else 1
-    places = {
-        field: _place(getattr(mapped, field), names)
-        for field in ("caller", "called", "begins_at", "seconds", "amount")
-        if getattr(mapped, field) is not None
-    }
+    names = ("caller", "called", "begins_at", "seconds", "amount")
+    columns = {name: getattr(mapped, name) for name in names if getattr(mapped, name) is not None}
     zone = timezone(timedelta(hours=mapped.utc_offset_h))
-    for line, row in enumerate(rows, first):
+    for line, row in table(lines, columns, mapped.delimiter, mapped.head):
+        yield _call(line, row, mapped, zone)
+
+
+def table(
+    lines: Iterable[str], columns: Mapping[str, str | int], delimiter: str, head: bool
+) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """The wanted columns of a CSV file with the number of their line; None where a line is too short.
+
+    Raises MappingInvalid.
+    """
+    if not head and any(isinstance(column, str) for column in columns.values()):
+        raise MappingInvalid("columns of a file without a head line are counted from 0")
+    rows = csv.reader(lines, delimiter=delimiter)
+    names = [name.strip() for name in next(rows, [])] if head else []
+    places = {field: _place(column, names) for field, column in columns.items()}
+    for line, row in enumerate(rows, 2 if head else 1):
         if row:
-            yield _call(line, row, places, mapped, zone)
+            yield (
+                line,
+                {field: row[place].strip() if place < len(row) else None for field, place in places.items()},
+            )
 
 
 def _place(column: str | int, names: list[str]) -> int:
@@ -104,32 +124,47 @@ def _place(column: str | int, names: list[str]) -> int:
 
 
 def _call(
-    line: int, row: list[str], places: Mapping[str, int], mapped: Mapped, zone: timezone
+    line: int, row: Mapping[str, str | None], mapped: Mapped, zone: timezone
 ) -> CarrierCall | Unreadable:
     found: dict[str, Any] = {"amount": None}
-    for field, place in places.items():
-        try:
-            found[field] = _value(field, row[place].strip(), mapped, zone)
-        except (IndexError, ValueError, InvalidOperation, OverflowError):
+    for field, text in row.items():
+        value = _moment(text, mapped, zone) if field == "begins_at" else value_of(field, text)
+        if value is None:
             return Unreadable(line, field)
+        found[field] = value
     return CarrierCall(
         line, found["caller"], found["called"], found["begins_at"], found["seconds"], found["amount"]
     )
 
 
-def _value(field: str, text: str, mapped: Mapped, zone: timezone) -> str | int:
-    if field in ("caller", "called"):
-        number = canonical(text)
-        if number is None:
-            raise ValueError("not a number")
-        return number
-    if field == "seconds":
-        return int(text)
-    if field == "amount":
-        return millionths(Decimal(text))
-    if mapped.time_format in _TIME:
-        return int(Decimal(text) * (SECOND if mapped.time_format == "epoch" else 1000))
-    moment = datetime.strptime(text, mapped.time_format)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zone)
-    return int(moment.timestamp()) * SECOND
+def value_of(field: str, text: str | None) -> str | int | None:
+    """A canonical number, seconds (`75` or `0:01:15`; minutes as seconds, too), or millionths."""
+    try:
+        if text is None:
+            return None
+        if field in ("caller", "called"):
+            return canonical(text)
+        if field == "amount":
+            return millionths(Decimal(text.replace(",", "")))
+        if field == "minutes":
+            return int((Decimal(text.replace(",", "")) * 60).to_integral_value(ROUND_HALF_UP))
+        seconds = 0
+        for part in text.split(":"):
+            seconds = seconds * 60 + int(part)
+    except (ValueError, InvalidOperation, OverflowError):
+        return None
+    return seconds
+
+
+def _moment(text: str | None, mapped: Mapped, zone: timezone) -> int | None:
+    try:
+        if text is None:
+            return None
+        if mapped.time_format in _TIME:
+            return int(Decimal(text) * (SECOND if mapped.time_format == "epoch" else 1000))
+        moment = datetime.strptime(text, mapped.time_format)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=zone)
+        return int(moment.timestamp()) * SECOND
+    except (ValueError, InvalidOperation, OverflowError):
+        return None

@@ -1,6 +1,7 @@
 """Which of a carrier's calls is which of ours, and what does not agree. Pure; people are blind indexes."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from enum import StrEnum
 
@@ -131,12 +132,7 @@ def _pairs(ours: Iterable[Ours], theirs: Iterable[Theirs], tolerance: int) -> li
         by_key.setdefault((other.number, other.person), ([], []))[1].append(other)
     pairs: list[tuple[Ours, Theirs]] = []
     for left, right in by_key.values():
-        near = [
-            (abs(one.at - other.at), abs(one.seconds - other.seconds), one.call_id, other.line, one, other)
-            for one in left
-            for other in right
-            if abs(one.at - other.at) <= tolerance
-        ]
+        near = list(_near(left, right, tolerance))
         taken_here: set[str] = set()
         taken_there: set[int] = set()
         for *_, call_id, line, one, other in sorted(near, key=lambda candidate: candidate[:4]):
@@ -145,3 +141,16 @@ def _pairs(ours: Iterable[Ours], theirs: Iterable[Theirs], tolerance: int) -> li
                 taken_there.add(line)
                 pairs.append((one, other))
     return pairs
+
+
+def _near(
+    left: list[Ours], right: list[Theirs], tolerance: int
+) -> Iterator[tuple[int, int, str, int, Ours, Theirs]]:
+    """Candidates: the difference of beginnings and of seconds, the names, the calls."""
+    right.sort(key=lambda other: other.at)
+    moments = [other.at for other in right]
+    for one in left:
+        first, last = bisect_left(moments, one.at - tolerance), bisect_right(moments, one.at + tolerance)
+        for other in right[first:last]:
+            gap = abs(one.at - other.at), abs(one.seconds - other.seconds)
+            yield *gap, one.call_id, other.line, one, other

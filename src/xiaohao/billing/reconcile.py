@@ -1,4 +1,4 @@
-"""A carrier's CDR file against our CDRs: what is missing on either side, differing seconds, and the money.
+"""A carrier's CDR file or bill against our CDRs: what is missing on either side, seconds, and the money.
 
 People's numbers of the file are kept sealed and only of calls that do not agree.
 """
@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from xiaohao.billing import carrier_file, matching, money, reconcile_store
+from xiaohao.billing import carrier_bill, carrier_file, matching, money, reconcile_store
+from xiaohao.billing.carrier_bill import BillLine, OurSum
 from xiaohao.billing.carrier_file import CarrierCall, Mapped, MappingInvalid, Unreadable
 from xiaohao.billing.matching import Finding, Item, Ours, Theirs
 from xiaohao.clock import now_us, rfc3339_or_none
@@ -54,36 +55,82 @@ class Reconciliations:
         Raises Refusal: `not_found` (the trunk), `carrier_file_not_valid`.
         """
         try:
-            mapped = carrier_file.take(mapping)
-            read = list(carrier_file.read(lines, mapped))
+            if mapping.get("kind") == "bill":
+                compared = await self._bill(trunk_id, since, until, lines, mapping, progress)
+            else:
+                compared = await self._calls(trunk_id, since, until, lines, mapping, progress)
         except MappingInvalid as error:
             title = "The carrier's file cannot be read"
             raise Refusal("carrier_file_not_valid", title, f"{error}.", 422) from None
-        progress(len(read))
-        people = {one.line: _person(one, mapped) for one in read if isinstance(one, CarrierCall)}
-        theirs = [self._theirs(one, mapped) for one in read if isinstance(one, CarrierCall)]
-        unreadable = [one for one in read if isinstance(one, Unreadable)]
-        ours = await self._ours(trunk_id, mapped, since, until, progress)
-        terms = matching.Terms(mapped.tolerance_s, mapped.allowed_seconds, mapped.price, mapped.unit_s)
-        found = matching.match(ours, theirs, terms)
         now, made = self._clock(), new_id("rec")
-        rows = [self._row(made, place, item, people) for place, item in enumerate(found.items)]
+        rows = [self._row(place, item, compared.people) for place, item in enumerate(compared.found.items)]
         rows += [
-            {**_EMPTY, "reconciliation_id": made, "place": place, "finding": "unreadable", "line": one.line}
-            for place, one in enumerate(unreadable, len(rows))
+            {**_EMPTY, "place": place, "finding": Finding.UNREADABLE.value, "line": one.line}
+            for place, one in enumerate(compared.unreadable, len(rows))
         ]
-        summary = _summary(found, len(ours), len(theirs), unreadable)
         row = {
             "id": made,
             "trunk_id": trunk_id,
             "since": since,
             "until": until,
-            "summary": msgspec.json.encode(summary).decode(),
+            "summary": msgspec.json.encode(_summary(compared)).decode(),
             "created_at": now,
         }
         async with self._database.begin() as connection:
-            await reconcile_store.add(connection, row, rows)
+            await reconcile_store.add(connection, row, [{"reconciliation_id": made, **one} for one in rows])
         return _reconciliation(row)
+
+    async def _calls(
+        self,
+        trunk_id: str,
+        since: int,
+        until: int,
+        lines: Iterable[str],
+        mapping: Mapping[str, Any],
+        progress: Progress,
+    ) -> "_Compared":
+        mapped = carrier_file.take(mapping)
+        read = list(carrier_file.read(lines, mapped))
+        progress(len(read))
+        calls = [one for one in read if isinstance(one, CarrierCall)]
+        theirs = [self._theirs(one, mapped) for one in calls]
+        ours = await self._ours(trunk_id, mapped.leg, since, until, progress)
+        terms = matching.Terms(mapped.tolerance_s, mapped.allowed_seconds, mapped.price, mapped.unit_s)
+        return _Compared(
+            matching.match(ours, theirs, terms),
+            len(ours),
+            len(theirs),
+            [one for one in read if isinstance(one, Unreadable)],
+            {one.line: _person(one, mapped) for one in calls},
+        )
+
+    async def _bill(
+        self,
+        trunk_id: str,
+        since: int,
+        until: int,
+        lines: Iterable[str],
+        mapping: Mapping[str, Any],
+        progress: Progress,
+    ) -> "_Compared":
+        mapped = carrier_bill.take(mapping)
+        read = list(carrier_bill.read(lines, mapped))
+        progress(len(read))
+        ours: dict[str, OurSum] = {}
+        for call in await self._ours(trunk_id, mapped.leg, since, until, progress):
+            before = ours.get(call.number, OurSum(0, 0, 0))
+            billed_s = -(-call.seconds // mapped.unit_s) * mapped.unit_s
+            ours[call.number] = OurSum(
+                before.calls + 1, before.seconds + call.seconds, before.billed_s + billed_s
+            )
+        theirs = [one for one in read if isinstance(one, BillLine)]
+        return _Compared(
+            carrier_bill.compare(ours, theirs, mapped),
+            sum(one.calls for one in ours.values()),
+            None,
+            [one for one in read if isinstance(one, Unreadable)],
+            {},
+        )
 
     async def get(self, reconciliation_id: str) -> Reconciliation:
         """One comparison. Raises Refusal: `not_found`."""
@@ -105,9 +152,7 @@ class Reconciliations:
             rows = await reconcile_store.items(connection, reconciliation_id, after, limit)
         return [self._shown(row) for row in rows]
 
-    async def _ours(
-        self, trunk_id: str, mapped: Mapped, since: int, until: int, progress: Progress
-    ) -> list[Ours]:
+    async def _ours(self, trunk_id: str, leg: str, since: int, until: int, progress: Progress) -> list[Ours]:
         found: list[Ours] = []
         after = 0
         async with self._database.read() as connection:
@@ -115,9 +160,7 @@ class Reconciliations:
                 raise not_found("trunk")
         while True:
             async with self._database.read() as connection:
-                rows = await reconcile_store.answered(
-                    connection, trunk_id, mapped.leg, since, until, after, _PAGE
-                )
+                rows = await reconcile_store.answered(connection, trunk_id, leg, since, until, after, _PAGE)
             found += [
                 Ours(
                     row["call_id"],
@@ -138,18 +181,19 @@ class Reconciliations:
         number = call.called if mapped.leg == "in" else call.caller
         return Theirs(call.line, number, person, call.at, call.seconds, call.amount)
 
-    def _row(self, made: str, place: int, item: Item, people: Mapping[int, str]) -> dict[str, Any]:
+    def _row(self, place: int, item: Item, people: Mapping[int, str]) -> dict[str, Any]:
         ours, theirs = item.ours, item.theirs
         one = ours or theirs
         return {
-            "reconciliation_id": made,
             "place": place,
             "finding": item.finding.value,
             "line": theirs and theirs.line,
-            "call_id": ours and ours.call_id,
+            "call_id": (ours and ours.call_id) or None,
             "number": one and one.number,
-            "person_sealed": self._vault.seal(people[theirs.line]) if theirs else None,
-            "at": one and one.at,
+            "person_sealed": (
+                self._vault.seal(people[theirs.line]) if theirs and theirs.line in people else None
+            ),
+            "at": (one and one.at) or None,
             "our_seconds": ours and ours.seconds,
             "their_seconds": theirs and theirs.seconds,
             "our_amount": item.due,
@@ -183,7 +227,18 @@ def _person(call: CarrierCall, mapped: Mapped) -> str:
     return call.caller if mapped.leg == "in" else call.called
 
 
-def _summary(found: matching.Match, ours: int, theirs: int, unreadable: list[Unreadable]) -> dict[str, Any]:
+class _Compared(msgspec.Struct, frozen=True):
+    """What was found; `theirs` None: single calls are not known. `people` by line of the file."""
+
+    found: matching.Match
+    ours: int
+    theirs: int | None
+    unreadable: list[Unreadable]
+    people: Mapping[int, str]
+
+
+def _summary(compared: _Compared) -> dict[str, Any]:
+    found, unreadable = compared.found, compared.unreadable
     counts = {one.value: 0 for one in Finding}
     for item in found.items:
         counts[item.finding.value] += 1
@@ -194,8 +249,8 @@ def _summary(found: matching.Match, ours: int, theirs: int, unreadable: list[Unr
         return None if amount is None else money.text_of(amount)
 
     return {
-        "our_calls": ours,
-        "their_calls": theirs,
+        "our_calls": compared.ours,
+        "their_calls": compared.theirs,
         "matched": found.matched,
         **counts,
         "unreadable_columns": columns,
