@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.announcer import audio
+from tests.calls.test_recordings import recorded
 from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.call import PhoneCall
 
@@ -51,6 +52,15 @@ async def test_a_call_with_everything(theatre: SpeakingTheatre) -> None:
         assert moments == sorted(moments)
     assert caller.tone_seconds(pair.passenger.tone_hz) > 1
     assert (await pair.cdr())["reason"] == "max_duration"
+    _, recording = await recorded(theatre, pair)
+    for call, channel, wanted in ((caller, recording.right, to_caller), (callee, recording.left, to_callee)):
+        places = [audio.find(theatre.sounds[name], channel) for name in wanted]
+        # music and talk lie under what is announced in the recording, as they did in the ear
+        assert all(place.likeness > 0.6 for place in places), list(zip(wanted, places, strict=True))
+        ahead = [
+            place.at_s - heard_at(theatre, call, name) for place, name in zip(places, wanted, strict=True)
+        ]
+        assert max(ahead) - min(ahead) < 0.1, "something is not where it was heard"
 
 
 async def test_the_customer_ends_the_call(theatre: SpeakingTheatre) -> None:

@@ -1,8 +1,10 @@
 """From a capture to a file, judged by ffmpeg and a tone detector; captures are synthetic."""
 
 import random
+import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.recordings.audio import HZ_A, HZ_B, Heard, listen
@@ -18,6 +20,7 @@ from tests.recordings.synthetic import (
     simple,
     talk,
 )
+from xiaohao.calls.model import Announcement, Party
 from xiaohao.recordings import capture
 from xiaohao.recordings.convert import convert
 from xiaohao.recordings.model import AudioFile, CaptureError, Format
@@ -358,3 +361,35 @@ def test_a_second_conversion_after_a_crash_in_the_first_gives_the_same(folder: C
     target.with_name(target.name + ".draft").write_bytes(b"\xff" * 100_000)  # what a dead process left
     second, _ = made(folder, 1.0)
     assert second == first
+
+
+def played(path: Path, hz: int, seconds: float) -> None:
+    """A prompt as the platform keeps it."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound = np.sin(2 * np.pi * hz * np.arange(round(8000 * seconds)) / 8000) * 8000
+        file.writeframes(sound.astype("<i2").tobytes())
+
+
+@pytest.mark.parametrize("name", ["PCMA", "G722"])
+def test_announcements_lie_on_the_ear_of_who_heard_them(folder: CaptureFolder, name: str) -> None:
+    """To A on the right, to B on the left; cut off where they were; music goes round; a lost file is none."""
+    folder.write(talk(name, HZ_A, PORT_A, 0.2, 0.3, ssrc=1), simple([name]))
+    prompt, music = folder.path.parent / "prompt.wav", folder.path.parent / "music.wav"
+    played(prompt, 1500, 0.6)
+    played(music, 2000, 0.25)
+    told = [
+        Announcement(START_US + 700_000, "said", Party.CALLER, 600, str(prompt)),
+        Announcement(START_US + 1_000_000, "cut off", Party.CALLEE, 200, str(prompt)),
+        Announcement(START_US + 1_500_000, "music", Party.CALLER, 1000, str(music)),
+        Announcement(START_US + 2_700_000, "lost", Party.CALLEE, 200, str(prompt) + ".gone"),
+    ]
+    target = folder.path.parent / "made.wav"
+    captures = capture.find(folder.path, folder.call_id)
+    convert(captures, START_US, START_US + 3_000_000, "wav", target, told)
+    heard = listen(target)
+    assert_span(heard, "left", HZ_A, (0.2, 0.5))
+    assert_span(heard, "right", 1500, (0.7, 1.3))
+    assert_span(heard, "left", 1500, (1.0, 1.2))
+    assert_span(heard, "right", 2000, (1.5, 2.5))
+    assert_silence(heard, "left", 2.0, 3.0)

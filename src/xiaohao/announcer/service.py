@@ -150,7 +150,7 @@ class Announcer:
             visit.end()
 
     async def _tell(self, visit: Visit, call: Call, prompts: list[Prompt]) -> None:
-        self._speech.note_music(call)
+        self._speech.over(call)
         if visit.listen():
             await asyncio.sleep(_OPENING_S)
             await self._speech.say_all(call, Party.CALLER, prompts)

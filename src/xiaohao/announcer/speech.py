@@ -34,8 +34,8 @@ class Speech:
     def __init__(self, prompts: Chooser, player: Player, *, on: bool) -> None:
         self.player = player
         self._prompts, self._on = prompts, on
-        #: music that plays: since when, and what
-        self._music: dict[str, tuple[int, Prompt]] = {}
+        #: by call and side: what plays, since when, and how long it can be heard
+        self._playing: dict[str, dict[Party, tuple[Prompt, int, int]]] = {}
 
     def prompt(self, call: Call, wanted: str) -> Prompt | None:
         """What is said in this call in a situation (or the prompt of this name); None: nothing."""
@@ -50,13 +50,11 @@ class Speech:
 
     async def say(self, call: Call, to: Party, prompt: Prompt) -> None:
         """Play a prompt to its end, or until this is cancelled. Raises MediaError."""
-        await persistently(lambda: self.player.play(call.id, to, prompt.path))
-        began = now_us()
+        await self._play(call, to, prompt)
         try:
             await asyncio.sleep(prompt.duration_ms / 1000)
         finally:
-            heard_ms = min((now_us() - began) // 1000, prompt.duration_ms)
-            call.announcements.append(Announcement(began, prompt.id, to, heard_ms))
+            self._note(call, to)
 
     async def say_all(self, call: Call, to: Party, prompts: Sequence[Prompt]) -> None:
         """One after the other. Raises MediaError."""
@@ -65,21 +63,35 @@ class Speech:
 
     async def start_music(self, call: Call, prompt: Prompt) -> None:
         """Play it to the caller again and again. Raises MediaError."""
-        await persistently(lambda: self.player.play(call.id, Party.CALLER, prompt.path, _ROUNDS))
-        self._music[call.id] = now_us(), prompt
+        await self._play(call, Party.CALLER, prompt, _ROUNDS)
 
     async def stop_music(self, call: Call) -> None:
         """Nothing where none plays. Raises MediaError."""
-        if call.id in self._music:
-            self.note_music(call)
+        if self._note(call, Party.CALLER):
             await self.player.stop(call.id, Party.CALLER)
 
-    def note_music(self, call: Call) -> None:
-        """The music is over, by whatever: write it into the call."""
-        if playing := self._music.pop(call.id, None):
-            began, prompt = playing
-            heard = Announcement(began, prompt.id, Party.CALLER, (now_us() - began) // 1000)
-            call.announcements.append(heard)
+    def over(self, call: Call) -> None:
+        """Nobody listens any more: write what plays into the call."""
+        for party in Party:
+            self._note(call, party)
+
+    async def _play(self, call: Call, to: Party, prompt: Prompt, times: int = 1) -> None:
+        await persistently(lambda: self.player.play(call.id, to, prompt.path, times))
+        self._note(call, to)  # rtpengine plays one thing at a time to a side
+        self._playing.setdefault(call.id, {})[to] = prompt, now_us(), prompt.duration_ms * times
+
+    def _note(self, call: Call, to: Party) -> bool:
+        """Write into the call what has been played to a side until now; False where nothing has."""
+        sides = self._playing.get(call.id, {})
+        playing = sides.pop(to, None)
+        if not sides:
+            self._playing.pop(call.id, None)
+        if playing is None:
+            return False
+        prompt, began, longest_ms = playing
+        heard_ms = min((now_us() - began) // 1000, longest_ms)
+        call.announcements.append(Announcement(began, prompt.id, to, heard_ms, str(prompt.path)))
+        return True
 
 
 async def persistently(action: Callable[[], Awaitable[None]]) -> None:

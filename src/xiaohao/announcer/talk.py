@@ -75,7 +75,7 @@ class Talk:
         """Nobody listens any more."""
         for task in self._tasks.pop(call.id, set()):
             task.cancel()
-        self._speech.note_music(call)
+        self._speech.over(call)
         self._leaving.discard(call.id)
         self._seen.discard(call.id)
 

@@ -115,6 +115,8 @@ class Announcement(msgspec.Struct, frozen=True):
     prompt: str
     to: Party
     duration_ms: int
+    #: its WAV file, on the machine of the edge
+    path: str
 
 
 class Call(msgspec.Struct):

@@ -242,6 +242,7 @@ recordings = Table(
     Column("state", Text, nullable=False),  # pending | ready | failed
     Column("received_at", BigInteger, nullable=False),  # the zero of the recording's time line
     Column("ended_at", BigInteger, nullable=False),
+    Column("announcements", Text),  # JSON list of calls.model.Announcement: not in the capture
     Column("tries", Integer, nullable=False),
     Column("due_at", BigInteger, nullable=False),
     Column("error", Text),

@@ -8,7 +8,9 @@ from typing import Final
 
 import numpy as np
 
+from xiaohao.calls.model import Announcement
 from xiaohao.recordings import pcap, signalling
+from xiaohao.recordings.announced import mix
 from xiaohao.recordings.capture import Capture
 from xiaohao.recordings.decode import SPEECHLESS, Codec, Coded, Resampler, codec
 from xiaohao.recordings.encode import Canvas, finish
@@ -54,7 +56,12 @@ class Stream:
 
 
 def convert(
-    captures: Sequence[Capture], received_at: int, ended_at: int, format_: Format, target: Path
+    captures: Sequence[Capture],
+    received_at: int,
+    ended_at: int,
+    format_: Format,
+    target: Path,
+    announcements: Sequence[Announcement] = (),
 ) -> AudioFile:
     """Make the recording of a call; `received_at` and `ended_at` are µs since the epoch.
 
@@ -78,6 +85,7 @@ def convert(
                     for payload, coded in stream.parts()
                 )
                 reached[stream.side] = max(reached[stream.side], end)
+            mix(canvas, announcements, received_at)
             return finish(canvas, target, format_)
     finally:
         draft.unlink(missing_ok=True)

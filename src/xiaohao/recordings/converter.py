@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from xiaohao.calls.model import Announcement
 from xiaohao.recordings.capture import Capture
 from xiaohao.recordings.model import AudioFile, CaptureError, Format
 from xiaohao.settings import KEY_VARIABLE
@@ -33,6 +34,12 @@ class Job(msgspec.Struct, frozen=True):
     ended_at: int
     format: Format
     target: str
+    #: what was played meanwhile
+    announcements: list[Announcement] = msgspec.field(default_factory=list)
+
+
+#: reads the column of that name. Raises msgspec.DecodeError
+announcements_of = msgspec.json.Decoder(list[Announcement]).decode
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -118,7 +125,8 @@ def work(job: Job) -> Outcome:
     from xiaohao.recordings.convert import convert  # noqa: PLC0415 - only this process needs the codecs
 
     try:
-        audio = convert(job.captures, job.received_at, job.ended_at, job.format, Path(job.target))
+        target = Path(job.target)
+        audio = convert(job.captures, job.received_at, job.ended_at, job.format, target, job.announcements)
     except CaptureError as error:
         return Outcome(error=str(error), lasting=True)
     except OSError as error:

@@ -70,6 +70,8 @@ class PendingRecording:
     ended_at: int
     tries: int
     due_at: int
+    #: JSON list of calls.model.Announcement
+    announcements: str | None = None
 
 
 @dataclass(frozen=True)

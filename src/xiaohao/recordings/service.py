@@ -22,7 +22,7 @@ from xiaohao.errors import conflict, not_found
 from xiaohao.notifications.service import announce_recording
 from xiaohao.recordings import capture, store
 from xiaohao.recordings.capture import Capture
-from xiaohao.recordings.converter import ConversionFailed, Converter, Job
+from xiaohao.recordings.converter import ConversionFailed, Converter, Job, announcements_of
 from xiaohao.recordings.files import RecordingFiles, path_of
 from xiaohao.recordings.locks import CallLock
 from xiaohao.recordings.model import (
@@ -260,7 +260,8 @@ class Conversions:
         row = task.row
         try:
             draft = await asyncio.to_thread(self._draft, row)
-            job = Job(task.captures, row.received_at, row.ended_at, self._format, str(draft))
+            told = announcements_of(row.announcements) if row.announcements else []
+            job = Job(task.captures, row.received_at, row.ended_at, self._format, str(draft), told)
             length_s = (row.ended_at - row.received_at) / SECOND
             audio = await converter.convert(job, _LONGEST_S + length_s * _LONGEST_PART)
         except ConversionFailed as failure:

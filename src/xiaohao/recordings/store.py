@@ -29,6 +29,7 @@ async def due(connection: AsyncConnection, edge_id: str, now: int, limit: int) -
             _table.ended_at,
             _table.tries,
             _table.due_at,
+            _table.announcements,
         )
         .where(_table.edge_id == edge_id, _IS_PENDING, _table.due_at <= now)
         .order_by(_table.due_at)
