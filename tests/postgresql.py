@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,7 +37,8 @@ SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, 1, false) FRO
 class Cluster:
     """A running server whose superuser is `postgres`, without password, for whoever reaches its folder."""
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    def __init__(self, binaries: Path, folder: Path, settings: Mapping[str, str] = _SETTINGS) -> None:
+        self._settings = settings
         self.binaries = binaries
         self.folder = folder
         self.data = folder / "data"
@@ -47,10 +48,13 @@ class Cluster:
 
     @classmethod
     @contextmanager
-    def started(cls) -> Iterator["Cluster"]:
-        """Initialise and start; stop and remove at the end. The server dies with us if we are killed."""
+    def started(cls, settings: Mapping[str, str] = _SETTINGS) -> Iterator["Cluster"]:
+        """Initialise and start; stop and remove at the end. The server dies with us if we are killed.
+
+        `settings`: of the server; unless given those that make tests quick, which are not for measurements.
+        """
         folder = Path(tempfile.mkdtemp(prefix="xiaohao-pg-"))
-        cluster = cls(_binaries(), folder)
+        cluster = cls(_binaries(), folder, settings)
         try:
             cluster._initialise()
             cluster.serve()
@@ -75,7 +79,7 @@ class Cluster:
 
     def serve(self) -> None:
         """Start the server process, again where it has ended, and wait until it takes connections."""
-        settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+        settings = [f"-c{name}={value}" for name, value in self._settings.items()]
         log = (self.folder / "log").open("ab")
         server = self._server = subprocess.Popen(
             [
