@@ -14,9 +14,10 @@ from tests.billing.scenes import LANDLINE, MOBILE, STANDARD, Scene
 from tests.billing.worlds import MONTH
 from xiaohao.billing import pdf
 from xiaohao.billing.invoices import Invoice
-from xiaohao.billing.sheets import CALL_COLUMNS, csv_of, orders_csv, write_xlsx
+from xiaohao.billing.sheets import CALL_COLUMNS, csv_of, orders_csv
 from xiaohao.billing.terms import ServiceItem
 from xiaohao.billing.words import WORDS, Language, capital_amount
+from xiaohao.billing.workbook import write_xlsx
 from xiaohao.database.engine import Database
 from xiaohao.secrecy import Vault
 
@@ -131,14 +132,21 @@ async def test_csv_and_workbook_hold_every_call(issued: tuple[Scene, Invoice], t
     assert sum(int(row["total"].replace(".", "")) for row in rows) == 324  # 83.24 less 80 of rent
     assert "'=1+1" in {row["order_ref"] for row in rows}
     path = tmp_path / "invoice.xlsx"
-    await write_xlsx(path, invoice.document or {}, scene.invoices.calls(invoice))
+    await write_xlsx(path, invoice.document or {}, scene.invoices.calls(invoice), Language.ENGLISH)
     book = openpyxl.load_workbook(path)
-    assert book.sheetnames == ["lines", "applications", "kinds", "numbers", "days", "calls"]
-    calls: list[tuple[Any, ...]] = list(book["calls"].values)
-    assert calls[0] == CALL_COLUMNS
+    levels = ["Charges", "By application", "By kind of number", "By number", "By day"]
+    assert book.sheetnames == [*levels, "Calls"]
+    lines = {row[0]: row for row in book["Charges"].values}
+    assert lines["Recording"] == ("Recording", None, 2, "calls", 0.1, 0.2, None)
+    assert sum(row[5] for row in list(book["Charges"].values)[1:]) == pytest.approx(83.24)
+    for level, column in zip(levels[1:4], "NMO", strict=True):
+        assert book[level][f"{column}1"].value == "Amount"
+        assert sum(cell.value for cell in book[level][column][1:]) == pytest.approx(83.24), level
+    calls: list[tuple[Any, ...]] = list(book["Calls"].values)
+    assert len(calls[0]) == len(CALL_COLUMNS)
     assert round(sum(row[-1] for row in calls[1:]), 2) == 3.24
     assert [row[2] for row in calls if row[2] == "=1+1"] == ["=1+1"]
-    assert all(cell.data_type != "f" for row in book["calls"].iter_rows() for cell in row)
+    assert all(cell.data_type != "f" for row in book["Calls"].iter_rows() for cell in row)
 
 
 async def test_a_credit_note_is_printed(issued: tuple[Scene, Invoice], tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from xiaohao.billing.invoices import Invoice, Invoices
 from xiaohao.billing.model import InvoiceKind, InvoiceState
 from xiaohao.billing.money import millionths, text_of
 from xiaohao.billing.rerating import Rerating, Reratings
-from xiaohao.billing.sheets import csv_of, orders_csv, write_xlsx
+from xiaohao.billing.sheets import csv_of, orders_csv
 from xiaohao.billing.words import Language
+from xiaohao.billing.workbook import write_xlsx
 from xiaohao.clock import rfc3339, rfc3339_or_none
 from xiaohao.errors import validation_failed
 from xiaohao.secrecy import Vault
@@ -178,12 +179,12 @@ def _add_files(routes: APIRouter, invoices: Invoices) -> None:
         return StreamingResponse(orders_csv(invoices.calls(invoice)), media_type="text/csv")
 
     @routes.get("/v1/invoices/{invoice_id}/xlsx", response_class=Response, responses=_file(_XLSX))
-    async def get_xlsx(key: AnyKey, invoice_id: str) -> Response:
+    async def get_xlsx(key: AnyKey, invoice_id: str, query: Annotated[PdfQuery, Query()]) -> Response:
         """A workbook: a sheet a level, and every call with its charges."""
         invoice = await invoices.get(invoice_id, key.customer_id)
         with tempfile.TemporaryDirectory(prefix="xiaohao-invoice-") as folder:
             path = Path(folder) / "invoice.xlsx"
-            await write_xlsx(path, invoice.document or {}, invoices.calls(invoice))
+            await write_xlsx(path, invoice.document or {}, invoices.calls(invoice), query.language)
             file = path.open("rb")  # stays readable when its folder is gone
         return StreamingResponse(_chunks(file), media_type=_XLSX)
 

@@ -13,7 +13,7 @@ from xiaohao.billing.calendar import day_of, day_text, days_in, parse_month
 from xiaohao.billing.invoices import Invoice
 from xiaohao.billing.model import InvoiceKind, InvoiceState
 from xiaohao.billing.wire import minutes
-from xiaohao.billing.words import WORDS, Language, capital_amount
+from xiaohao.billing.words import WORDS, Language, capital_amount, said, unit
 from xiaohao.errors import Refusal
 
 #: numbers that are printed; all are in the detail files
@@ -113,33 +113,14 @@ def _line(line: Document, words: Mapping[str, str]) -> dict[str, str]:
         title += f" · {words[line['kind']]}"
     quantity = ""
     if line["quantity"] is not None:
-        unit = words[_unit(line)]
-        quantity = f"{_thousands(line['quantity'])} {unit}".strip()
+        quantity = f"{_thousands(line['quantity'])} {words[unit(line) or 'piece']}".strip()
     return {
         "title": title,
-        "note": _said(line, words),
+        "note": said(line, words),
         "quantity": quantity,
         "price": _thousands(line["price"] or ""),
         "amount": _money(line["amount"]),
     }
-
-
-def _unit(line: Document) -> str:
-    if line["unit"] == "number":
-        return "number_unit"
-    named = f"unit_of_{line['item']}"
-    return named if named in WORDS[Language.ENGLISH] else str(line["unit"])
-
-
-def _said(line: Document, words: Mapping[str, str]) -> str:
-    """What people wrote, or what the platform says, in the document's language."""
-    about = line["about"]
-    if about is None:
-        return line["note"] or ""
-    if "items" in about:
-        items = words["and"].join(words[item] for item in about["items"].split())
-        about = {**about, "items": items}
-    return words[f"about_{line['item']}"].format(**about)
 
 
 def _parts(document: Document, words: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """The words of invoices in Chinese and English, and amounts in Chinese capital figures."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 
 class Language(StrEnum):
@@ -86,6 +87,20 @@ _ENGLISH: Final = {
     "about_minimum": "at least {least} a month",
     "everything": "everything",
     "and": ", ",
+    "pool": "Pool",
+    "seconds": "Seconds",
+    "included_s": "Included seconds",
+    "acd_s": "ACD seconds",
+    "protections": "Protected calls",
+    "recordings": "Recorded calls",
+    "calls_sheet": "Calls",
+    "call_id": "Call",
+    "part": "Part",
+    "order_ref": "Order",
+    "begins_at": "Begins at",
+    "prices": "Prices a minute",
+    "unit": "Unit",
+    "note": "Note",
 }
 _CHINESE: Final = {
     "invoice": "账单",
@@ -161,6 +176,20 @@ _CHINESE: Final = {
     "about_minimum": "每月最低消费 {least} 元",
     "everything": "全部费用",
     "and": "、",
+    "pool": "号码池",
+    "seconds": "计费秒数",
+    "included_s": "套餐内秒数",
+    "acd_s": "ACD 秒数",
+    "protections": "号码保护话单数",
+    "recordings": "录音话单数",
+    "calls_sheet": "话单明细",
+    "call_id": "话单编号",
+    "part": "分段",
+    "order_ref": "订单",
+    "begins_at": "开始时间",
+    "prices": "每分钟单价",
+    "unit": "单位",
+    "note": "备注",
 }
 WORDS: Final = {Language.ENGLISH: _ENGLISH, Language.CHINESE: _CHINESE}
 
@@ -197,3 +226,24 @@ def _integer(number: int) -> str:
         if rest % 4 == 0 and int(digits[max(0, place - 3) : place + 1]):
             text += _GROUPS[rest // 4]
     return text
+
+
+def unit(line: Mapping[str, Any]) -> str | None:
+    """The word for what a line of an invoice's document counts; None where it counts nothing."""
+    if line["unit"] == "number":
+        return "number_unit"
+    named = f"unit_of_{line['item']}"
+    if line["unit"] is None or named not in _ENGLISH:
+        return None if line["unit"] is None else str(line["unit"])
+    return named
+
+
+def said(line: Mapping[str, Any], words: Mapping[str, str]) -> str:
+    """The note of such a line: what people wrote, or what the platform says, in the words' language."""
+    about = line.get("about")
+    if about is None:
+        return line["note"] or ""
+    if "items" in about:
+        items = words["and"].join(words[item] for item in about["items"].split())
+        about = {**about, "items": items}
+    return words[f"about_{line['item']}"].format(**about)
