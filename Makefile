@@ -39,7 +39,9 @@ clean: ## remove the virtual environment and caches (never data/ or run/)
 install:
 	@scripts/install.sh demo
 	@scripts/venv.sh
+	@python -m xiaohao.prompts.making
 
 install-test:
 	@scripts/install.sh test
 	@scripts/venv.sh
+	@python -m xiaohao.prompts.making

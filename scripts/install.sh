@@ -13,6 +13,7 @@ run_packages=(
     kamailio-tls-modules     # tls
     kamailio-utils-modules   # utils
     rtpengine-daemon         # RTP relay and recorder
+    espeak-ng                # says the prompts
     python3                  # 3.11 or newer
     python3-venv
     fonts-noto-cjk           # invoices, pictures of plans

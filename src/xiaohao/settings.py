@@ -123,6 +123,13 @@ class Recording(msgspec.Struct, forbid_unknown_fields=True):
     folder: str = "data/recordings"
 
 
+class Prompts(msgspec.Struct, forbid_unknown_fields=True):
+    """What callers hear."""
+
+    #: folder of the default set, where it was not made at installation, and of what customers uploaded
+    folder: str = "data/prompts"
+
+
 class Web(msgspec.Struct, forbid_unknown_fields=True):
     """The HTTP API."""
 
@@ -188,6 +195,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     announcements: Announcements = msgspec.field(default_factory=Announcements)
     bindings: Bindings = msgspec.field(default_factory=Bindings)
     recording: Recording = msgspec.field(default_factory=Recording)
+    prompts: Prompts = msgspec.field(default_factory=Prompts)
     web: Web = msgspec.field(default_factory=Web)
     worker: Worker = msgspec.field(default_factory=Worker)
     notifications: Notifications = msgspec.field(default_factory=Notifications)
@@ -211,6 +219,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
         self.runtime_folder = str(folder / self.runtime_folder)
         self.secrets.master_key_file = str(folder / self.secrets.master_key_file)
         self.recording.folder = str(folder / self.recording.folder)
+        self.prompts.folder = str(folder / self.prompts.folder)
         scheme, _, place = self.database.url.partition(":///")
         if scheme == "sqlite":
             self.database.url = f"sqlite:///{folder / place}"

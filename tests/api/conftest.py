@@ -22,6 +22,7 @@ from xiaohao.tenants.service import Tenants
 def settings(tmp_path: Path) -> Settings:
     settings = Settings()
     settings.recording.folder = str(tmp_path / "recordings")
+    settings.prompts.folder = str(tmp_path / "prompts")
     return settings
 
 

@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy import Engine, event, update
 from tests.api.conftest import Inventory, created
 from tests.api.facts import ended, journal_of, talking
+from tests.prompts.sounds import tone_file
 
 from xiaohao.api.auth import AUDIENCES
 from xiaohao.billing import calendar
@@ -44,6 +45,7 @@ ABSENT = {
     "key_id": "key_00000000000000000000000000000000",
     "parent_id": "bnd_00000000000000000000000000000000",
     "number": "+8617000009999",
+    "prompt_id": "prm_00000000000000000000000000000000",
     "pool_id": "pool_00000000000000000000000000000000",
     "trunk_id": "trk_00000000000000000000000000000000",
     "verification_id": "ver_00000000000000000000000000000000",
@@ -53,12 +55,15 @@ PLAIN_FILTERS = {
     *("after", "limit", "state", "kind", "city", "since", "until", "reason", "action", "order_ref"),
     *("month", "mode", "hang_up", "carrier", "verification", "days", "format", "language", "order", "calls"),
     *("sip_code", "q850_cause"),
+    *("name", "languages", "version", "situation"),
 }
 #: bodies that a route with an id in its path accepts, so that the id alone decides
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/numbers/{number}/person": {"person": D},
     "/v1/bindings/{binding_id}": {"record": False, "b": C},
     "/v1/bindings/{binding_id}:extend": {"expires_in_s": 60},
+    "/v1/prompts/{prompt_id}/texts": {"texts": {"en": "Hello"}},
+    "/v1/prompts/{prompt_id}:restore": {"version": 1},
 }
 #: routes whose answer is about who asks, whatever is sent
 ABOUT_ONESELF = {
@@ -70,6 +75,10 @@ ABOUT_ONESELF = {
     ("POST", "/v1/webhook/secret"),
     ("POST", "/v1/plans"),
     ("POST", "/v1/plans/picture"),
+    ("POST", "/v1/prompts"),
+    ("POST", "/v1/prompts:upload"),
+    ("GET", "/v1/announcements"),
+    ("GET", "/v1/announcements/audio"),
 }
 
 
@@ -166,6 +175,11 @@ NAMING: dict[tuple[str, str], Callable[[Theirs], list[tuple[Body, Body]]]] = {
         ),
     ],
     ("POST", "/v1/bindings:explain"): _reserve,
+    ("PUT", "/v1/announcements"): lambda theirs: [
+        ({**said, name: theirs.ids[name][0]}, {**said, name: ABSENT[name]})
+        for said in ({"situation": "whisper", "prompt_id": None},)
+        for name in ("prompt_id", "pool_id", "customer_id")
+    ],
     ("POST", "/v1/bindings:release"): lambda theirs: [
         ({"ids": theirs.ids["binding_id"]}, {"ids": [ABSENT["binding_id"]]})
     ],
@@ -208,6 +222,7 @@ async def theirs(
     await Digests(database, vault, clock=lambda: hours_later).make_due()
     await customer.post("/v1/lookups/number", json={"number": binding["x"]})
     (entry,) = (await customer.get("/v1/audit")).json()["items"]
+    upload = await customer.post("/v1/prompts:upload?name=welcome", content=tone_file())
     ids = {
         "binding_id": [binding["id"]],
         "parent_id": [binding["id"]],
@@ -217,6 +232,7 @@ async def theirs(
         "key_id": [entry["key_id"]],
         "number": [binding["x"], binding["y"]],
         "pool_id": [inventory.x_pool],
+        "prompt_id": [upload.json()["id"]],
         "trunk_id": [inventory.trunk_id],
         "verification_id": [proof["id"]],
     }
@@ -381,6 +397,7 @@ async def test_the_owner_reaches_them(customer: httpx.AsyncClient, theirs: Their
         f"/v1/recordings/{over}",
         f"/v1/numbers/{theirs.x}",
         f"/v1/pools/{theirs.x_pool}",
+        f"/v1/prompts/{theirs.ids['prompt_id'][0]}",
     ):
         response = await customer.get(path)
         assert response.status_code == 200, (path, response.text)

@@ -28,6 +28,7 @@ PROGRAMS = {
     "curl": "curl",
     "jq": "jq",
     "openssl": "openssl",
+    "espeak-ng": "espeak-ng",
     "pdftotext": "poppler-utils",
     "pdffonts": "poppler-utils",
     "git": "git",

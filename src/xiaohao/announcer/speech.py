@@ -23,7 +23,7 @@ class Chooser(Protocol):
     """`prompts.service.Prompts`."""
 
     def chosen(
-        self, customer_id: str | None, pool_id: str | None, binding_id: str | None, wanted: str
+        self, customer_id: str | None, pool_id: str | None, binding_prompts: str | None, wanted: str
     ) -> Prompt | None:
         """The prompt for a situation, or of this name."""
 
@@ -41,7 +41,7 @@ class Speech:
         """What is said in this call in a situation (or the prompt of this name); None: nothing."""
         if not self._on:
             return None
-        return self._prompts.chosen(call.customer_id, call.pool_id, call.binding_id, wanted)
+        return self._prompts.chosen(call.customer_id, call.pool_id, call.prompts, wanted)
 
     def prompt_of(self, call: Call, reason: Reason, name: str | None = None) -> Prompt | None:
         """What is said of a call that ends for this reason, or the prompt of this name."""

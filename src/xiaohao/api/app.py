@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -55,6 +56,9 @@ from xiaohao.planning import page as planning_page
 from xiaohao.planning.service import Planner
 from xiaohao.pools import http as pool_routes
 from xiaohao.pools.service import Pools
+from xiaohao.prompts import http as prompt_routes
+from xiaohao.prompts.defaults import Defaults
+from xiaohao.prompts.desk import PromptDesk
 from xiaohao.recordings import http as recording_routes
 from xiaohao.recordings.service import Recordings
 from xiaohao.secrecy import Vault
@@ -151,6 +155,9 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         complaint_routes.router(Complaints(database, vault), vault),
         pool_routes.router(Pools(database, vault), vault),
         planning_routes.router(Planner(database, vault)),
+        prompt_routes.router(
+            PromptDesk(database, vault, audit), Defaults(Path(settings.prompts.folder)), vault
+        ),
         tenant_routes.operator_router(tenants, keys, vault),
         tenant_routes.webhook_router(tenants),
         trunk_routes.router(Trunks(database, vault), vault),

@@ -36,6 +36,7 @@ _TAGS: Final = [
     {"name": "events", "description": "What happened: to fetch, to follow, to have sent again"},
     {"name": "webhook", "description": "Where the platform reports what happens"},
     {"name": "numbers", "description": "The platform's own numbers and their pools"},
+    {"name": "prompts", "description": "What callers hear, and in which situations"},
     {"name": "lookups", "description": "Who is behind a number, now and at any moment of the past"},
     {"name": "audit", "description": "Who asked what that is only answered for a reason"},
     {

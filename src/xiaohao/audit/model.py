@@ -22,6 +22,9 @@ class Action(StrEnum):
     CORRECT_CDR = "correct_cdr"
     #: for how long CDRs are kept
     KEEP_CDRS = "keep_cdrs"
+    #: something was done with what callers hear; `did` in the details says what
+    PROMPT = "prompt"
+    GRAPH = "graph"
 
 
 @dataclass(frozen=True, slots=True)

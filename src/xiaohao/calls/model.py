@@ -136,6 +136,8 @@ class Call(msgspec.Struct):
     binding_id: str | None = None
     #: of the number dialled
     pool_id: str | None = None
+    #: JSON: moment → name of the prompt that is played then instead of what is chosen for all calls
+    prompts: str | None = None
     #: of the binding: how its people reach one another, and which of them called
     mode: str | None = None
     role: str | None = None

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse
 
 from xiaohao.api.auth import OperatorKey
+from xiaohao.api.receiving import received
 from xiaohao.api.route import NO_KEY, PROBLEM_CONTENT, api_router
 from xiaohao.database.direct import Direct
 from xiaohao.database.engine import Database
@@ -29,7 +30,6 @@ from xiaohao.secrecy import Vault
 FILE_MAX: Final = 100_000_000
 #: rows that an answer tells of one by one
 ROWS_TOLD: Final = 10_000
-_PATIENCE_S: Final = 30.0
 _KINDS: Final = {media_type.partition(";")[0]: format_ for format_, media_type in MEDIA_TYPES.items()}
 _WHY: Final = {
     400: "The file is not what its format says",
@@ -150,7 +150,7 @@ def router(database: Database, vault: Vault) -> APIRouter:
         async with at_work:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "numbers"
-                await _received(request, file)
+                await received(request, file, FILE_MAX)
                 told: list[RowReport] = []
                 report = await asyncio.to_thread(
                     _imported, database, vault, file, format_, query, key.key_id, told
@@ -203,26 +203,6 @@ def _format(asked: Format | None, content_type: str) -> Format:
     if None not in (asked, said) and asked is not said:
         raise validation_failed("format", "is not what Content-Type says")
     return asked or said or Format.CSV
-
-
-async def _received(request: Request, file: Path) -> None:
-    """Write the body into a file as it comes. Raises Refusal: `body_too_large`, `body_too_slow`."""
-    size = 0
-    chunks = request.stream()
-    with file.open("wb") as out:
-        while True:
-            try:
-                async with asyncio.timeout(_PATIENCE_S):
-                    chunk = await anext(chunks, None)
-            except TimeoutError:
-                detail = f"Nothing came for {_PATIENCE_S:.0f} seconds."
-                raise Refusal("body_too_slow", "The request took too long", detail, 408) from None
-            if chunk is None:
-                return
-            size += len(chunk)
-            if size > FILE_MAX:
-                raise Refusal("body_too_large", "The body is too large", f"At most {FILE_MAX} bytes.", 413)
-            out.write(chunk)
 
 
 def _imported(

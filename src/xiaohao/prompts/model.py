@@ -43,36 +43,51 @@ _NOT_ANNOUNCED: Final = frozenset(
     }
 )
 
-#: what is said beside refusals
-_OTHERS: Final = (
-    # to the caller, before the callee is called
-    "before_connect",
-    # to the callee, when the call is answered
-    "whisper",
-    # to both
-    "recorded",
-    # to the caller instead of the ring-back
-    "waiting",
-    # to both, a minute before the longest duration is over
-    "max_duration_soon",
-    "goodbye",
+
+class Situation(StrEnum):
+    """What is said beside refusals, each of which has the word of its `Reason`."""
+
+    #: to the caller, before the callee is called
+    BEFORE_CONNECT = "before_connect"
+    #: to the callee, when the call is answered
+    WHISPER = "whisper"
+    #: to both
+    RECORDED = "recorded"
+    #: to the caller instead of the ring-back
+    WAITING = "waiting"
+    #: to both, a minute before the longest duration is over
+    MAX_DURATION_SOON = "max_duration_soon"
+    GOODBYE = "goodbye"
     # dialogues
-    "ask_extension",
-    "wrong_extension",
-    "ask_last_digits",
-    "wrong_last_digits",
-    "ask_order_code",
-    "wrong_order_code",
-    "please_wait",
-    "no_more_tries",
+    ASK_EXTENSION = "ask_extension"
+    WRONG_EXTENSION = "wrong_extension"
+    ASK_LAST_DIGITS = "ask_last_digits"
+    WRONG_LAST_DIGITS = "wrong_last_digits"
+    ASK_ORDER_CODE = "ask_order_code"
+    WRONG_ORDER_CODE = "wrong_order_code"
+    PLEASE_WAIT = "please_wait"
+    NO_MORE_TRIES = "no_more_tries"
+
+
+#: the words of all situations
+SITUATIONS: Final[frozenset[str]] = frozenset(
+    [reason.value for reason in Reason if reason not in _NOT_ANNOUNCED] + [one.value for one in Situation]
 )
 
-#: situations: `Situation.UNKNOWN_CALLER`, … for every reason that a caller is told of, and the others
-Situation = StrEnum(  # type: ignore[misc]
-    "Situation",
-    [(reason.name, reason.value) for reason in Reason if reason not in _NOT_ANNOUNCED]
-    + [(word.upper(), word) for word in _OTHERS],
+
+#: nothing is said in these unless somebody has chosen something
+ONLY_IF_CHOSEN: Final[frozenset[str]] = frozenset(
+    {
+        Situation.BEFORE_CONNECT.value,
+        Situation.WHISPER.value,
+        Situation.RECORDED.value,
+        Situation.WAITING.value,
+        Situation.GOODBYE.value,
+    }
 )
+#: what may be chosen beside prompts: what the default set says, and silence
+DEFAULT: Final = "default"
+NOTHING: Final = "none"
 
 
 def situation_of(reason: Reason) -> str | None:

@@ -52,7 +52,7 @@ _CONFIRM_S = 0.1
 _CONFIRMED_AT_ONCE = 200
 _COMMANDS_S = 0.2
 _TRUNKS_S = 1.0
-_PROMPTS_S = 1.0
+_PROMPTS_S = 0.5
 #: the edge is told again and again that we are here: one lost word must not stop all calls
 _READY_S = 1.0
 _RECONCILE_S = 30.0
@@ -87,7 +87,7 @@ class Switch:
         on_the_spot = OnTheSpot(Bindings(self._database, vault), settings.calls.decision_ms)
         tools = Tools(settings, vault, self._lookup, carriers, on_the_spot.give_y)
         self.switchboard = Switchboard(tools, self._writer, self._edge.send)
-        self._prompts = Prompts(self._database, Path(settings.runtime_folder) / "prompts")
+        self._prompts = Prompts(self._database, Path(settings.prompts.folder))
         player = Player(self._ng, Path(settings.runtime_folder) / "reels")
         self._announcer = Announcer(settings, self._prompts, player, self.switchboard)
         self.switchboard.announcer = self._announcer
@@ -312,6 +312,7 @@ class Switch:
         self._start(_again_and_again(_CONFIRM_S, self._confirm))
         self._start(_again_and_again(_COMMANDS_S, self._obey))
         self._start(_again_and_again(_TRUNKS_S, self._follow_trunks))
+        self._start(self._prompts.prepare())
         self._start(_again_and_again(_READY_S, self._live_on))
         # apart from the word that we are here: an edge that answers late must not make that late, too
         self._start(_again_and_again(_MEMORY_S, self._look_at_memory))

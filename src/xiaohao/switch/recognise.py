@@ -46,4 +46,5 @@ def note(call: Call, match: LegMatch) -> None:
     """Write into the call whose it is."""
     call.customer_id, call.pool_id, call.binding_id = match.customer_id, match.pool_id, match.binding_id
     call.mode, call.role, call.in_grace = match.mode, match.role, match.in_grace
+    call.prompts = match.prompts
     call.order_ref, call.user_data = match.order_ref, match.user_data

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from xiaohao.database.migrations import first_calls, first_numbers, first_routing
+from xiaohao.database.migrations import first_calls, first_numbers, first_prompts, first_routing
 
 revision = "0001"
 down_revision = None
@@ -31,12 +31,14 @@ def upgrade() -> None:
     _idempotency()
     _marks()
     _leases()
+    first_prompts.create()
 
 
 def downgrade() -> None:
     """Drop every table."""
     for table in (
         *first_routing.TABLES,
+        *first_prompts.TABLES,
         "leases",
         "marks",
         "idempotency",
