@@ -11,6 +11,7 @@ import pytest
 from tests.postgresql import Cluster
 from tests.world import World
 from xiaohao.database.engine import Database
+from xiaohao.prompts import making
 from xiaohao.secrecy import Vault
 
 _TESTS = Path(__file__).parent
@@ -33,6 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def vault() -> Vault:
     return Vault(bytes(range(32)))
+
+
+@pytest.fixture(scope="session")
+def default_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default set of prompts, made for this test run as an installation makes it."""
+    return making.make(tmp_path_factory.mktemp("prompts"))
 
 
 @pytest.fixture(scope="session")

@@ -78,9 +78,9 @@ def test_long_numbers_are_said_digit_by_digit() -> None:
     )
 
 
-def test_the_default_set(tmp_path: Path) -> None:
-    place = making.make(tmp_path)
-    assert making.default_set(tmp_path) == place
+def test_the_default_set(default_prompts: Path) -> None:
+    place = default_prompts
+    assert making.default_set(place.parent) == place
     made = making.read(place)
     assert made.keys() == SITUATIONS
     contents = set()
@@ -96,9 +96,9 @@ def test_the_default_set(tmp_path: Path) -> None:
         assert abs(integrated - sound.LOUDNESS) < sound.TOLERANCE
         assert peak <= sound.CEILING + 0.1
     before = (place / "goodbye.wav").stat().st_mtime_ns
-    assert making.make(tmp_path) == place
+    assert making.make(place.parent) == place
     assert (place / "goodbye.wav").stat().st_mtime_ns == before
-    assert [path.name for path in tmp_path.iterdir()] == [place.name]
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 
 def test_the_music_repeats_without_a_seam() -> None:

@@ -181,7 +181,9 @@ class PromptDesk:
     ) -> None:
         """Have a prompt played in a situation, everywhere or where a number of a pool is dialled.
 
-        `prompt_id` may be DEFAULT or NOTHING, too; None: no longer. Raises Refusal: `not_found`, `validation_failed`.
+        `prompt_id` may be DEFAULT or NOTHING, too; None: no longer.
+
+        Raises Refusal: `not_found`, `validation_failed`.
         """
         if situation not in SITUATIONS:
             raise validation_failed("situation", "is no situation in which something is said")
@@ -300,7 +302,7 @@ def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name) or name.startswith("prm_"):
         raise validation_failed("name", "must be of a-z, 0-9 and _ . - and not begin with prm_")
     if name in SITUATIONS or name in (DEFAULT, NOTHING):
-        raise validation_failed("name", "means something else already: take another, and choose it for the situation")
+        raise validation_failed("name", "means something else: take another, and choose it for the situation")
 
 
 def _check_texts(task: Task) -> None:

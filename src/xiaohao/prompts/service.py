@@ -106,9 +106,10 @@ class Prompts:
     ) -> Prompt | None:
         """The prompt for a situation, or the one of that name or id.
 
-        A situation's is looked for at the binding (`LegMatch.prompts`, JSON), in the customer's choice for
-        the pool of the dialled number and for all pools, in the operator's for both, and in the default set;
-        that is silent in the situations of ONLY_IF_CHOSEN. "default" and "none" may be chosen as well. A name (or `prm_…`) among the customer's own and those that the operator shares. None: there is none.
+        A situation's is looked for at the binding (`binding_prompts`: JSON, moment → name), in the customer's
+        choice for the pool of the dialled number and for all pools, in the operator's for both, and in the
+        default set, which is silent in the situations of ONLY_IF_CHOSEN. A name (or `prm_…`) is looked for
+        among the customer's own and those that the operator shares. None: nothing is to be said.
         """
         if wanted not in SITUATIONS:
             return self._by_name(customer_id, wanted, None)
