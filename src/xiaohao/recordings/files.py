@@ -1,10 +1,12 @@
 """Where finished recordings are kept: `<yyyy>/<mm>/<dd>/<call id>.<wav|mp3|opus>`, by the call's UTC day."""
 
+import errno
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore
 
 from xiaohao.clock import SECOND
@@ -31,7 +33,10 @@ class RecordingFiles:
 
         It is on the disk when this returns, so that what it was made of may be deleted. Raises OSError.
         """
-        obstore.put(self._store, path, source)
+        try:
+            obstore.put(self._store, path, source)
+        except BaseError as error:  # a full disk, among others, is none of its OSErrors
+            raise OSError(errno.EIO, "the store did not take it") from error
         target = self._folder / path
         _sync(target)
         for folder in target.relative_to(self._folder).parents:

@@ -1,0 +1,28 @@
+"""The store says in one way what goes wrong with it, whatever its library says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+_FULL = """
+import resource, sys
+from pathlib import Path
+from xiaohao.recordings.files import RecordingFiles
+
+folder = Path(sys.argv[1])
+(folder / "draft").write_bytes(bytes(5000))
+# a file can become no longer than this: to the store it looks like a disk without room
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    RecordingFiles(folder / "store").put("2026/11/28/a.wav", folder / "draft")
+except OSError as error:
+    print(type(error).__name__, error.strerror)
+print([path.name for path in (folder / "store").rglob("*") if path.is_file()])
+"""
+
+
+def test_a_store_without_room(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _FULL, str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[0] == "OSError the store did not take it"
+    assert "a.wav" not in said[1]
