@@ -28,6 +28,7 @@ test_packages=(
     openssl                  # makes certificates
     ffmpeg                   # makes and judges audio independently of the product
     poppler-utils            # reads invoices as a stranger would
+    libfaketime              # sets the clock of the platform's processes only
     libvo-amrwbenc0          # encodes AMR-WB as phones do
 )
 # Services that the packages bring; the platform runs its own engines as child processes instead.

@@ -6,8 +6,10 @@ import pytest
 
 from tests.notifications.conftest import Post
 from xiaohao.clock import SECOND, now_us
+from xiaohao.notifications.feed import Feed
 from xiaohao.notifications.model import Event, Outcome
 from xiaohao.notifications.store import Outbox
+from xiaohao.secrecy import Vault
 
 LATER = 3600 * SECOND
 
@@ -126,3 +128,20 @@ async def test_one_worker_at_a_time_has_a_customer(post: Post, outbox: Outbox) -
     assert other.take_leases(["cus_b"], now, now + LATER) == {"cus_b"}
     assert other.take_leases(["cus_a"], now + LATER + 1, now + 2 * LATER) == {"cus_a"}
     other.close()
+
+
+async def test_what_a_clock_set_back_has_left_in_the_future(post: Post, outbox: Outbox, vault: Vault) -> None:
+    """A failed event, the rest of its call, another worker's lease: as if put off for an hour."""
+    await post.call("cus_a")
+    now = now_us()
+    first = due(outbox, "cus_a")[0]
+    outbox.settle([Outcome(first, now, "HTTP 500", now + LATER)], [])
+    dead = Outbox(post.database.url, "worker 2")
+    assert dead.take_leases(["cus_a"], now, now + LATER) == {"cus_a"}
+    feed = Feed(post.database, vault)
+    assert await feed.pull_in(2 * LATER / SECOND) == 0
+    assert (due(outbox, "cus_a"), outbox.take_leases(["cus_a"], now, now + SECOND)) == ([], set())
+    assert await feed.pull_in(600) == 5
+    assert sequences(due(outbox, "cus_a")) == [1, 2, 3, 4, 5]
+    assert outbox.take_leases(["cus_a"], now, now + SECOND) == {"cus_a"}
+    dead.close()

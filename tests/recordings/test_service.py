@@ -264,6 +264,21 @@ async def test_trouble_of_the_machine_gives_no_recording_up(studio: Studio) -> N
     assert studio.left() == []
 
 
+async def test_a_clock_that_is_set_back(studio: Studio) -> None:
+    """What was put off by the clock before waits no longer than it would have."""
+    folder = written(await studio.ended())
+    in_the_way = studio.folder / "recordings"
+    in_the_way.write_text("a file where the folder should be")
+    assert await studio.conversions.convert_due() == 0
+    in_the_way.unlink()
+    assert await studio.conversions.pull_in() == 0
+    studio.clock.forward(-3600)
+    assert await studio.conversions.convert_due() == 0
+    assert await studio.conversions.pull_in() == 1
+    assert await studio.conversions.convert_due() == 1
+    assert (await studio.row(folder.call_id))["state"] == "ready"
+
+
 @on_one_database
 async def test_a_capture_folder_that_is_away_is_not_taken_for_silence(studio: Studio) -> None:
     folder = written(await studio.ended())

@@ -23,6 +23,7 @@ def main() -> int:
     )
     parser.add_argument("--rate", type=float, default=20.0, help="calls a second")
     parser.add_argument("--gap", type=float, default=20.0, help="seconds between the mishaps of one part")
+    parser.add_argument("--clock", action="store_true", help="set the platform's clock forth and back, too")
     parser.add_argument("--keep", action="store_true", help="leave the folder with logs and database")
     parser.add_argument("--log", action="store_true", help="print every mishap")
     options = parser.parse_args()
@@ -30,7 +31,7 @@ def main() -> int:
     faults = 0
     for database in options.database:
         seconds = options.minutes * 60 / len(options.database)
-        plan = Plan(seconds, options.seed, database, options.rate, options.gap)
+        plan = Plan(seconds, options.seed, database, options.rate, options.gap, clock=options.clock)
         folder = Path(tempfile.mkdtemp(prefix="soak-", dir=os.environ.get("BENCH_FOLDER", "."))).resolve()
         try:
             report = asyncio.run(run(plan, folder / "platform"))

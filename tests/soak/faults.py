@@ -67,7 +67,12 @@ class Deck:
 
 
 def deck(
-    seed: int, stage: Stage, endpoint: CustomerEndpoint, cluster: Cluster | None, store: "Store"
+    seed: int,
+    stage: Stage,
+    endpoint: CustomerEndpoint,
+    cluster: Cluster | None,
+    store: "Store",
+    clock: "Clock",
 ) -> Deck:
     """Everything that can go wrong here."""
     parts: dict[str, dict[str, Mishap]] = {
@@ -96,6 +101,8 @@ def deck(
         }
     )
     parts["store"] = {"cut off": store.cut_off} | ({"full": store.full} if store.is_small else {})
+    if clock.can_be_set:
+        parts["clock"] = {"an hour forth": clock.set_by(3600), "an hour back": clock.set_by(-3600)}
     return Deck(seed, parts)
 
 
@@ -201,6 +208,58 @@ def _away(endpoint: CustomerEndpoint) -> Mishap:
     return mishap
 
 
+# The machine's clock
+
+
+class Clock:
+    """The clock that the platform's processes see (libfaketime, which makes each look at it slow).
+
+    The clock that cannot be set stays as it is; so does that of PostgreSQL, and of all who call.
+    """
+
+    def __init__(self, folder: Path, can_be_set: bool) -> None:
+        self.can_be_set = can_be_set
+        self._file = folder / "clock"
+        self._set(0)
+
+    def _set(self, seconds: int) -> None:
+        self._file.write_text(f"{seconds:+d}")
+
+    @contextmanager
+    def in_environment(self) -> Iterator[None]:
+        """What is started inside goes by this clock."""
+        if not self.can_be_set:
+            yield
+            return
+        [library] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+        changes = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+        }
+        os.environ.update(changes)
+        try:
+            yield
+        finally:
+            for name in changes:
+                del os.environ[name]
+
+    def set_by(self, seconds: int) -> Mishap:
+        """Wrong by so much, and then right again."""
+
+        @asynccontextmanager
+        async def mishap(_: random.Random) -> AsyncIterator[None]:
+            self._set(seconds)
+            try:
+                yield
+            finally:
+                self._set(0)
+
+        return mishap
+
+
 # The store of recordings
 
 
@@ -226,20 +285,24 @@ class Store:
             if store.is_small:
                 subprocess.run(["umount", "--lazy", str(place)], check=True)
 
-    def _resize(self, size: int) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={size}", str(self.place)], check=True)
+    async def _resize(self, size: Callable[[], int]) -> None:
+        """Give it so much room; while it is being written to that may need another try."""
+        for _ in range(100):
+            command = ["mount", "-o", f"remount,size={size()}", str(self.place)]
+            if (await asyncio.to_thread(subprocess.run, command, capture_output=True)).returncode == 0:
+                return
+            await asyncio.sleep(0.05)
+        raise RuntimeError("the store's file system cannot be resized")
 
     @asynccontextmanager
     async def full(self, _: random.Random) -> AsyncIterator[None]:
         """Not a byte more goes in."""
-        for _attempt in range(20):  # while it is measured something may still be written
-            with suppress(subprocess.CalledProcessError):
-                await asyncio.to_thread(self._resize, shutil.disk_usage(self.place).used)
-                break
+        # a size of 0 would be none at all
+        await self._resize(lambda: max(shutil.disk_usage(self.place).used, 4096))
         try:
             yield
         finally:
-            await asyncio.to_thread(self._resize, _ROOM)
+            await self._resize(lambda: _ROOM)
 
     @asynccontextmanager
     async def cut_off(self, _: random.Random) -> AsyncIterator[None]:

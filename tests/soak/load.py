@@ -30,7 +30,8 @@ class Made:
 
     binding_id: str
     code: int
-    answered: bool
+    #: how long both talked; None where nobody answered
+    talked_s: float | None
 
 
 @dataclass
@@ -89,5 +90,6 @@ class Load:
         while not pair.passenger.incoming.empty():
             await pair.passenger.incoming.get_nowait().wait_ended(_PATIENCE_S)
         code = 0 if call.timed_out else call.final_code or 0
-        self.made.append(Made(str(pair.binding["id"]), code, call.answered_at is not None))
+        talked = None if call.answered_at is None else (call.ended_at or call.answered_at) - call.answered_at
+        self.made.append(Made(str(pair.binding["id"]), code, talked))
         self._free.append(pair)

@@ -16,7 +16,7 @@ from xiaohao.simulator.carrier import Carrier
 from xiaohao.simulator.customer import CustomerEndpoint
 from xiaohao.simulator.stage import Stage
 
-from .faults import Deck, Store, deck
+from .faults import Clock, Deck, Store, deck
 from .ledger import Account, Told, account
 from .load import Load
 
@@ -34,6 +34,8 @@ class Plan:
     calls_per_second: float = 20.0
     #: between the mishaps of one part of the platform
     mean_gap_s: float = 20.0
+    #: whether the clock of the platform's processes is set forth and back, too
+    clock: bool = False
     #: the share of the calls that are recorded: making audio is most of the machine's work
     recorded: float = 1.0
     #: so long after the last thing that came nothing more will come
@@ -70,10 +72,11 @@ class Report:
 async def run(plan: Plan, folder: Path) -> Report:
     """Carry a plan out in an empty folder."""
     with Store.at(folder / "data" / "store") as store, _database(plan) as cluster:
-        async with _theatre(folder, store, cluster) as theatre:
+        clock = Clock(folder, plan.clock)
+        async with _theatre(folder, store, cluster, clock) as theatre:
             load = Load(theatre, plan.calls_per_second, plan.seed, plan.recorded)
             await load.prepare()
-            mishaps = deck(plan.seed, theatre.stage, theatre.endpoint, cluster, store)
+            mishaps = deck(plan.seed, theatre.stage, theatre.endpoint, cluster, store, clock)
             told = Told()
             folding = asyncio.create_task(_fold(told, theatre))
             try:
@@ -104,7 +107,17 @@ def _database(plan: Plan) -> Iterator[Cluster | None]:
 
 
 @asynccontextmanager
-async def _theatre(folder: Path, store: Store, cluster: Cluster | None) -> AsyncIterator[Theatre]:
+async def _stopping(stage: Stage) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await stage.stop()
+
+
+@asynccontextmanager
+async def _theatre(
+    folder: Path, store: Store, cluster: Cluster | None, clock: Clock
+) -> AsyncIterator[Theatre]:
     stage = Stage(
         folder,
         host=_HOST,
@@ -112,8 +125,10 @@ async def _theatre(folder: Path, store: Store, cluster: Cluster | None) -> Async
         recording={"folder": str(store.folder.relative_to(folder)), "format": "mp3"},
         **({} if cluster is None else {"database": {"url": cluster.url("xiaohao")}}),
     )
+    with clock.in_environment():
+        await stage.start()
     async with (
-        stage,
+        _stopping(stage),
         CustomerEndpoint(_ENDPOINT, secret=_SECRET) as endpoint,
         Carrier(_MOBILE, edge=stage.sip, history=2000, keep_audio_s=2) as mobile,
         Carrier(_CITY, edge=stage.sip, history=2000, keep_audio_s=2) as city,

@@ -17,6 +17,7 @@ from xiaohao.database.horizon import horizon
 from xiaohao.database.schema import events
 from xiaohao.errors import conflict, validation_failed
 from xiaohao.notifications import feed_store as store
+from xiaohao.notifications import store as outbox
 from xiaohao.notifications.feed_store import Wanted
 from xiaohao.notifications.model import EventState
 from xiaohao.secrecy import SecrecyError, Vault
@@ -127,6 +128,12 @@ class Feed:
                 done, place = await store.replay(connection, place, wanted, now, _AT_ONCE)
             total += done
         return total
+
+    async def pull_in(self, longest_s: float) -> int:
+        """After the clock was set back: let be due now what is due in more than `longest_s` seconds."""
+        now = self._clock()
+        async with self._database.begin() as connection:
+            return await outbox.pull_in(connection, now + round(longest_s * SECOND), now)
 
     async def forget_old(self, retention_days: int) -> int:
         """Delete what is older and not due any more; gives the number. Raises DatabaseUnavailable."""

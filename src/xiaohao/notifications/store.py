@@ -171,6 +171,15 @@ async def insert(connection: AsyncConnection, rows: Sequence[Row]) -> None:
     )
 
 
+async def pull_in(connection: AsyncConnection, latest: int, now: int) -> int:
+    """Let events be due now that are due after `latest`, and end leases that last longer; gives how many
+    events. Nothing is put off so far: the clock was set back.
+    """
+    await connection.execute(delete(leases).where(leases.c.until > latest))
+    far = _IS_DUE & (events.c.due_at > latest)
+    return (await connection.execute(update(events).where(far).values(due_at=now))).rowcount
+
+
 class Outbox:
     """The worker's side: finding what is due, telling what became of it, and who may deliver.
 

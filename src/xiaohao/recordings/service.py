@@ -178,6 +178,12 @@ class Conversions:
                 one.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    async def pull_in(self) -> int:
+        """After the clock was set back: let be due now what is due later than anything is put off."""
+        now = self._clock()
+        async with self._database.begin() as connection:
+            return await store.pull_in(connection, now + 2 * _LONGEST_RETRY_US, now)
+
     async def close(self) -> None:
         """End the converting processes; what they were at becomes due again by itself."""
         for converter in self._all:

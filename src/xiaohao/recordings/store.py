@@ -77,6 +77,12 @@ async def put_ready(
     )
 
 
+async def pull_in(connection: AsyncConnection, latest: int, now: int) -> int:
+    """Let be due now what is due after `latest`, which only a clock that was set back explains; how many."""
+    query = update(recordings).where(_IS_PENDING, _table.due_at > latest).values(due_at=now)
+    return (await connection.execute(query)).rowcount
+
+
 async def retry(connection: AsyncConnection, call_id: str, now: int) -> bool:
     """Try a failed recording anew. False where there is none."""
     failed = (_table.call_id == call_id, _table.state == RecordingState.FAILED.value)

@@ -29,7 +29,7 @@ class Peak:
             age_s = time.time() - self._path.stat().st_mtime
         except OSError:
             return False
-        return age_s < _FRESH_S
+        return abs(age_s) < _FRESH_S  # the clock may have been set back since
 
 
 class Processors:

@@ -6,10 +6,12 @@ for another. Each lives through a database that is away and through errors of a 
 
 import asyncio
 import contextlib
+import math
 import os
 import random
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -53,6 +55,9 @@ _log = structlog.get_logger(__name__)
 _SWEEP_S: Final = 5.0
 _BACKLOG_S: Final = 10.0
 _FORGET_S: Final = 600.0
+_CLOCK_S: Final = 2.0
+#: who sets a clock sets it by more than this
+_CLOCK_SET_S: Final = 60.0
 _DIGESTS_S: Final = 15.0
 #: looks whether an hour has begun; then the pools are counted
 _POOLS_S: Final = 60.0
@@ -87,6 +92,8 @@ class Worker:
         self._bindings = Bindings(self._database, vault)
         self._owner = owner
         self._rater = Rater(self._database, vault)
+        #: by how much the wall's clock is ahead of the one that is never set; infinite: not looked at yet
+        self._clock_ahead = math.inf
         self._closing = Closing(self._database, Rater(self._database, vault), settings.billing.seller)
         self._reratings = Reratings(self._database, Rater(self._database, vault))
         self._rated = Counter("xiaohao_calls_rated", "CDRs that were rated", registry=self._registry)
@@ -142,6 +149,7 @@ class Worker:
             self._again_and_again(_RATING_S, self._rate),
             self._again_and_again(_CLOSING_S, self._close),
             self._again_and_again(_POOLS_S, self._watch_pools),
+            self._again_and_again(_CLOCK_S, self._look_at_the_clock),
             self._again_and_again(_FORGET_S, self._forget),
             self._again_and_again(_FORGET_S, self._forget_cdrs),
             self._again_and_again(_DIGESTS_S, self._make_digests),
@@ -153,6 +161,22 @@ class Worker:
 
     async def _forget(self) -> None:
         await self._feed.forget_old(self._settings.notifications.retention_days)
+
+    async def _look_at_the_clock(self) -> None:
+        """What was put off before the clock was set back would wait for as long as it was set back."""
+        ahead = time.time() - time.monotonic()
+        if ahead > self._clock_ahead - _CLOCK_SET_S:
+            self._clock_ahead = ahead
+            return
+        notifications = self._settings.notifications
+        longest_s = 2 * max(notifications.retry_s) + notifications.timeout_s + _CLOCK_SET_S
+        events = await self._feed.pull_in(longest_s)
+        recordings = await self._conversions.pull_in()
+        back_s = "at a start" if math.isinf(self._clock_ahead) else round(self._clock_ahead - ahead)
+        if events or recordings or not math.isinf(self._clock_ahead):
+            _log.warning("clock_was_set_back", by_s=back_s, events=events, recordings=recordings)
+        self._clock_ahead = ahead
+        self._deliverer.wake()
 
     async def _forget_cdrs(self) -> None:
         await self._cdrs.forget_old()

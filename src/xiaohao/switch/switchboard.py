@@ -21,6 +21,7 @@ from xiaohao.secrecy import SecrecyError
 from xiaohao.switch import metrics
 from xiaohao.switch.causes import PLATFORM_ENDS, REFUSALS, not_answered
 from xiaohao.switch.owners import Owners
+from xiaohao.switch.steady import Steady
 from xiaohao.switch.steps import LATER_STEPS, STEPS, Passage, Refused, Step, Tools
 
 _log = structlog.get_logger()
@@ -44,6 +45,7 @@ class Switchboard:
         self._settings = tools.settings
         self.calls: dict[str, Call] = {}
         self._ended: dict[str, None] = {}
+        self._steady = Steady()
         self._unconfirmed: list[str] = []
         self._longest: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,6 +81,7 @@ class Switchboard:
         call = Call(invite.call_id, self._settings.edge.id, invite.at, dialled=invite.dialled[:32])
         self.calls[call.id] = call
         self._undecided[call.id] = None
+        self._steady.begin(call.id)
         self._start(self._decide(Passage(invite, call)))
 
     async def _decide(self, passage: Passage) -> None:
@@ -91,6 +94,7 @@ class Switchboard:
         if reason is Reason.PLATFORM_ERROR:
             # nobody's call so far: its end, which the edge tells in a moment, is how its customer is found
             del self.calls[call.id]
+            self._steady.end(call.id)
         else:
             if reason is None:
                 self._tools.carriers.occupy(call.id, call.trunk_in, call.trunk_out)
@@ -159,7 +163,7 @@ class Switchboard:
         call = self._decided(signal.call_id)
         if call is None or call.ringing_at is not None:
             return
-        call.ringing_at = signal.at
+        call.ringing_at = self._steady.at(call.id, signal.at)
         if call.state is State.RECEIVED:
             call.state = State.RINGING
             self._move_to_trunk(call, signal.trunk_group)
@@ -169,7 +173,7 @@ class Switchboard:
         call = self._decided(signal.call_id)
         if call is None or call.answered_at is not None:
             return
-        call.answered_at, call.state = signal.at, State.ANSWERED
+        call.answered_at, call.state = self._steady.at(call.id, signal.at), State.ANSWERED
         call.tries = [
             *self._named_tries(signal.tries),
             Try(self._trunk_id(signal.trunk_group), signal.try_at),
@@ -261,6 +265,8 @@ class Switchboard:
     def _close(
         self, call: Call, at: int, by: Party, reason: Reason, sip_code: int | None, cause: int | None
     ) -> None:
+        at = self._steady.at(call.id, at)
+        self._steady.end(call.id)
         latest = max(at, call.received_at, call.ringing_at or 0, call.answered_at or 0)
         call.state, call.ended_at, call.ended_by = State.ENDED, latest, by
         call.reason, call.sip_code, call.q850_cause = reason, sip_code, cause
@@ -288,11 +294,13 @@ class Switchboard:
             is_ours = call.edge_id == self._settings.edge.id
             if is_ours and call.id not in self.calls and call.id not in self._ended:
                 self.calls[call.id] = call
+                self._steady.begin(call.id)
                 self._tools.carriers.occupy(call.id, call.trunk_in, call.trunk_out)
 
     def _take_in(self, call: Call) -> None:
         """A call that the edge knows and we do not: an earlier switch died before it was stored."""
         self.calls[call.id] = call
+        self._steady.begin(call.id)
         self._tools.carriers.occupy(call.id, call.trunk_in, call.trunk_out)
         self._journal.put(CallBegan(call))
 
