@@ -4,7 +4,8 @@ Method: CDRs of one customer are written straight into the table, over a month, 
 six tenths answered, talking 1 to 600 s. Then, each in a process of its own, whose CPU and highest memory are
 taken from the system: rating them as the worker does (usage and running sums, in transactions of 500); the
 month's bill from what is stored; a rerating's whole report, from the CDRs; and the close of a month of many
-customers with 100 calls each. PostgreSQL's own memory and CPU are not counted.
+customers with 100 calls each. At last how soon a prepaid customer is stopped whose money a call has used up.
+PostgreSQL's own memory and CPU are not counted.
 
 Run: `python -m bench.billing [CDRs] [customers]`
 """
@@ -22,7 +23,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sqlalchemy import insert
+from msgspec.structs import replace
+from sqlalchemy import insert, select
+from tests.calls_store.lives import life
 from tests.postgresql import Cluster
 
 from xiaohao.billing import calendar, usage_store
@@ -30,10 +33,13 @@ from xiaohao.billing.closing import Closing
 from xiaohao.billing.rater import Rater
 from xiaohao.billing.rerating import Reratings
 from xiaohao.billing.runs import Month
-from xiaohao.clock import SECOND
+from xiaohao.billing.service import Billing, Limits
+from xiaohao.calls.journal import CallEnded, CallJournal
+from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database
 from xiaohao.database.schema import cdrs, customers
 from xiaohao.secrecy import Vault
+from xiaohao.tenants.service import Tenants
 
 MONTH = 202610
 START = calendar.start_of(MONTH)
@@ -44,6 +50,9 @@ NUMBERS = (
     + [f"+86170000000{place:02}" for place in range(30)]
 )
 ONE = "cus_one"
+STOPS = 30
+#: how long the worker rests between two rounds of rating
+RATING_S = 0.4
 #: PostgreSQL as it is installed, but that it looks at once at how its tables grew
 SETTINGS = {"listen_addresses": "", "max_connections": "50", "autovacuum_naptime": "5s"}
 
@@ -125,7 +134,45 @@ async def close(database: Database) -> int:
     return await Closing(database, Rater(database, Vault(bytes(32)), later), clock=later).close_all(MONTH)
 
 
-WORK = {"rate": rate, "stored": stored, "rerate": rerate, "close": close}
+async def stop(database: Database) -> int:
+    """From the CDR that takes the last money to the state that every switch reads with its next call."""
+    vault, took = Vault(bytes(32)), []
+    billing, journal = Billing(database, vault), CallJournal(database, vault)
+    customer_id = (await Tenants(database, vault).create_customer("prepaid")).id
+    await billing.set_limits(customer_id, Limits(prepaid=True))
+    rating = asyncio.create_task(rate_for_ever(Rater(database, vault)))
+    await asyncio.sleep(RATING_S)  # it has looked back
+    for _ in range(STOPS):
+        account = await billing.account(customer_id)
+        await billing.pay_in(customer_id, 1_000_000 - (account.left or 0), "transfer")
+        end = life(customer_id, record=False, received_at=now_us() - 900 * SECOND)[-1]
+        await asyncio.sleep(random.random())
+        began = time.perf_counter()
+        await journal.write([CallEnded(replace(end.call, ended_at=now_us()), False)])
+        while await state(database, customer_id) != "exhausted" and not rating.done():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+        if rating.done():
+            rating.result()
+        took.append((time.perf_counter() - began) * 1000)
+    rating.cancel()
+    took.sort()
+    print(f"  stopped after {took[STOPS // 2]:.0f} ms (median), {took[-1]:.0f} ms at most")
+    return STOPS
+
+
+async def rate_for_ever(rater: Rater) -> None:
+    while True:
+        await rater.rate_due()
+        await asyncio.sleep(RATING_S)
+
+
+async def state(database: Database, customer_id: str) -> str:
+    async with database.read() as connection:
+        query = select(customers.c.state).where(customers.c.id == customer_id)
+        return str((await connection.execute(query)).scalar_one())
+
+
+WORK = {"rate": rate, "stored": stored, "rerate": rerate, "close": close, "stop": stop}
 
 
 async def one(what: str, url: str) -> None:
