@@ -31,6 +31,7 @@ from xiaohao.digests.model import HOUR
 from xiaohao.digests.service import Digests
 from xiaohao.ids import new_id
 from xiaohao.notifications.model import Kind, event_id
+from xiaohao.policies import alarm_store
 from xiaohao.secrecy import Vault
 
 A, B = "13800138000", "13900139000"
@@ -38,15 +39,18 @@ A, B = "13800138000", "13900139000"
 C, D = "13500135000", "13600136000"
 #: what a path's parameter, a filter or a body may name, and is nobody's
 ABSENT = {
+    "alarm_id": "alm_00000000000000000000000000000000",
     "binding_id": "bnd_00000000000000000000000000000000",
     "call_id": "01990000-0000-7000-8000-000000000000",
     "customer_id": "cus_00000000000000000000000000000000",
+    "entry_id": "pen_00000000000000000000000000000000",
     "invoice_id": "inv_00000000000000000000000000000000",
     "key_id": "key_00000000000000000000000000000000",
     "parent_id": "bnd_00000000000000000000000000000000",
     "number": "+8617000009999",
     "prompt_id": "prm_00000000000000000000000000000000",
     "pool_id": "pool_00000000000000000000000000000000",
+    "rule_id": "rul_00000000000000000000000000000000",
     "trunk_id": "trk_00000000000000000000000000000000",
     "verification_id": "ver_00000000000000000000000000000000",
 }
@@ -56,6 +60,7 @@ PLAIN_FILTERS = {
     *("month", "mode", "hang_up", "carrier", "verification", "days", "format", "language", "order", "calls"),
     *("sip_code", "q850_cause"),
     *("name", "languages", "version", "situation"),
+    *("list", "replace", "dry_run"),
 }
 #: bodies that a route with an id in its path accepts, so that the id alone decides
 BODIES: dict[str, dict[str, Any]] = {
@@ -64,6 +69,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/bindings/{binding_id}:extend": {"expires_in_s": 60},
     "/v1/prompts/{prompt_id}/texts": {"texts": {"en": "Hello"}},
     "/v1/prompts/{prompt_id}:restore": {"version": 1},
+    "/v1/policies/rules/{rule_id}": {"enabled": False},
 }
 #: routes whose answer is about who asks, whatever is sent
 ABOUT_ONESELF = {
@@ -79,6 +85,7 @@ ABOUT_ONESELF = {
     ("POST", "/v1/prompts:upload"),
     ("GET", "/v1/announcements"),
     ("GET", "/v1/announcements/audio"),
+    ("POST", "/v1/policies/entries:import"),
 }
 
 
@@ -115,6 +122,12 @@ def _reserve(theirs: Theirs) -> list[tuple[Body, Body]]:
             {**base, "x_pool": pool, "y_pool": pool},
         ),
     ]
+
+
+def _about_whom(theirs: Theirs, body: Body) -> list[tuple[Body, Body]]:
+    names = (theirs.ids["customer_id"][0], ABSENT["customer_id"])
+    foreign, absent = ({**body, "customer_id": name} for name in names)
+    return [(foreign, absent)]
 
 
 def _evidence(theirs: Theirs) -> list[tuple[Body, Body]]:
@@ -180,6 +193,19 @@ NAMING: dict[tuple[str, str], Callable[[Theirs], list[tuple[Body, Body]]]] = {
         for said in ({"situation": "whisper", "prompt_id": None},)
         for name in ("prompt_id", "pool_id", "customer_id")
     ],
+    ("POST", "/v1/policies/rules"): lambda theirs: _about_whom(
+        theirs, {"name": "listed", "rule": {"kind": "only_listed"}}
+    ),
+    ("POST", "/v1/policies/entries"): lambda theirs: _about_whom(
+        theirs, {"entries": [{"list": "black", "person": C}]}
+    ),
+    ("POST", "/v1/policies/entries/search"): lambda theirs: [
+        ({"person": A}, {"person": C}),
+        *_about_whom(theirs, {"person": A}),
+    ],
+    ("POST", "/v1/policies:explain"): lambda theirs: _about_whom(
+        theirs, {"caller": A, "callee": B, "dialled": theirs.y, "displayed": theirs.x}
+    ),
     ("POST", "/v1/bindings:release"): lambda theirs: [
         ({"ids": theirs.ids["binding_id"]}, {"ids": [ABSENT["binding_id"]]})
     ],
@@ -188,6 +214,7 @@ NAMING: dict[tuple[str, str], Callable[[Theirs], list[tuple[Body, Body]]]] = {
 MAKING = (
     *("/v1/bindings", "/v1/bindings:batch", "/v1/bindings:explain"),
     *("/v1/verifications", "/v1/complaints"),
+    *("/v1/policies/rules", "/v1/policies/entries", "/v1/policies:explain"),
 )
 
 
@@ -221,9 +248,17 @@ async def theirs(
     hours_later = now_us() + 2 * HOUR
     await Digests(database, vault, clock=lambda: hours_later).make_due()
     await customer.post("/v1/lookups/number", json={"number": binding["x"]})
+    listed = {"entries": [{"list": "black", "person": A}]}
+    policy = {"name": "night", "rule": {"kind": "hours", "times": [{"since": "08:00", "until": "20:00"}]}}
+    listing = (await created(customer, "/v1/policies/entries", listed))["items"][0]
+    rule = await created(customer, "/v1/policies/rules", policy)
+    alarm_id = await suspected(database, vault, customer_id, rule["id"])
     (entry,) = (await customer.get("/v1/audit")).json()["items"]
     upload = await customer.post("/v1/prompts:upload?name=welcome", content=tone_file())
     ids = {
+        "alarm_id": [alarm_id],
+        "entry_id": [listing["id"]],
+        "rule_id": [rule["id"]],
         "binding_id": [binding["id"]],
         "parent_id": [binding["id"]],
         "call_id": [live.id, over.id],
@@ -237,6 +272,26 @@ async def theirs(
         "verification_id": [proof["id"]],
     }
     return Theirs(ids, binding["x"], binding["y"], inventory.x_pool, inventory.y_pool)
+
+
+async def suspected(database: Database, vault: Vault, customer_id: str, rule_id: str) -> str:
+    """An alarm as a worker would raise it."""
+    now = now_us()
+    alarm = {
+        "id": new_id("alm"),
+        "rule_id": rule_id,
+        "set_by": "customer",
+        "customer_id": customer_id,
+        "per": "caller",
+        "subject_key": vault.index(A),
+        "subject_sealed": vault.seal(A),
+        "at": now,
+        "quiet_until": now,
+        "found": "{}",
+    }
+    async with database.begin() as connection:
+        await alarm_store.add(connection, alarm)
+    return str(alarm["id"])
 
 
 async def invoiced(database: Database, vault: Vault, customer_id: str) -> str:

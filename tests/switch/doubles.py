@@ -111,6 +111,11 @@ async def nobody_is_given_a_y(parent_id: str, caller: str) -> str | None:
     raise AssertionError(f"{parent_id} has no Y to give")
 
 
+async def no_policies(call: Call, display_trunk_id: str | None) -> Reason | None:
+    """Nobody has set any."""
+    return None
+
+
 @dataclass
 class Life:
     """A call as the edge knows it."""
@@ -236,7 +241,7 @@ def switchboard(
 ) -> tuple[Switchboard, Carriers]:
     """A switch that was started just now."""
     carriers = Carriers([CITY, MOBILE, OTHER])
-    tools = Tools(Settings(), VAULT, lookup, carriers, nobody_is_given_a_y)
+    tools = Tools(Settings(), VAULT, lookup, carriers, nobody_is_given_a_y, no_policies)
     return Switchboard(tools, journal, edge.hear), carriers  # type: ignore[arg-type]
 
 

@@ -54,6 +54,10 @@ from xiaohao.numbers.service import Numbers
 from xiaohao.planning import http as planning_routes
 from xiaohao.planning import page as planning_page
 from xiaohao.planning.service import Planner
+from xiaohao.policies import entries_http as policy_entry_routes
+from xiaohao.policies import http as policy_routes
+from xiaohao.policies.explaining import Explaining
+from xiaohao.policies.service import Policies
 from xiaohao.pools import http as pool_routes
 from xiaohao.pools.service import Pools
 from xiaohao.prompts import http as prompt_routes
@@ -132,6 +136,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
     records = CallRecords(database, vault, audit)
     feed = Feed(database, vault)
     streams = app.state.streams = Streams(feed)
+    policies = Policies(database, vault)
     for router in (
         audit_routes.router(audit, vault),
         *_billing(settings, database, vault),
@@ -153,6 +158,8 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         number_routes.router(numbers, vault),
         verification_routes.router(Verifications(database, vault), vault),
         complaint_routes.router(Complaints(database, vault), vault),
+        policy_routes.router(policies, Explaining(database, vault), vault),
+        policy_entry_routes.router(policies, database, vault),
         pool_routes.router(Pools(database, vault), vault),
         planning_routes.router(Planner(database, vault)),
         prompt_routes.router(

@@ -66,11 +66,14 @@ class Direct:
         checkpoint_pages: int = 1000,
         cache_kib: int = 2000,
         fence: Fence | None = None,
+        durable: bool = True,
     ) -> None:
         """`checkpoint_pages`: how long SQLite's log may be before this connection copies it into the file.
 
-        `cache_kib`: memory for SQLite's pages. `fence`: that of the `Database` beside which it works.
+        `cache_kib`: memory for SQLite's pages. `fence`: that of the `Database` beside which it works. What is
+        not `durable` may be lost, in whole transactions, with a machine that stops, and never with a process.
         """
+        self._durable = durable
         self._cache_kib = cache_kib
         self._url = url
         self._fence = fence
@@ -161,7 +164,7 @@ class Direct:
         )
         settings = (
             "journal_mode = WAL",
-            "synchronous = FULL",
+            f"synchronous = {'FULL' if self._durable else 'NORMAL'}",
             f"wal_autocheckpoint = {self._checkpoint_pages}",
             f"cache_size = -{self._cache_kib}",
         )
@@ -175,7 +178,8 @@ class Direct:
             plain,
             autocommit=True,
             prepare_threshold=2,
-            options=f"-c lock_timeout={BUSY_TIMEOUT_MS}",
+            options=f"-c lock_timeout={BUSY_TIMEOUT_MS}"
+            + ("" if self._durable else " -c synchronous_commit=off"),
             **POSTGRESQL_CONNECT,
         )
 

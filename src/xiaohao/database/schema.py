@@ -293,5 +293,6 @@ leases = Table(
 # A room with many tables describes them beside this page, in the same metadata.
 from xiaohao.database import billing_tables as _billing_tables  # noqa: E402, F401
 from xiaohao.database import call_tables as _call_tables  # noqa: E402, F401
+from xiaohao.database import policy_tables as _policy_tables  # noqa: E402, F401
 from xiaohao.database import prompt_tables as _prompt_tables  # noqa: E402, F401
 from xiaohao.database import routing_tables as _routing_tables  # noqa: E402, F401

@@ -66,11 +66,19 @@ class _Entry:
 class Writer:
     """The writing threads of one process; they start with the first job."""
 
-    def __init__(self, url: URL, carry_out: CarryOut, group_weight: int, fence: Fence | None = None) -> None:
+    def __init__(
+        self,
+        url: URL,
+        carry_out: CarryOut,
+        group_weight: int,
+        fence: Fence | None = None,
+        durable: bool = True,
+    ) -> None:
         """`group_weight`: so much work goes into one transaction, or one job if that is more.
 
-        `fence`: that of the `Database` beside which it writes.
+        `fence`: that of the `Database` beside which it writes. `durable`: see `Direct`.
         """
+        self._durable = durable
         self._url = url
         self._fence = fence
         self._carry_out = carry_out
@@ -103,7 +111,7 @@ class Writer:
             thread.start()
 
     def _run(self) -> None:
-        direct = Direct(self._url, _CHECKPOINT_PAGES, _CACHE_KIB, self._fence)
+        direct = Direct(self._url, _CHECKPOINT_PAGES, _CACHE_KIB, self._fence, self._durable)
         while (group := self._group()) is not None:
             began = time.monotonic()
             # Who does not wait any more has gone, or was told that the database is away.

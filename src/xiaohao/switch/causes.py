@@ -44,6 +44,26 @@ REFUSALS: Final[dict[Reason, Refusal]] = {
     Reason.NO_TRUNK: Refusal(503, "Service Unavailable", 38),
     Reason.CHANNELS_FULL: Refusal(503, "Service Unavailable", 34),
     Reason.LOOP: Refusal(482, "Loop Detected", 25),
+    # What is refused for good is rejected, what may be let through later is unavailable: with a 5xx the
+    # caller's carrier would try its next route.
+    Reason.CALLER_BLACKLISTED: Refusal(403, "Forbidden", 21),
+    Reason.CALLEE_BLACKLISTED: Refusal(403, "Forbidden", 21),
+    Reason.PAIR_BLACKLISTED: Refusal(403, "Forbidden", 21),
+    Reason.NOT_WHITELISTED: Refusal(403, "Forbidden", 21),
+    Reason.DIRECTION_BARRED: Refusal(403, "Forbidden", 21),
+    Reason.FRAUD_SUSPECTED: Refusal(403, "Forbidden", 21),
+    Reason.OUTSIDE_HOURS: Refusal(480, "Temporarily Unavailable", 31),
+    Reason.INTERNATIONAL_BARRED: Refusal(403, "Forbidden", 21),
+    Reason.PREMIUM_BARRED: Refusal(403, "Forbidden", 21),
+    Reason.CALLER_TOO_OFTEN: Refusal(480, "Temporarily Unavailable", 31),
+    Reason.CALLEE_TOO_OFTEN: Refusal(480, "Temporarily Unavailable", 31),
+    Reason.PAIR_TOO_OFTEN: Refusal(480, "Temporarily Unavailable", 31),
+    Reason.NUMBER_TOO_OFTEN: Refusal(480, "Temporarily Unavailable", 31),
+    Reason.CUSTOMER_CALLS_FULL: Refusal(480, "Temporarily Unavailable", 31),
+    Reason.TRUNK_CALLS_FULL: Refusal(480, "Temporarily Unavailable", 31),
+    Reason.NUMBER_CALLS_FULL: Refusal(480, "Temporarily Unavailable", 31),
+    Reason.CALLER_CALLS_FULL: Refusal(480, "Temporarily Unavailable", 31),
+    Reason.CALLEE_CALLS_FULL: Refusal(480, "Temporarily Unavailable", 31),
     Reason.PLATFORM_ERROR: Refusal(503, "Service Unavailable", 41),
 }
 

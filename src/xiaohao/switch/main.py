@@ -39,6 +39,7 @@ from xiaohao.switch.hangup import hang_up
 from xiaohao.switch.lookup import lookup_for
 from xiaohao.switch.media import MediaWatch, identity_of
 from xiaohao.switch.on_the_spot import OnTheSpot
+from xiaohao.switch.policing import Policing
 from xiaohao.switch.steps import Tools
 from xiaohao.switch.switchboard import Switchboard
 from xiaohao.switch.trunk_table import TrunkTable
@@ -53,6 +54,7 @@ _CONFIRMED_AT_ONCE = 200
 _COMMANDS_S = 0.2
 _TRUNKS_S = 1.0
 _PROMPTS_S = 0.5
+_POLICIES_S = 0.3
 #: the edge is told again and again that we are here: one lost word must not stop all calls
 _READY_S = 1.0
 _RECONCILE_S = 30.0
@@ -85,7 +87,12 @@ class Switch:
         self._rpc, self._ng = Rpc(settings.edge.rpc), Ng(settings.media.ng)
         self._edge = EdgeConnection(self._on_signal, self._on_up, self._on_down)
         on_the_spot = OnTheSpot(Bindings(self._database, vault), settings.calls.decision_ms)
-        tools = Tools(settings, vault, self._lookup, carriers, on_the_spot.give_y)
+        policing = Policing(self._database, vault, settings.calls.decision_ms)
+        self._policies = policing.table
+        self._database.at_close(policing.close)
+        tools = Tools(
+            *(settings, vault, self._lookup, carriers, on_the_spot.give_y, policing.judge, policing.release)
+        )
         self.switchboard = Switchboard(tools, self._writer, self._edge.send)
         self._prompts = Prompts(self._database, Path(settings.prompts.folder))
         player = Player(self._ng, Path(settings.runtime_folder) / "reels")
@@ -248,6 +255,11 @@ class Switch:
         if self._trunks.is_pushed:
             metrics.TRUNKS_IN_FORCE.set(looked_at / SECOND)
 
+    async def _follow_policies(self) -> None:
+        looked_at = now_us()
+        await self._policies.load()
+        metrics.POLICIES_IN_FORCE.set(looked_at / SECOND)
+
     async def _live_on(self) -> None:
         if self._ready:
             self._show_ready()
@@ -300,6 +312,7 @@ class Switch:
         await self._lookup.open()
         await self._patiently(self._database.agree)
         await self._patiently(self._trunks.load)
+        await self._patiently(self._policies.load)
         self.switchboard.adopt(await self._patiently(self._journal.live))
         runner = web.AppRunner(http.application(lambda: self._ready, self._media_died), access_log=None)
         await runner.setup()
@@ -313,6 +326,7 @@ class Switch:
         self._start(_again_and_again(_COMMANDS_S, self._obey))
         self._start(_again_and_again(_TRUNKS_S, self._follow_trunks))
         self._start(self._prompts.prepare())
+        self._start(_again_and_again(_POLICIES_S, self._follow_policies))
         self._start(_again_and_again(_READY_S, self._live_on))
         # apart from the word that we are here: an edge that answers late must not make that late, too
         self._start(_again_and_again(_MEMORY_S, self._look_at_memory))

@@ -10,6 +10,14 @@ DECISION_SECONDS = Histogram(
     "From the edge's question to the answer",
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2),
 )
+CALLS_UNCOUNTED = Counter(
+    "xiaohao_calls_uncounted",
+    "Calls that a policy counts, let through because counting took too long or failed",
+)
+POLICIES_IN_FORCE = Gauge(
+    "xiaohao_policies_in_force_timestamp_seconds",
+    "Unix time at which the switch was last known to use the policies of the database",
+)
 CALLS_TURNED_AWAY = Counter(
     "xiaohao_calls_turned_away", "Calls refused without a CDR because too many came at once"
 )

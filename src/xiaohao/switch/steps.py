@@ -59,6 +59,10 @@ class Tools:
     carriers: Carriers
     #: binds A of a binding and a caller; gives back the X of the two
     give_y: Callable[[str, str], Awaitable[str | None]]
+    #: `policing.Policing.judge`: why a policy refuses a call that would leave over this trunk
+    judge: Callable[[Call, str | None], Awaitable[Reason | None]]
+    #: `policing.Policing.release`: a call is over
+    release: Callable[[str], None] = lambda call_id: None
 
 
 async def know_the_trunk(passage: Passage, tools: Tools) -> None:
@@ -123,6 +127,13 @@ async def take_the_terms(passage: Passage, tools: Tools) -> None:
         raise Refused(Reason.LOOP)
 
 
+async def apply_the_policies(passage: Passage, tools: Tools) -> None:
+    """May these two speak now? Lists, hours, destinations, limits, of the operator and of the customer."""
+    reason = await tools.judge(passage.call, passage.match.display_trunk_id if passage.match else None)
+    if reason is not None:
+        raise Refused(reason)
+
+
 async def choose_the_ways(passage: Passage, tools: Tools) -> None:
     """Which trunks lead to the callee and own the number displayed?"""
     call, match = passage.call, passage.match
@@ -143,6 +154,7 @@ STEPS: Final[tuple[Step, ...]] = (
     find_the_binding,
     give_a_y,
     take_the_terms,
+    apply_the_policies,
     choose_the_ways,
 )
 

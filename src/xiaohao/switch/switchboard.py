@@ -272,6 +272,7 @@ class Switchboard:
         call.reason, call.sip_code, call.q850_cause = reason, sip_code, cause
         del self.calls[call.id]
         self._tools.carriers.release(call.id)
+        self._tools.release(call.id)
         if timer := self._longest.pop(call.id, None):
             timer.cancel()
         self._asked_to_end.pop(call.id, None)

@@ -3,7 +3,13 @@
 import sqlalchemy as sa
 from alembic import op
 
-from xiaohao.database.migrations import first_calls, first_numbers, first_prompts, first_routing
+from xiaohao.database.migrations import (
+    first_calls,
+    first_numbers,
+    first_policies,
+    first_prompts,
+    first_routing,
+)
 
 revision = "0001"
 down_revision = None
@@ -32,6 +38,7 @@ def upgrade() -> None:
     _marks()
     _leases()
     first_prompts.create()
+    first_policies.create()
 
 
 def downgrade() -> None:
@@ -39,6 +46,7 @@ def downgrade() -> None:
     for table in (
         *first_routing.TABLES,
         *first_prompts.TABLES,
+        *first_policies.TABLES,
         "leases",
         "marks",
         "idempotency",

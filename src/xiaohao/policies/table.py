@@ -1,0 +1,86 @@
+"""Keeps the policies in memory as the database has them: what has changed is read, and nothing else.
+
+One watches for the mark that moves with every change. Entries are read in parts, so that a list of a hundred
+thousand holds no call up.
+"""
+
+import asyncio
+from datetime import date
+from typing import Final
+
+import msgspec
+from sqlalchemy import RowMapping
+
+from xiaohao.clock import now_us
+from xiaohao.database.engine import Database
+from xiaohao.policies import alarm_store, store
+from xiaohao.policies.calendar import DayKind
+from xiaohao.policies.index import EntryRow, Index
+from xiaohao.policies.model import Rule, SetBy, Spec
+
+_AT_ONCE: Final = 1000
+_decode_spec = msgspec.json.Decoder(Spec).decode
+
+
+class PolicyTable:
+    """The policies of one process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.index = Index()
+        self._revision = 0
+        self._one_at_a_time = asyncio.Lock()
+
+    async def load(self) -> bool:
+        """Read what has changed; says whether anything has. Raises DatabaseUnavailable."""
+        async with self._one_at_a_time:
+            async with self._database.read() as connection:
+                revision, purged = await store.revisions(connection)
+            if revision == self._revision:
+                return False
+            if purged > self._revision or revision < self._revision:
+                # what was removed while we were away, or before we came, may not be there to be read
+                index, known = Index(), 0
+            else:
+                index, known = self.index, self._revision
+            await self._read_rules(index)
+            await self._read_entries(index, known, revision)
+            self.index, self._revision = index, revision
+            return True
+
+    async def _read_rules(self, index: Index) -> None:
+        async with self._database.read() as connection:
+            rules = await store.all_rules(connection)
+            days = await store.days(connection)
+            blocks = await alarm_store.blocks(connection, now_us())
+        index.take_days({date.fromisoformat(row["day"]): DayKind(row["kind"]) for row in days})
+        index.take_rules(map(rule_of, rules))
+        index.take_blocks(blocks)
+
+    async def _read_entries(self, index: Index, revision: int, until: int) -> None:
+        # what is written while we read has a greater revision, and comes with it the next time
+        revision, after = revision + 1, ""
+        while revision <= until:
+            async with self._database.read() as connection:
+                rows = await store.changed_entries(connection, revision, after, _AT_ONCE)
+            found = [EntryRow(*row) for row in rows]
+            index.take_entries(found)
+            if len(found) < _AT_ONCE:
+                return
+            revision, after = found[-1].revision, found[-1].id
+            await asyncio.sleep(0)
+
+
+def rule_of(row: RowMapping) -> Rule:
+    """A rule out of its row."""
+    return Rule(
+        id=row["id"],
+        set_by=SetBy(row["set_by"]),
+        customer_id=row["customer_id"],
+        name=row["name"],
+        number=row["number"],
+        enabled=row["enabled"],
+        spec=_decode_spec(row["spec"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
