@@ -17,6 +17,7 @@ from xiaohao.notifications.model import CDR_BATCH, SEQUENCE, Kind, event_id
 from xiaohao.notifications.store import (
     correction_event_row,
     digest_event_row,
+    fraud_event_row,
     number_event_row,
     pool_event_row,
     spending_event_row,
@@ -24,6 +25,7 @@ from xiaohao.notifications.store import (
 from xiaohao.notifications.wire import (
     DOCUMENTS,
     EventData,
+    FraudEventData,
     PoolEventData,
     SpendingEventData,
     batch_document,
@@ -73,6 +75,7 @@ def documents() -> dict[str, Any]:
         Kind.NUMBER_STATUS_CHANGED: a_number(),
         Kind.POOL_RUNNING_OUT: a_pool(),
         Kind.SPENDING_CHANGED: a_limit(),
+        Kind.FRAUD_SUSPECTED: an_alarm(),
     }
 
 
@@ -133,6 +136,13 @@ def a_limit() -> Any:
     return opened(spending_event_row(VAULT, "cus_3f9d2c", 2, data, AT))
 
 
+def an_alarm() -> Any:
+    found = {"calls": 31, "numbers": 30, "answered": 4, "short": 3}
+    until = "2026-11-23T04:03:58.120Z"
+    data = FraudEventData("alm_7c1d2e", "rul_4f5a6b", "caller", "+8613800000003", found, until)
+    return opened(fraud_event_row(VAULT, "cus_3f9d2c", data, AT))
+
+
 def opened(row: tuple[Any, ...]) -> Any:
     sealed = next(value for value in row if isinstance(value, bytes))
     return json.loads(VAULT.open(sealed))
@@ -183,7 +193,11 @@ def test_every_field_of_a_call_is_explained() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [Kind.DIGEST_CREATED, Kind.NUMBER_STATUS_CHANGED, Kind.POOL_RUNNING_OUT, Kind.SPENDING_CHANGED]
+    "kind",
+    [
+        *(Kind.DIGEST_CREATED, Kind.NUMBER_STATUS_CHANGED, Kind.POOL_RUNNING_OUT, Kind.SPENDING_CHANGED),
+        Kind.FRAUD_SUSPECTED,
+    ],
 )
 def test_every_field_of_other_events_is_explained(kind: Kind) -> None:
     data = next(field for field in msgspec.structs.fields(DOCUMENTS[kind]) if field.name == "data")

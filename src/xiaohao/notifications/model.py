@@ -19,6 +19,7 @@ class Kind(StrEnum):
     NUMBER_STATUS_CHANGED = "number.status_changed"
     POOL_RUNNING_OUT = "pool.running_out"
     SPENDING_CHANGED = "spending.changed"
+    FRAUD_SUSPECTED = "policy.fraud_suspected"
 
 
 #: `type` of a POST that holds several events `cdr.created`
@@ -77,6 +78,11 @@ def pool_event_id(pool_id: str, day: int) -> str:
 def spending_event_id(customer_id: str, notice: int) -> str:
     """The id of an event of a customer's limits: `evt_s`, what follows the prefix of its id, `_`, a count."""
     return f"evt_s{customer_id.removeprefix('cus_')}_{notice}"
+
+
+def fraud_event_id(alarm_id: str) -> str:
+    """The id of the event of an alarm: `evt_a`, what follows the prefix of the alarm's id, `_1`."""
+    return f"evt_a{alarm_id.removeprefix('alm_')}_1"
 
 
 def digest_event_id(digest_id: str, revision: int) -> str:

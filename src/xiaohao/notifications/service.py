@@ -10,7 +10,7 @@ from xiaohao.clock import now_us
 from xiaohao.digests.model import DigestDocument
 from xiaohao.notifications import store
 from xiaohao.notifications.model import Kind
-from xiaohao.notifications.wire import PoolEventData, SpendingEventData
+from xiaohao.notifications.wire import FraudEventData, PoolEventData, SpendingEventData
 from xiaohao.numbers.lifecycle import NumberChanged
 from xiaohao.secrecy import Vault
 
@@ -56,6 +56,13 @@ async def announce_pool(
     `day` counts since 1970, `at` is the event's moment (microseconds).
     """
     await store.insert(connection, [store.pool_event_row(vault, customer_id, day, pool, at, now_us())])
+
+
+async def announce_fraud(
+    connection: AsyncConnection, vault: Vault, customer_id: str, data: FraudEventData, at: int
+) -> None:
+    """Store `policy.fraud_suspected` in the transaction of `connection`."""
+    await store.insert(connection, [store.fraud_event_row(vault, customer_id, data, at)])
 
 
 async def announce_spending(

@@ -36,15 +36,18 @@ from xiaohao.notifications.model import (
     correction_event_id,
     digest_event_id,
     event_id,
+    fraud_event_id,
     number_event_id,
     pool_event_id,
     spending_event_id,
 )
 from xiaohao.notifications.wire import (
+    FraudEventData,
     PoolEventData,
     SpendingEventData,
     digest_event_document,
     event_document,
+    fraud_event_document,
     number_event_document,
     pool_event_document,
     spending_event_document,
@@ -139,6 +142,14 @@ def spending_event_row(vault: Vault, customer_id: str, notice: int, data: Spendi
     name = spending_event_id(customer_id, notice)
     body = spending_event_document(name, now, notice, data)
     place = (name, customer_id, customer_id, notice, Kind.SPENDING_CHANGED.value)
+    return (*place, now, *_due(vault, body, now))
+
+
+def fraud_event_row(vault: Vault, customer_id: str, data: FraudEventData, now: int) -> Row:
+    """The row of an event of an alarm; `now` is when it happens and is stored."""
+    name = fraud_event_id(data.alarm_id)
+    body = fraud_event_document(name, now, data)
+    place = (name, customer_id, data.alarm_id, 1, Kind.FRAUD_SUSPECTED.value)
     return (*place, now, *_due(vault, body, now))
 
 

@@ -132,6 +132,31 @@ class SpendingEventDocument(msgspec.Struct, frozen=True):
     data: SpendingEventData
 
 
+class FraudEventData(msgspec.Struct, frozen=True):
+    """Who is suspected of fraud, by which rule, and what was counted. `rule_id` null: the operator's."""
+
+    alarm_id: str
+    rule_id: str | None
+    #: caller | displayed
+    per: str
+    #: the number of the caller, or the one that was displayed
+    subject: str
+    #: calls, numbers, answered, short
+    found: dict[str, float]
+    blocked_until: str | None
+
+
+class FraudEventDocument(msgspec.Struct, frozen=True):
+    """A webhook's body. `sequence` is 1: an alarm tells once."""
+
+    id: str
+    type: Literal["policy.fraud_suspected"]
+    timestamp: str
+    timestamp_local: str
+    sequence: int
+    data: FraudEventData
+
+
 class DigestEventDocument(msgspec.Struct, frozen=True):
     """A webhook's body. `sequence` is the digest's revision."""
 
@@ -150,6 +175,7 @@ DOCUMENTS: Final[dict[Kind, type[msgspec.Struct]]] = {
     Kind.NUMBER_STATUS_CHANGED: NumberEventDocument,
     Kind.POOL_RUNNING_OUT: PoolEventDocument,
     Kind.SPENDING_CHANGED: SpendingEventDocument,
+    Kind.FRAUD_SUSPECTED: FraudEventDocument,
 }
 
 
@@ -212,6 +238,12 @@ def spending_event_document(event_id: str, occurred_at: int, notice: int, data: 
     """The JSON of `spending.changed`; `occurred_at` in microseconds."""
     moments = rfc3339(occurred_at), rfc3339_local(occurred_at)
     return _encode(SpendingEventDocument(event_id, "spending.changed", *moments, notice, data))
+
+
+def fraud_event_document(event_id: str, occurred_at: int, data: FraudEventData) -> bytes:
+    """The JSON of `policy.fraud_suspected`; `occurred_at` in microseconds."""
+    moments = rfc3339(occurred_at), rfc3339_local(occurred_at)
+    return _encode(FraudEventDocument(event_id, "policy.fraud_suspected", *moments, 1, data))
 
 
 def digest_event_document(event_id: str, occurred_at: int, digest: DigestDocument) -> bytes:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import RowMapping, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.database.policy_tables import policy_alarms
@@ -51,6 +51,12 @@ async def lift(connection: AsyncConnection, where: Where, now: int) -> RowMappin
     """End what an alarm blocks; gives the alarm, None where there is none."""
     lifted = update(policy_alarms).where(*where).values(lifted_at=now).returning(*policy_alarms.c)
     return (await connection.execute(lifted)).mappings().one_or_none()
+
+
+async def first_cdr(connection: AsyncConnection, since: int) -> int:
+    """The least seq of the CDRs of calls received after `since`; 1 where there is none."""
+    query = select(func.min(cdrs.c.seq)).where(cdrs.c.received_at > since)
+    return (await connection.execute(query)).scalar_one() or 1
 
 
 async def cdrs_after(

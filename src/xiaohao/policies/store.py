@@ -12,6 +12,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    null,
     select,
     text,
     update,
@@ -70,7 +71,7 @@ def put_entries(dialect: Dialect) -> Insert:
     def replace(into: Any) -> Any:
         kept = ("id", "created_at", *_WHOM)
         changed = {name: into.excluded[name] for name in ENTRY_COLUMNS if name not in kept}
-        return into.on_conflict_do_update(index_elements=_WHOM, set_={**changed, "removed_at": None})
+        return into.on_conflict_do_update(index_elements=_WHOM, set_={**changed, "removed_at": null()})
 
     return Insert(dialect, policy_entries, ENTRY_COLUMNS, replace)
 
@@ -86,7 +87,7 @@ async def put_entry(connection: AsyncConnection, row: dict[str, Any]) -> RowMapp
     """Store one entry as `put_entries` does; gives what stands there now."""
     into = insert_into(connection.dialect, policy_entries).values(row)
     changed = {name: into.excluded[name] for name in row if name not in ("id", "created_at", *_WHOM)}
-    wanted = into.on_conflict_do_update(index_elements=_WHOM, set_={**changed, "removed_at": None})
+    wanted = into.on_conflict_do_update(index_elements=_WHOM, set_={**changed, "removed_at": null()})
     return (await connection.execute(wanted.returning(*policy_entries.c))).mappings().one()
 
 
@@ -142,10 +143,16 @@ async def changed_entries(
     return [tuple(row) for row in found]
 
 
-async def purge_entries(connection: AsyncConnection, removed_before: int, expired_before: int) -> int:
-    """Delete the rows of what was removed, or expired, long ago; says how many."""
+async def find_any_entry(connection: AsyncConnection, where: Where) -> bool:
+    """Whether there is such an entry."""
+    query = select(policy_entries.c.id).where(policy_entries.c.removed_at.is_(None), *where).limit(1)
+    return (await connection.execute(query)).first() is not None
+
+
+async def purge_entries(connection: AsyncConnection, removed_before: int) -> int:
+    """Delete the rows of what was removed long ago; says how many."""
     gone = delete(policy_entries).where(
-        (policy_entries.c.removed_at < removed_before) | (policy_entries.c.expires_at < expired_before)
+        policy_entries.c.removed_at.is_not(None), policy_entries.c.removed_at < removed_before
     )
     rows = (await connection.execute(gone.returning(policy_entries.c.revision))).scalars().all()
     if rows:

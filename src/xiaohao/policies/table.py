@@ -5,6 +5,7 @@ thousand holds no call up.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import date
 from typing import Final
 
@@ -23,10 +24,11 @@ _decode_spec = msgspec.json.Decoder(Spec).decode
 
 
 class PolicyTable:
-    """The policies of one process."""
+    """The policies of one process. `clock` gives microseconds since the epoch."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Callable[[], int] = now_us) -> None:
         self._database = database
+        self._clock = clock
         self.index = Index()
         self._revision = 0
         self._one_at_a_time = asyncio.Lock()
@@ -52,7 +54,7 @@ class PolicyTable:
         async with self._database.read() as connection:
             rules = await store.all_rules(connection)
             days = await store.days(connection)
-            blocks = await alarm_store.blocks(connection, now_us())
+            blocks = await alarm_store.blocks(connection, self._clock())
         index.take_days({date.fromisoformat(row["day"]): DayKind(row["kind"]) for row in days})
         index.take_rules(map(rule_of, rules))
         index.take_blocks(blocks)

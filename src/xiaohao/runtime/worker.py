@@ -44,6 +44,8 @@ from xiaohao.notifications.metrics import DeliveryMetrics
 from xiaohao.notifications.wake import listen
 from xiaohao.numbers.service import Numbers
 from xiaohao.planning.watch import PoolWatch
+from xiaohao.policies.fraud import FraudWatch
+from xiaohao.policies.sweeping import Sweeping
 from xiaohao.recordings.service import Conversions
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings, host_port
@@ -66,6 +68,8 @@ _CAPTURES_S: Final = 0.3
 #: a customer whose money is used up is stopped within a second
 _RATING_S: Final = 0.4
 _CLOSING_S: Final = 60.0
+_FRAUD_S: Final = 1.0
+_POLICIES_S: Final = 60.0
 _LONGEST_PAUSE_S: Final = 30.0
 _NICENESS: Final = 10
 
@@ -101,6 +105,9 @@ class Worker:
         self._verifications = Verifications(self._database, vault)
         self._conversions = Conversions(self._database, vault, settings)
         self._pools = PoolWatch(self._database, vault, settings.worker.pool_warning_days, self._registry)
+        self._fraud = FraudWatch(self._database, vault)
+        self._policies = Sweeping(self._database)
+        self._alarms = Counter("xiaohao_fraud_alarms", "Suspicions of fraud", registry=self._registry)
         self._recordings = Counter(
             "xiaohao_recordings_ready", "Recordings that were made", registry=self._registry
         )
@@ -152,12 +159,23 @@ class Worker:
             self._again_and_again(_CLOCK_S, self._look_at_the_clock),
             self._again_and_again(_FORGET_S, self._forget),
             self._again_and_again(_FORGET_S, self._forget_cdrs),
+            self._again_and_again(_FRAUD_S, self._watch_fraud),
+            self._again_and_again(_POLICIES_S, self._tidy_policies),
             self._again_and_again(_DIGESTS_S, self._make_digests),
         ]
 
     async def _make_digests(self) -> None:
         if await self._digests.make_due():
             self._deliverer.wake()
+
+    async def _watch_fraud(self) -> None:
+        alarms = await self._fraud.look()
+        self._alarms.inc(alarms)
+        if alarms:
+            self._deliverer.wake()
+
+    async def _tidy_policies(self) -> None:
+        await self._policies.sweep()
 
     async def _forget(self) -> None:
         await self._feed.forget_old(self._settings.notifications.retention_days)
