@@ -3,10 +3,10 @@
 `python -m bench.policies [entries] [rules]`. Method: a database of its own (SQLite; with BENCH_POSTGRESQL, an
 URL, PostgreSQL too), whose lists and rules are written by the use cases and read by a switch's `PolicyTable`:
 nine entries of ten are people, the others prefixes and pairs, half the operator's; the rules are of many
-kinds, half of them for one number each. Then the decision for calls between people who are on no list and people
-who are on a white one, in turns of 1,000 for the full house and for one without any policy, so that whatever
-else the machine does meets both. What is counted is measured apart: one call after the other, then 50 at a
-time, each with a limit per caller, per displayed number and of calls at a time.
+kinds, half of them for one number each. Then the decision for calls between people who are on no list and
+people who are on a white one, in turns of 1,000 for the full house and for one without any policy, so that
+whatever else the machine does meets both. What is counted is measured apart: one call after the other, then
+50 at a time, each with a limit per caller, per displayed number and of calls at a time.
 """
 
 import asyncio

@@ -14,7 +14,6 @@ from starlette.responses import FileResponse
 from xiaohao.api.auth import OperatorKey
 from xiaohao.api.receiving import received
 from xiaohao.api.route import NO_KEY, PROBLEM_CONTENT, api_router
-from xiaohao.api.uploads import received
 from xiaohao.database.direct import Direct
 from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal, conflict, validation_failed

@@ -13,8 +13,8 @@ from starlette.responses import Response
 from xiaohao.api.auth import AnyKey
 from xiaohao.api.fields import Id, Moment, Note, Number, Request, Timestamp
 from xiaohao.api.paging import Cursors, Page, PageQuery
+from xiaohao.api.receiving import received
 from xiaohao.api.route import NO_KEY, ONLY_READS, PROBLEM_CONTENT, api_router
-from xiaohao.api.uploads import received
 from xiaohao.clock import rfc3339, rfc3339_or_none
 from xiaohao.database.direct import Direct
 from xiaohao.database.engine import Database

@@ -87,8 +87,7 @@ class Switch:
         self._rpc, self._ng = Rpc(settings.edge.rpc), Ng(settings.media.ng)
         self._edge = EdgeConnection(self._on_signal, self._on_up, self._on_down)
         on_the_spot = OnTheSpot(Bindings(self._database, vault), settings.calls.decision_ms)
-        policing = Policing(self._database, vault, settings.calls.decision_ms)
-        self._policies = policing.table
+        policing = self._policing = Policing(self._database, vault, settings.calls.decision_ms)
         self._database.at_close(policing.close)
         tools = Tools(
             *(settings, vault, self._lookup, carriers, on_the_spot.give_y, policing.judge, policing.release)
@@ -255,11 +254,6 @@ class Switch:
         if self._trunks.is_pushed:
             metrics.TRUNKS_IN_FORCE.set(looked_at / SECOND)
 
-    async def _follow_policies(self) -> None:
-        looked_at = now_us()
-        await self._policies.load()
-        metrics.POLICIES_IN_FORCE.set(looked_at / SECOND)
-
     async def _live_on(self) -> None:
         if self._ready:
             self._show_ready()
@@ -312,7 +306,7 @@ class Switch:
         await self._lookup.open()
         await self._patiently(self._database.agree)
         await self._patiently(self._trunks.load)
-        await self._patiently(self._policies.load)
+        await self._patiently(self._policing.follow)
         self.switchboard.adopt(await self._patiently(self._journal.live))
         runner = web.AppRunner(http.application(lambda: self._ready, self._media_died), access_log=None)
         await runner.setup()
@@ -326,7 +320,7 @@ class Switch:
         self._start(_again_and_again(_COMMANDS_S, self._obey))
         self._start(_again_and_again(_TRUNKS_S, self._follow_trunks))
         self._start(self._prompts.prepare())
-        self._start(_again_and_again(_POLICIES_S, self._follow_policies))
+        self._start(_again_and_again(_POLICIES_S, self._policing.follow))
         self._start(_again_and_again(_READY_S, self._live_on))
         # apart from the word that we are here: an edge that answers late must not make that late, too
         self._start(_again_and_again(_MEMORY_S, self._look_at_memory))

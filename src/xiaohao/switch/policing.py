@@ -11,6 +11,7 @@ import structlog
 
 from xiaohao.bindings.model import Role
 from xiaohao.calls.model import Call, Reason
+from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.policies.counting import Claim, Counters
 from xiaohao.policies.decision import Counted, Facts, decide
@@ -28,12 +29,18 @@ class Policing:
 
     def __init__(self, database: Database, vault: Vault, decision_ms: int) -> None:
         """`decision_ms`: within how much time a call must be decided."""
-        self.table = PolicyTable(database)
+        self._table = PolicyTable(database)
         self._vault = vault
         self._counters = Counters(database)
         self._patience_s = min(_LONGEST_S, decision_ms / 4000)
         self._seated: set[str] = set()
         self._abandoned: set[asyncio.Task[Counted | None]] = set()
+
+    async def follow(self) -> None:
+        """Read what has changed; from then on it is in force. Raises DatabaseUnavailable."""
+        looked_at = now_us()
+        await self._table.load()
+        metrics.POLICIES_IN_FORCE.set(looked_at / SECOND)
 
     async def judge(self, call: Call, display_trunk_id: str | None) -> Reason | None:
         """Why this call is refused; None: it is not. Its customer, callee and displayed number are known."""
@@ -50,7 +57,7 @@ class Policing:
             trunk_in=call.trunk_in,
             trunk_out=display_trunk_id,
         )
-        verdict = decide(self.table.index, facts, self._vault.index)
+        verdict = decide(self._table.index, facts, self._vault.index)
         if verdict.reason is not None or not (verdict.hits or verdict.seats):
             return verdict.reason
         full = await self._count(Claim(call.id, call.received_at, verdict.hits, verdict.seats))
