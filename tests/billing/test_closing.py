@@ -164,6 +164,15 @@ async def test_what_is_issued_never_changes(scene: Scene) -> None:
     assert hashlib.sha256(issued["document"].encode()).hexdigest() == issued["document_sha256"]
 
 
+async def test_a_bill_has_what_its_own_transaction_rated(scene: Scene) -> None:
+    customer_id = await busy(scene)
+    async with scene.database.shared():
+        invoice_id = str(await scene.closing.close(customer_id, MONTH))
+        rerating = await scene.reratings.prepare(customer_id, MONTH)
+    assert (await scene.invoices.get(invoice_id)).gross == 332_800_000
+    assert (rerating.report["calls"], rerating.report["difference"]) == (9, "0.00")
+
+
 async def test_a_contract_ends_with_its_last_month(scene: Scene) -> None:
     """A price for two months; then the one that held before holds again."""
     customer_id = await scene.customer()

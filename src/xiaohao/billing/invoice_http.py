@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from xiaohao.api.auth import AnyKey, OperatorKey
 from xiaohao.api.fields import Id, Name, Request, Timestamp
 from xiaohao.api.paging import Cursors, Page, PageQuery
-from xiaohao.api.route import api_router
+from xiaohao.api.route import NO_KEY, api_router
 from xiaohao.billing.calendar import month_text, parse_month
 from xiaohao.billing.closing import Closing
 from xiaohao.billing.http import Amount, Document, Month
@@ -196,7 +196,7 @@ def _chunks(file: Any) -> Iterator[bytes]:
 
 
 def _add_states(routes: APIRouter, invoices: Invoices, closing: Closing) -> None:
-    @routes.post("/v1/customers/{customer_id}/months/{month}/close")
+    @routes.post("/v1/customers/{customer_id}/months/{month}/close", openapi_extra=NO_KEY)
     async def close_month(_: OperatorKey, customer_id: str, month: str) -> Closed:
         """Close a customer's month and draft its invoice, or draft it again; the worker does it by itself."""
         try:
@@ -230,7 +230,7 @@ def rerating_router(reratings: Reratings, vault: Vault) -> APIRouter:
     """The routes of months rated anew."""
     routes = api_router("billing")
 
-    @routes.post("/v1/reratings", status_code=201)
+    @routes.post("/v1/reratings", status_code=201, openapi_extra=NO_KEY)
     async def add_rerating(key: OperatorKey, body: NewRerating) -> ReratingView:
         """Rate a month anew under its contract and report what would change; nothing does."""
         return _rerating(await reratings.prepare(body.customer_id, body.month, key.key_id))
@@ -253,7 +253,7 @@ def rerating_router(reratings: Reratings, vault: Vault) -> APIRouter:
         """The report."""
         return _rerating(await reratings.get(rerating_id))
 
-    @routes.post("/v1/reratings/{rerating_id}/accept")
+    @routes.post("/v1/reratings/{rerating_id}/accept", openapi_extra=NO_KEY)
     async def accept_rerating(_: OperatorKey, rerating_id: str) -> ReratingView:
         """Let it count. Where the invoice is issued the difference is credited, or charged next month."""
         return _rerating(await reratings.accept(rerating_id))

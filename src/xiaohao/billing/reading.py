@@ -7,9 +7,10 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Select, bindparam, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.billing.model import Cdr, Usage
 from xiaohao.database.billing_tables import usages
@@ -60,7 +61,11 @@ _PLACES: Final = [len(MEASURED) + Cdr.__struct_fields__.index(name) for name in 
 class Reading:
     """Reads one month, one page after the other."""
 
-    def __init__(self, direct: Direct, customer_id: str, month: int) -> None:
+    def __init__(
+        self, direct: Direct, customer_id: str, month: int, shared: AsyncConnection | None = None
+    ) -> None:
+        """`shared`: a transaction of this task: what it has written and nobody else sees is read, too."""
+        self._shared = shared
         self._direct = direct
         self._fixed = {"customer_id": customer_id, "month": month, "limit": PAGE}
         # who is cancelled leaves a thread behind that still reads
@@ -76,32 +81,32 @@ class Reading:
         `call_id` is never None where the CDR is gone.
         """
         # a customer has few corrections, and most have none
-        newer = await asyncio.to_thread(self._corrections)
+        rows = await self._read(Statement(self._direct.dialect, _CORRECTIONS))
+        newer = {call_id: tuple(values) for call_id, *values in rows}
         place = (MEASURED.index("at"), len(MEASURED), MEASURED.index("part"))
         async for page in self._pages(_WITH_CDRS, place):
             yield [_corrected(row, newer) for row in page] if newer else page
 
-    def _corrections(self) -> dict[str, Row]:
-        with self._busy, self._direct.read() as cursor:
-            Statement(self._direct.dialect, _CORRECTIONS).run(cursor, customer_id=self._fixed["customer_id"])
-            return {call_id: tuple(values) for call_id, *values in cursor.fetchall()}
-
     async def _pages(self, query: Select[Row], place: tuple[int, int, int]) -> AsyncIterator[list[Row]]:
         statement, after = Statement(self._direct.dialect, query), BEGINNING
         while True:
-            page = await asyncio.to_thread(self._read, statement, after)
+            page = await self._read(statement, at=after[0], call_id=after[1], part=after[2])
             if page:
-                at, call_id, part = place
                 last = page[-1]
-                after = (last[at], last[call_id], last[part])
+                after = (last[place[0]], last[place[1]], last[place[2]])
                 yield page
             if len(page) < PAGE:
                 return
 
-    def _read(self, statement: Statement, after: Place) -> list[Row]:
-        at, call_id, part = after
+    async def _read(self, statement: Statement, **values: Any) -> list[Row]:
+        row = statement.row(**values, **self._fixed)
+        if self._shared is not None:
+            return [tuple(found) for found in await self._shared.exec_driver_sql(statement.text, row)]
+        return await asyncio.to_thread(self._read_now, statement.text, row)
+
+    def _read_now(self, text: str, row: Row) -> list[Row]:
         with self._busy, self._direct.read() as cursor:
-            statement.run(cursor, at=at, call_id=call_id, part=part, **self._fixed)
+            cursor.execute(text, row)
             return cursor.fetchall()
 
     def close(self) -> None:
@@ -123,7 +128,12 @@ def _corrected(row: Row, newer: dict[str, Row]) -> Row:
 @asynccontextmanager
 async def reading(database: Database, customer_id: str, month: int) -> AsyncIterator[Reading]:
     """A connection for one month. Raises DatabaseUnavailable."""
-    found = Reading(Direct(database.url, cache_kib=_CACHE_KIB, fence=database.fence), customer_id, month)
+    direct = Direct(database.url, cache_kib=_CACHE_KIB, fence=database.fence)
+    if database.taken_part_in():
+        async with database.read() as shared:
+            yield Reading(direct, customer_id, month, shared)
+        return
+    found = Reading(direct, customer_id, month)
     try:
         yield found
     finally:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from xiaohao.api.auth import OperatorKey
 from xiaohao.api.fields import Id, Moment, Request, Timestamp
 from xiaohao.api.paging import Cursors, Page, PageQuery
-from xiaohao.api.route import api_router
+from xiaohao.api.route import NO_KEY, api_router
 from xiaohao.billing.reconcile import Reconciliation, Reconciliations
 from xiaohao.clock import rfc3339
 from xiaohao.secrecy import Vault
@@ -57,7 +57,7 @@ def router(service: Reconciliations, vault: Vault) -> APIRouter:
     """The routes of comparisons."""
     routes = api_router("billing")
 
-    @routes.post("/v1/reconciliations", status_code=201)
+    @routes.post("/v1/reconciliations", status_code=201, openapi_extra=NO_KEY)
     async def add_reconciliation(_: OperatorKey, body: NewReconciliation) -> ReconciliationView:
         """Compare the calls of a trunk with its carrier's file."""
         lines = body.file.splitlines()
