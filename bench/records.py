@@ -12,7 +12,7 @@ memory goes.
 import asyncio
 import os
 import random
-import resource
+import re
 import shutil
 import sqlite3
 import sys
@@ -227,6 +227,12 @@ def _insert(database: Database, groups: int = 150) -> None:
     print(f"    written in groups of {_GROUP}: p50 {p50:.2f} ms a CDR, p99 {p99:.2f} ms")
 
 
+def _peak_mib() -> float:
+    """The most memory that this process has had; `getrusage` would tell of its parent's, too."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0
+
+
 async def _export(url: str, format_: str) -> None:
     """In a process of its own, so that its memory is its own."""
     database = Database(url)
@@ -240,7 +246,7 @@ async def _export(url: str, format_: str) -> None:
     async for part in written(pages, Format(format_), for_operator=True):
         size += len(part)
     took = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = _peak_mib()
     print(
         f"    {_EXPORTED:,} as {format_}: {_EXPORTED / took:,.0f} a second, {size / 2**20:.0f} MiB,"
         f" the process {peak:.0f} MiB"

@@ -85,6 +85,8 @@ async def run(plan: Plan, folder: Path) -> Report:
             finally:
                 folding.cancel()
             found = await account(theatre, load.made, told, plan.seed, plan.patience_s)
+            if load.forgotten:
+                found.faults.append(f"{load.forgotten} callees were never told that their call is over")
             return Report(plan, mishaps, load, found, time.monotonic() - ended)
 
 
