@@ -80,6 +80,9 @@ async def test_from_contract_to_invoice(
         assert (await other.get(f"{path}/{name}")).status_code == 404
     paid = (await operator.post(f"{path}/pay")).json()
     assert paid["state"] == "paid"
+    deeds = (await got(operator, "/v1/audit", action="billing"))["items"]
+    assert [one["details"]["did"] for one in deeds] == ["pay", "issue", "contract"]
+    assert deeds[1]["details"]["invoice_id"] == invoice_id
     note = await created(operator, f"{path}/credit-notes", {"amount": "0.10", "note": "an apology"})
     assert note["gross"] == "-0.10"
     assert (await operator.post(f"{path}/void", json={"note": "no"})).status_code == 409

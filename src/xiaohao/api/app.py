@@ -25,6 +25,7 @@ from xiaohao.billing import http as billing_routes
 from xiaohao.billing import invoice_http as invoice_routes
 from xiaohao.billing import reconcile_http as reconcile_routes
 from xiaohao.billing.closing import Closing
+from xiaohao.billing.deeds import Deeds
 from xiaohao.billing.invoices import Invoices
 from xiaohao.billing.rater import Rater
 from xiaohao.billing.reconcile import Reconciliations
@@ -139,7 +140,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
     policies = Policies(database, vault)
     for router in (
         audit_routes.router(audit, vault),
-        *_billing(settings, database, vault),
+        *_billing(settings, database, vault, Deeds(database, audit)),
         binding_routes.router(bindings, vault),
         many_binding_routes.router(bindings),
         call_routes.router(records, vault),
@@ -173,13 +174,13 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         app.state.api_routes += [route for route in router.routes if isinstance(route, APIRoute)]
 
 
-def _billing(settings: Settings, database: Database, vault: Vault) -> list[APIRouter]:
+def _billing(settings: Settings, database: Database, vault: Vault, deeds: Deeds) -> list[APIRouter]:
     rater, invoices = Rater(database, vault), Invoices(database)
     closing = Closing(database, rater, settings.billing.seller)
     return [
-        billing_routes.router(Billing(database, vault)),
-        invoice_routes.router(invoices, closing, vault),
-        invoice_routes.rerating_router(Reratings(database, rater), vault),
+        billing_routes.router(Billing(database, vault), deeds),
+        invoice_routes.router(invoices, closing, vault, deeds),
+        invoice_routes.rerating_router(Reratings(database, rater), vault, deeds),
         reconcile_routes.router(Reconciliations(database, vault), vault),
     ]
 

@@ -25,6 +25,8 @@ class Action(StrEnum):
     #: something was done with what callers hear; `did` in the details says what
     PROMPT = "prompt"
     GRAPH = "graph"
+    #: something was done with money: limits, payments, contracts, entries, invoices; `did` says what
+    BILLING = "billing"
 
 
 @dataclass(frozen=True, slots=True)

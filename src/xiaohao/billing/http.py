@@ -11,6 +11,7 @@ from xiaohao.api.fields import Id, Name, Request, Timestamp
 from xiaohao.api.route import ONLY_READS, api_router
 from xiaohao.billing import terms
 from xiaohao.billing.calendar import month_text, parse_month
+from xiaohao.billing.deeds import Deeds
 from xiaohao.billing.money import millionths, text_of
 from xiaohao.billing.service import Account, Billing, Contract, Limits
 from xiaohao.billing.terms import ServiceItem
@@ -224,7 +225,7 @@ class UsageQuery(BaseModel):
     month: Month | None = Field(None, description="The one that runs, unless given")
 
 
-def router(billing: Billing) -> APIRouter:
+def router(billing: Billing, deeds: Deeds) -> APIRouter:
     """The routes of this room, but for invoices."""
     routes = api_router("billing")
 
@@ -254,17 +255,18 @@ def router(billing: Billing) -> APIRouter:
         """What a call costs and why."""
         return CallCharges(items=await billing.call(call_id, key.customer_id))
 
-    _add_operator_routes(routes, billing)
+    _add_operator_routes(routes, billing, deeds)
     return routes
 
 
-def _add_operator_routes(routes: APIRouter, billing: Billing) -> None:
+def _add_operator_routes(routes: APIRouter, billing: Billing, deeds: Deeds) -> None:
     @routes.post("/v1/customers/{customer_id}/contracts", status_code=201)
     async def add_contract(key: OperatorKey, customer_id: str, body: NewContract) -> ContractView:
         """Add a version of a customer's contract, in force from a month on."""
-        made = await billing.add_contract(
+        adding = billing.add_contract(
             customer_id, body.from_month, body.terms, body.note, key.key_id, body.to_month
         )
+        made = await deeds.do(key, "contract", adding, customer_id=customer_id)
         return _contract(made)
 
     @routes.get("/v1/customers/{customer_id}/contracts")
@@ -273,16 +275,19 @@ def _add_operator_routes(routes: APIRouter, billing: Billing) -> None:
         return ContractList(items=[_contract(one) for one in await billing.contracts(customer_id)])
 
     @routes.put("/v1/customers/{customer_id}/limits")
-    async def put_limits(_: OperatorKey, customer_id: str, body: LimitsChange) -> AccountView:
+    async def put_limits(key: OperatorKey, customer_id: str, body: LimitsChange) -> AccountView:
         """Let a customer pay in advance, or limit what it spends in a month; in force at once."""
         limits = Limits(body.prepaid, _given(body.spending_limit), _given(body.warn_below))
-        return _account(await billing.set_limits(customer_id, limits))
+        setting = billing.set_limits(customer_id, limits)
+        said = body.model_dump()
+        return _account(await deeds.do(key, "limits", setting, customer_id=customer_id, **said))
 
     @routes.post("/v1/customers/{customer_id}/payments", status_code=201)
     async def add_payment(key: OperatorKey, customer_id: str, body: PaymentMade) -> AccountView:
         """Write down a payment of a prepaid customer."""
         amount = millionths(Decimal(body.amount))
-        return _account(await billing.pay_in(customer_id, amount, body.note, key.key_id))
+        paying = billing.pay_in(customer_id, amount, body.note, key.key_id)
+        return _account(await deeds.do(key, "payment", paying, customer_id=customer_id, amount=body.amount))
 
     @routes.get("/v1/customers/{customer_id}/payments")
     async def list_payments(_: OperatorKey, customer_id: str) -> PaymentList:
@@ -302,7 +307,7 @@ def _add_operator_routes(routes: APIRouter, billing: Billing) -> None:
     @routes.post("/v1/customers/{customer_id}/billing-entries", status_code=201)
     async def add_entry(key: OperatorKey, customer_id: str, body: NewEntry) -> EntryMade:
         """Enter prompts, person-days, visits or an adjustment by hand."""
-        made = await billing.add_entry(
+        adding = billing.add_entry(
             customer_id,
             body.month,
             body.item,
@@ -311,6 +316,7 @@ def _add_operator_routes(routes: APIRouter, billing: Billing) -> None:
             body.note,
             key.key_id,
         )
+        made = await deeds.do(key, "entry", adding, customer_id=customer_id, item=body.item.value)
         return EntryMade(id=made)
 
     @routes.get("/v1/customers/{customer_id}/billing-entries")
@@ -333,9 +339,10 @@ def _add_operator_routes(routes: APIRouter, billing: Billing) -> None:
         )
 
     @routes.delete("/v1/customers/{customer_id}/billing-entries/{entry_id}", status_code=204)
-    async def delete_entry(_: OperatorKey, customer_id: str, entry_id: str) -> None:
+    async def delete_entry(key: OperatorKey, customer_id: str, entry_id: str) -> None:
         """Take back what was entered, until its month has its invoice."""
-        await billing.take_entry_away(customer_id, entry_id)
+        taking = billing.take_entry_away(customer_id, entry_id)
+        await deeds.do(key, "entry_taken_away", taking, customer_id=customer_id, entry_id=entry_id)
 
     @routes.post("/v1/customers/{customer_id}/what-if", openapi_extra=ONLY_READS)
     async def what_if(_: OperatorKey, customer_id: str, body: WhatIf) -> WhatIfView:

@@ -17,6 +17,7 @@ from xiaohao.api.paging import Cursors, Page, PageQuery
 from xiaohao.api.route import NO_KEY, api_router
 from xiaohao.billing.calendar import month_text, parse_month
 from xiaohao.billing.closing import Closing
+from xiaohao.billing.deeds import Deeds
 from xiaohao.billing.http import Amount, Document, Month
 from xiaohao.billing.invoices import Invoice, Invoices
 from xiaohao.billing.model import InvoiceKind, InvoiceState
@@ -127,7 +128,7 @@ class ReratingView(BaseModel):
     created_at: Timestamp
 
 
-def router(invoices: Invoices, closing: Closing, vault: Vault) -> APIRouter:
+def router(invoices: Invoices, closing: Closing, vault: Vault, deeds: Deeds) -> APIRouter:
     """The routes of invoices."""
     routes = api_router("invoices")
 
@@ -151,7 +152,7 @@ def router(invoices: Invoices, closing: Closing, vault: Vault) -> APIRouter:
         return _with_document(await invoices.get(invoice_id, key.customer_id))
 
     _add_files(routes, invoices)
-    _add_states(routes, invoices, closing)
+    _add_states(routes, invoices, closing, deeds)
     return routes
 
 
@@ -195,7 +196,7 @@ def _chunks(file: Any) -> Iterator[bytes]:
             yield chunk
 
 
-def _add_states(routes: APIRouter, invoices: Invoices, closing: Closing) -> None:
+def _add_states(routes: APIRouter, invoices: Invoices, closing: Closing, deeds: Deeds) -> None:
     @routes.post("/v1/customers/{customer_id}/months/{month}/close", openapi_extra=NO_KEY)
     async def close_month(_: OperatorKey, customer_id: str, month: str) -> Closed:
         """Close a customer's month and draft its invoice, or draft it again; the worker does it by itself."""
@@ -206,27 +207,30 @@ def _add_states(routes: APIRouter, invoices: Invoices, closing: Closing) -> None
         return Closed(invoice_id=await closing.close(customer_id, wanted))
 
     @routes.post("/v1/invoices/{invoice_id}/issue")
-    async def issue_invoice(_: OperatorKey, invoice_id: str) -> InvoiceView:
+    async def issue_invoice(key: OperatorKey, invoice_id: str) -> InvoiceView:
         """Give a draft its number. It never changes from then on."""
-        return _view(await invoices.issue(invoice_id))
+        return _view(await deeds.do(key, "issue", invoices.issue(invoice_id), invoice_id=invoice_id))
 
     @routes.post("/v1/invoices/{invoice_id}/pay")
-    async def pay_invoice(_: OperatorKey, invoice_id: str) -> InvoiceView:
+    async def pay_invoice(key: OperatorKey, invoice_id: str) -> InvoiceView:
         """It was paid."""
-        return _view(await invoices.pay(invoice_id))
+        return _view(await deeds.do(key, "pay", invoices.pay(invoice_id), invoice_id=invoice_id))
 
     @routes.post("/v1/invoices/{invoice_id}/void")
-    async def void_invoice(_: OperatorKey, invoice_id: str, body: Reason) -> InvoiceView:
+    async def void_invoice(key: OperatorKey, invoice_id: str, body: Reason) -> InvoiceView:
         """Take a draft, or an invoice that is not paid, back. Its number stays used."""
-        return _view(await invoices.void(invoice_id, body.note))
+        voiding = invoices.void(invoice_id, body.note)
+        return _view(await deeds.do(key, "void", voiding, invoice_id=invoice_id, note=body.note))
 
     @routes.post("/v1/invoices/{invoice_id}/credit-notes", status_code=201)
-    async def add_credit_note(_: OperatorKey, invoice_id: str, body: NewCredit) -> InvoiceView:
+    async def add_credit_note(key: OperatorKey, invoice_id: str, body: NewCredit) -> InvoiceView:
         """Draft a credit note."""
-        return _view(await invoices.credit(invoice_id, millionths(Decimal(body.amount)), body.note))
+        crediting = invoices.credit(invoice_id, millionths(Decimal(body.amount)), body.note)
+        said = {"invoice_id": invoice_id, "amount": body.amount}
+        return _view(await deeds.do(key, "credit_note", crediting, **said))
 
 
-def rerating_router(reratings: Reratings, vault: Vault) -> APIRouter:
+def rerating_router(reratings: Reratings, vault: Vault, deeds: Deeds) -> APIRouter:
     """The routes of months rated anew."""
     routes = api_router("billing")
 
@@ -254,14 +258,16 @@ def rerating_router(reratings: Reratings, vault: Vault) -> APIRouter:
         return _rerating(await reratings.get(rerating_id))
 
     @routes.post("/v1/reratings/{rerating_id}/accept", openapi_extra=NO_KEY)
-    async def accept_rerating(_: OperatorKey, rerating_id: str) -> ReratingView:
+    async def accept_rerating(key: OperatorKey, rerating_id: str) -> ReratingView:
         """Let it count. Where the invoice is issued the difference is credited, or charged next month."""
+        await deeds.begin(key, "accept_rerating", rerating_id=rerating_id)
         return _rerating(await reratings.accept(rerating_id))
 
     @routes.post("/v1/reratings/{rerating_id}/dismiss")
-    async def dismiss_rerating(_: OperatorKey, rerating_id: str) -> ReratingView:
+    async def dismiss_rerating(key: OperatorKey, rerating_id: str) -> ReratingView:
         """Leave everything as it was."""
-        return _rerating(await reratings.dismiss(rerating_id))
+        dismissing = reratings.dismiss(rerating_id)
+        return _rerating(await deeds.do(key, "dismiss_rerating", dismissing, rerating_id=rerating_id))
 
     return routes
 
