@@ -12,6 +12,7 @@ import typer
 from xiaohao import __version__
 from xiaohao.billing.cli import commands as billing_commands
 from xiaohao.edge.kamailio import EngineMissing
+from xiaohao.ivr.cli import commands as graph_commands
 from xiaohao.runtime import check, programs, status
 from xiaohao.runtime.errors import ChoreFailed, SupervisorError
 from xiaohao.runtime.processes import Program
@@ -190,6 +191,7 @@ def show_status(config: Config = DEFAULT_CONFIG) -> None:
         raise typer.Exit(1)
 
 
+app.add_typer(graph_commands, name="graphs")
 app.add_typer(billing_commands(_load, DEFAULT_CONFIG), name="billing")
 
 

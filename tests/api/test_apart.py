@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy import Engine, event, update
 from tests.api.conftest import Inventory, created
 from tests.api.facts import ended, journal_of, talking
+from tests.ivr.graphs import MENU
 from tests.prompts.sounds import tone_file
 
 from xiaohao.api.auth import AUDIENCES
@@ -44,6 +45,7 @@ ABSENT = {
     "call_id": "01990000-0000-7000-8000-000000000000",
     "customer_id": "cus_00000000000000000000000000000000",
     "entry_id": "pen_00000000000000000000000000000000",
+    "graph_id": "gra_00000000000000000000000000000000",
     "invoice_id": "inv_00000000000000000000000000000000",
     "key_id": "key_00000000000000000000000000000000",
     "parent_id": "bnd_00000000000000000000000000000000",
@@ -70,6 +72,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/prompts/{prompt_id}/texts": {"texts": {"en": "Hello"}},
     "/v1/prompts/{prompt_id}:restore": {"version": 1},
     "/v1/policies/rules/{rule_id}": {"enabled": False},
+    "/v1/graphs/{graph_id}": {"graph": MENU},
+    "/v1/graphs/{graph_id}:simulate": {"events": []},
 }
 #: routes whose answer is about who asks, whatever is sent
 ABOUT_ONESELF = {
@@ -83,7 +87,10 @@ ABOUT_ONESELF = {
     ("POST", "/v1/plans/picture"),
     ("POST", "/v1/prompts"),
     ("POST", "/v1/prompts:upload"),
+    ("POST", "/v1/graphs"),
+    ("POST", "/v1/graphs:check"),
     ("GET", "/v1/announcements"),
+    ("GET", "/v1/dialogues"),
     ("GET", "/v1/announcements/audio"),
     ("POST", "/v1/policies/entries:import"),
 }
@@ -206,6 +213,11 @@ NAMING: dict[tuple[str, str], Callable[[Theirs], list[tuple[Body, Body]]]] = {
     ("POST", "/v1/policies:explain"): lambda theirs: _about_whom(
         theirs, {"caller": A, "callee": B, "dialled": theirs.y, "displayed": theirs.x}
     ),
+    ("PUT", "/v1/dialogues"): lambda theirs: [
+        ({**said, name: theirs.ids[name][0]}, {**said, name: ABSENT[name]})
+        for said in ({"occasion": "unknown_caller", "graph_id": "last_digits"},)
+        for name in ("graph_id", "pool_id", "number", "customer_id")
+    ],
     ("POST", "/v1/bindings:release"): lambda theirs: [
         ({"ids": theirs.ids["binding_id"]}, {"ids": [ABSENT["binding_id"]]})
     ],
@@ -254,6 +266,9 @@ async def theirs(
     rule = await created(customer, "/v1/policies/rules", policy)
     alarm_id = await suspected(database, vault, customer_id, rule["id"])
     (entry,) = (await customer.get("/v1/audit")).json()["items"]
+    graph = await created(customer, "/v1/graphs", {"name": "menu", "graph": MENU})
+    choice = {"occasion": "unknown_caller", "graph_id": graph["id"]}
+    assert (await customer.put("/v1/dialogues", json=choice)).status_code == 200
     upload = await customer.post("/v1/prompts:upload?name=welcome", content=tone_file())
     ids = {
         "alarm_id": [alarm_id],
@@ -263,6 +278,7 @@ async def theirs(
         "parent_id": [binding["id"]],
         "call_id": [live.id, over.id],
         "customer_id": [customer_id],
+        "graph_id": [graph["id"]],
         "invoice_id": [await invoiced(database, vault, customer_id)],
         "key_id": [entry["key_id"]],
         "number": [binding["x"], binding["y"]],
@@ -453,6 +469,7 @@ async def test_the_owner_reaches_them(customer: httpx.AsyncClient, theirs: Their
         f"/v1/numbers/{theirs.x}",
         f"/v1/pools/{theirs.x_pool}",
         f"/v1/prompts/{theirs.ids['prompt_id'][0]}",
+        f"/v1/graphs/{theirs.ids['graph_id'][0]}",
     ):
         response = await customer.get(path)
         assert response.status_code == 200, (path, response.text)

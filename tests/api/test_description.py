@@ -20,6 +20,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.config import SchemathesisConfig
 from tests.api.facts import ended, journal_of, talking
 from tests.api.server import serving
+from tests.ivr.graphs import MENU
 from tests.postgresql import Cluster
 
 from xiaohao.api.app import create_app
@@ -117,6 +118,7 @@ async def furnish(url: str, database_url: str) -> Target:
             "prompt_id": (await made("/v1/prompts", {"name": "p", "texts": {"en": "Hello"}}, "operatorKey"))[
                 "id"
             ],
+            "graph_id": (await made("/v1/graphs", {"name": "g", "graph": MENU}))["id"],
             "verification_id": (
                 await made("/v1/verifications", {"person": "13700137000", "documents": ["1"]}, "customerKey")
             )["id"],

@@ -45,6 +45,8 @@ from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.digests import http as digest_routes
 from xiaohao.digests.service import Digests
 from xiaohao.inventory import http as inventory_routes
+from xiaohao.ivr import http as graph_routes
+from xiaohao.ivr.desk import GraphDesk
 from xiaohao.lookups import http as lookup_routes
 from xiaohao.lookups.service import Lookups
 from xiaohao.notifications import http as notification_routes
@@ -134,6 +136,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
     keys = app.state.keys = Keys(tenants)
     bindings, numbers = Bindings(database, vault, most_x=settings.bindings.most_x), Numbers(database, vault)
     audit = Audit(database, vault)
+    prompts = PromptDesk(database, vault, audit)
     records = CallRecords(database, vault, audit)
     feed = Feed(database, vault)
     streams = app.state.streams = Streams(feed)
@@ -163,9 +166,8 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         policy_entry_routes.router(policies, database, vault),
         pool_routes.router(Pools(database, vault), vault),
         planning_routes.router(Planner(database, vault)),
-        prompt_routes.router(
-            PromptDesk(database, vault, audit), Defaults(Path(settings.prompts.folder)), vault
-        ),
+        prompt_routes.router(prompts, Defaults(Path(settings.prompts.folder)), vault),
+        graph_routes.router(GraphDesk(database, vault, audit, prompts), vault),
         tenant_routes.operator_router(tenants, keys, vault),
         tenant_routes.webhook_router(tenants),
         trunk_routes.router(Trunks(database, vault), vault),

@@ -37,6 +37,10 @@ _TAGS: Final = [
     {"name": "webhook", "description": "Where the platform reports what happens"},
     {"name": "numbers", "description": "The platform's own numbers and their pools"},
     {"name": "prompts", "description": "What callers hear, and in which situations"},
+    {
+        "name": "graphs",
+        "description": "Dialogues with callers: what is asked, and what follows from the keys",
+    },
     {"name": "lookups", "description": "Who is behind a number, now and at any moment of the past"},
     {"name": "audit", "description": "Who asked what that is only answered for a reason"},
     {

@@ -35,7 +35,7 @@ LAST_DIGITS: Final = "last_digits"
 ORDER_CODE: Final = "order_code"
 
 BUILT_IN: Final[dict[str, Graph]] = {
-    AXE: _dialogue("extension", Kind.EXTENSION, 1, 8, Reason.EXTENSION_UNKNOWN),
+    AXE: _dialogue("extension", Kind.EXTENSION, 1, 6, Reason.EXTENSION_UNKNOWN),
     LAST_DIGITS: _dialogue("last_digits", Kind.LAST_DIGITS, 4, 4, Reason.UNKNOWN_CALLER),
     ORDER_CODE: _dialogue("order_code", Kind.ORDER_CODE, 1, 20, Reason.UNKNOWN_CALLER),
 }

@@ -38,7 +38,8 @@ class Machine:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._at = graph.start
+        #: the node that it is at
+        self.at = graph.start
         #: the action under way, in the order of their making
         self._step = 0
         self._ahead: list[str] = []
@@ -81,7 +82,7 @@ class Machine:
             self._ahead.append(key)
         if self._step == 0:
             return
-        node = self._graph.nodes[self._at]
+        node = self._graph.nodes[self.at]
         if self._doing is PlayPrompt and isinstance(node, Play | Collect) and node.barge_in:
             actions.append(StopPlaying())
             self._played(actions)
@@ -89,14 +90,14 @@ class Machine:
             self._take(actions)
 
     def _played(self, actions: list[Action]) -> None:
-        node = self._graph.nodes[self._at]
+        node = self._graph.nodes[self.at]
         if isinstance(node, Play):
             self._enter(node.next, actions)
         else:
             self._take(actions)
 
     def _looked(self, result: Found, actions: list[Action]) -> None:
-        node = self._graph.nodes[self._at]
+        node = self._graph.nodes[self.at]
         assert isinstance(node, Look)  # noqa: S101 – only there something is looked up
         ways = {Found.FOUND: node.found, Found.NOT_FOUND: node.not_found, Found.TROUBLE: node.trouble}
         self._enter(ways[result], actions)
@@ -104,7 +105,7 @@ class Machine:
     def _enter(self, name: str, actions: list[Action]) -> None:
         """Walk on from a node to where something is to be waited for, or to the end."""
         while True:
-            self._at, self._doing = name, None
+            self.at, self._doing = name, None
             node = self._graph.nodes[name]
             match node:
                 case Play(prompt=prompt):
@@ -138,7 +139,7 @@ class Machine:
 
     def _take(self, actions: list[Action]) -> None:
         """Take the keys that are there for the question of the moment, and wait for more if need be."""
-        node = self._graph.nodes[self._at]
+        node = self._graph.nodes[self.at]
         assert isinstance(node, Collect)  # noqa: S101 – only there keys are taken
         while self._ahead:
             key = self._ahead.pop(0)
@@ -157,7 +158,7 @@ class Machine:
         return self._begin(WaitForDigits(more, wait_ms, node.terminators, self._next_step()), actions)
 
     def _close(self, actions: list[Action]) -> None:
-        node = self._graph.nodes[self._at]
+        node = self._graph.nodes[self.at]
         assert isinstance(node, Collect)  # noqa: S101 – only there keys are taken
         self._complete = False
         self._enter(node.digits if len(self._digits) >= node.least else node.nothing, actions)

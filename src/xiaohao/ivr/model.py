@@ -3,10 +3,11 @@
 A graph is data: `wire.py` reads it from JSON, `rules.py` checks it, `machine.py` walks it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
 
 #: what a keypad has (RFC 4733 section 3.2, events 0 to 15)
 KEYS: Final = "0123456789*#ABCD"
@@ -34,78 +35,91 @@ class Found(StrEnum):
     TROUBLE = "trouble"
 
 
-@dataclass(frozen=True, slots=True)
-class Play:
+#: a node, as others name it
+NodeName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+#: a prompt: a situation's word, or a name
+PromptName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+Milliseconds = Annotated[int, Meta(ge=500, le=30_000)]
+
+
+class Play(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="play"):
     """A node that plays a prompt. `barge_in`: a key ends it; else keys are kept for the next question."""
 
-    prompt: str
-    next: str
+    prompt: PromptName
+    next: NodeName
     barge_in: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Collect:
+class Collect(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="collect"):
     """A node that asks for digits, at most `tries` times in one call.
 
-    `prompt` None: silently. It goes on to `digits` with `least` to `most` of them, after a terminator, when
+    `prompt` null: silently. It goes on to `digits` with `least` to `most` of them, after a terminator, when
     there are enough or nothing more comes; to `nothing` where too few came, and to `exhausted` instead of a
     further try. Times in milliseconds: until the first digit, after the prompt, and between digits.
     """
 
-    prompt: str | None
-    digits: str
-    nothing: str
-    exhausted: str
-    least: int = 1
-    most: int = 1
-    terminators: str = "#"
-    first_ms: int = 5000
-    between_ms: int = 3000
+    digits: NodeName
+    nothing: NodeName
+    exhausted: NodeName
+    prompt: PromptName | None = None
+    least: Annotated[int, Meta(ge=1, le=32)] = 1
+    most: Annotated[int, Meta(ge=1, le=32)] = 1
+    terminators: Annotated[str, Meta(pattern=r"^[0-9*#A-D]{0,16}$")] = "#"
+    first_ms: Milliseconds = 5000
+    between_ms: Milliseconds = 3000
     barge_in: bool = True
-    tries: int = 3
+    tries: Annotated[int, Meta(ge=1, le=10)] = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="branch"):
     """A node that goes on by the digits collected last."""
 
-    cases: Mapping[str, str]
-    otherwise: str
+    cases: dict[Annotated[str, Meta(pattern=r"^[0-9*#A-D]{1,32}$")], NodeName]
+    otherwise: NodeName
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="look"):
     """A node that looks something up by the digits collected last."""
 
     kind: Kind
-    found: str
-    not_found: str
-    trouble: str
+    found: NodeName
+    not_found: NodeName
+    trouble: NodeName
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """A last node: connect with whom the last look-up found (`to` None), or with a number."""
+class Connect(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="connect"):
+    """A last node: connect with whom the last look-up found (`to` null), or with a number."""
 
-    to: str | None = field(default=None, repr=False)
+    to: str | None = None
+
+    def __repr__(self) -> str:
+        """Without the number, which may be somebody's."""
+        return f"Connect(to={None if self.to is None else '…'})"
 
 
-@dataclass(frozen=True, slots=True)
-class HangUp:
-    """A last node: refuse the call for a reason (a word of `calls.model.Reason`)."""
+class HangUp(Struct, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="hang_up"):
+    """A last node: refuse the call for a reason, as in docs/reason-codes.md."""
 
-    reason: str
+    reason: Annotated[str, Meta(pattern=r"^[a-z_]{1,64}$")]
 
 
 Node = Play | Collect | Branch | Look | Connect | HangUp
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(Struct, frozen=True, forbid_unknown_fields=True):
     """A dialogue with a caller."""
 
-    start: str
-    nodes: Mapping[str, Node]
+    start: NodeName
+    nodes: Annotated[dict[NodeName, Node], Meta(min_length=1, max_length=100)]
+
+
+class Occasion(StrEnum):
+    """When a caller is led through a dialogue."""
+
+    #: no binding of the number dialled knows this caller
+    UNKNOWN_CALLER = "unknown_caller"
+    #: several people are behind the number dialled (mode AXE)
+    EXTENSION_NEEDED = "extension_needed"
 
 
 # What the dialogue is told. `step` is that of the action that it answers: what comes too late is not heeded.
