@@ -28,8 +28,7 @@ class Announcement:
 def default_texts() -> dict[str, dict[Language, str]]:
     """The texts of the default set by situation, with the marks of how they are said."""
     document = (resources.files("xiaohao.prompts") / _TEXTS).read_bytes()
-    texts = msgspec.json.decode(document, type=dict[str, dict[Language, str]])
-    return {word: text for word, text in texts.items() if word in SITUATIONS}
+    return msgspec.json.decode(document, type=dict[str, dict[Language, str]])
 
 
 class Defaults:
