@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import allocations, bindings, cost, events, latency, limits, lookups, memory, talking
+from bench import allocations, bindings, cost, events, latency, limits, lookups, memory, talking, tracing
 from bench.machine import about
 from bench.subject import Floor, Ours, Subject
 
@@ -97,6 +97,18 @@ async def _lookups(folder: Path, options: argparse.Namespace) -> None:
     await lookups.report(folder, options.bindings)
 
 
+async def _tracing(folder: Path, options: argparse.Namespace) -> None:
+    both = tracing.subjects(folder)
+    try:
+        for subject in both:
+            await subject.start()
+        for rate in options.calls_per_second:
+            await tracing.report(both, folder, rate, 12 * options.scale, options.rounds)
+    finally:
+        for subject in both:
+            await subject.stop()
+
+
 async def _allocations(folder: Path, options: argparse.Namespace) -> None:
     await allocations.report(folder, options.scale)
 
@@ -112,6 +124,7 @@ PARTS = {
     "bindings": _bindings,
     "allocations": _allocations,
     "lookups": _lookups,
+    "tracing": _tracing,
 }
 OF_ITS_OWN = {"memory", "overload", "lookups"}
 

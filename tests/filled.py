@@ -3,6 +3,8 @@
 What no service fills is filled in by hand, from the schema itself, so that a new column is never left out.
 """
 
+import asyncio
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +16,17 @@ from tests.world import Ride, World, person, x_number
 from xiaohao.api.idempotency import Idempotency
 from xiaohao.audit.service import Audit
 from xiaohao.bindings.model import Binding, Mode, Reservation
+from xiaohao.calls.journal import CallTraced
 from xiaohao.complaints.model import Source
+from xiaohao.edge import kamailio
 from xiaohao.lookups.service import Lookups
 from xiaohao.numbers.lifecycle import Reason
 from xiaohao.rotation.model import secrets_of
+from xiaohao.settings import Settings, host_port
+from xiaohao.simulator.stage import free_ports
 from xiaohao.tenants.model import Principal
+from xiaohao.trace import hep
+from xiaohao.trace.keeping import Keeping
 
 #: the people of whom nothing may be found: A, B, B before a change, the person of what is filled in by hand
 _PLACES = (31_415_926, 27_182_818, 14_142_135, 16_180_339)
@@ -48,6 +56,7 @@ async def fill(world: World) -> Filled:
     await _other_modes(world, ride)
     await world.tenants.set_webhook(ride.customer.id, "https://example.com/events")
     await _calls(world, ride, live)
+    await _sip_messages(world, ride, live)
     await _questions(world, live)
     await _an_idempotent_answer(world, ride)
     await _texts_with_numbers(world, live)
@@ -79,6 +88,38 @@ async def _calls(world: World, ride: Ride, binding: Binding) -> None:
         await talking(journal, ride.customer.id, **seen)
         await ended(journal, ride.customer.id, record=True, **seen)
         await ended(journal, None, caller=None, callee=None)
+
+
+async def _sip_messages(world: World, ride: Ride, binding: Binding) -> None:
+    """What an edge sends of a call, with everybody's number in it, and the call's path."""
+    settings = Settings()
+    settings.trace.sip, settings.trace.listen = True, f"127.0.0.1:{free_ports('127.0.0.1', 1)[0]}"
+    async with journal_of(world.database, world.vault) as journal:
+        call = await talking(journal, ride.customer.id, caller=A, callee=B, binding_id=binding.id)
+        await journal.write([CallTraced(call, f"d6:result9:ok of {A}e".encode())])
+    keeping = Keeping(world.database, world.vault, settings)
+    keeping.start()
+    assert keeping.listener is not None
+    key = kamailio.hep_key(world.vault).encode()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as edge:
+        edge.connect(host_port(settings.trace.listen))
+        for kind, payload in (
+            (hep.LOG, b"caller@side"),
+            (
+                hep.SIP,
+                f"INVITE sip:{B} SIP/2.0\r\nCall-ID: caller@side\r\nFrom: <sip:{A}@a>\r\n\r\n".encode(),
+            ),
+            (hep.SIP, f"INVITE sip:{BEFORE} SIP/2.0\r\nCall-ID: {call.id}\r\nTo: {OTHER}\r\n\r\n".encode()),
+        ):
+            ends = ("127.0.0.1", 1, "127.0.0.1", 2)
+            packet = hep.Packet(world.clock(), kind, "udp", *ends, key, call.id.encode(), payload)
+            edge.send(hep.write(packet))
+    for _ in range(500):
+        if keeping.listener.counts()[0] == 2:
+            break
+        await asyncio.sleep(0.01)
+    assert await keeping.write_due(everything=True) == 2
+    await keeping.close()
 
 
 async def _questions(world: World, binding: Binding) -> None:

@@ -44,17 +44,28 @@ class Vault:
 
     def seal(self, text: str) -> bytes:
         """Encrypt `text`; two calls give two different results."""
+        return self.seal_bytes(text.encode())
+
+    def seal_bytes(self, data: bytes) -> bytes:
+        """The same for what is no text, such as something compressed."""
         nonce = os.urandom(_NONCE_BYTES)
-        return self.prefix + nonce + self._aead.encrypt(nonce, text.encode(), self.prefix)
+        return self.prefix + nonce + self._aead.encrypt(nonce, data, self.prefix)
 
     def open(self, sealed: bytes) -> str:
         """Give back what `seal` was given. Raises SecrecyError where the key or the bytes are wrong."""
+        try:
+            return self.open_bytes(sealed).decode()
+        except UnicodeDecodeError as error:
+            raise SecrecyError("a sealed value is no text") from error
+
+    def open_bytes(self, sealed: bytes) -> bytes:
+        """Give back what `seal_bytes` was given. Raises SecrecyError."""
         prefix, body = sealed[:PREFIX_BYTES], sealed[PREFIX_BYTES:]
         aead = self._openers.get(prefix)
         if aead is None:
             raise SecrecyError("a value was sealed with another master key")
         try:
-            return aead.decrypt(body[:_NONCE_BYTES], body[_NONCE_BYTES:], prefix).decode()
+            return aead.decrypt(body[:_NONCE_BYTES], body[_NONCE_BYTES:], prefix)
         except (InvalidTag, ValueError) as error:
             raise SecrecyError("a sealed value cannot be opened with this master key") from error
 

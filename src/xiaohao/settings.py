@@ -181,6 +181,21 @@ class Billing(msgspec.Struct, forbid_unknown_fields=True):
     close_after_h: float = 6.0
 
 
+class Trace(msgspec.Struct, forbid_unknown_fields=True):
+    """The path of a call, and its SIP messages."""
+
+    #: whether the edge hands over a copy of every SIP message
+    sip: bool = False
+    #: UDP address where the worker takes them (HEP version 3): loopback or a private network only
+    listen: str = "127.0.0.1:8451"
+    #: of so large a part of the calls they are kept
+    sample: float = 1.0
+    #: days for which paths and messages are kept
+    retention_days: int = 30
+    #: UDP address of a Homer server that gets a copy of what is kept
+    homer: str | None = None
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -201,6 +216,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     notifications: Notifications = msgspec.field(default_factory=Notifications)
     switch: Switch = msgspec.field(default_factory=Switch)
     billing: Billing = msgspec.field(default_factory=Billing)
+    trace: Trace = msgspec.field(default_factory=Trace)
 
     @classmethod
     def load(cls, path: Path) -> "Settings":

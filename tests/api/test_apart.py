@@ -60,9 +60,8 @@ ABSENT = {
 PLAIN_FILTERS = {
     *("after", "limit", "state", "kind", "city", "since", "until", "reason", "action", "order_ref"),
     *("month", "mode", "hang_up", "carrier", "verification", "days", "format", "language", "order", "calls"),
-    *("sip_code", "q850_cause"),
     *("name", "languages", "version", "situation"),
-    *("list", "replace", "dry_run"),
+    *("list", "replace", "dry_run", "numbers", "sip_code", "q850_cause"),
 }
 #: bodies that a route with an id in its path accepts, so that the id alone decides
 BODIES: dict[str, dict[str, Any]] = {

@@ -168,7 +168,13 @@ async def theatre(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[The
     # how refused calls end is looked at here; what they hear before is looked at in tests/announcer
     quiet = {"on": False}
     folder = tmp_path_factory.mktemp("platform")
-    stage = Stage(folder, media={"dead_after_s": 4}, calls=LIMITS, announcements=quiet)
+    stage = Stage(
+        folder,
+        media={"dead_after_s": 4},
+        calls=LIMITS,
+        announcements=quiet,
+        trace={"sip": True},
+    )
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(stage)
         endpoint = await stack.enter_async_context(CustomerEndpoint("127.0.0.4", secret=_SECRET))

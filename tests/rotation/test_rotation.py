@@ -30,10 +30,10 @@ async def contents(database: Database, vault: Vault) -> Contents:
             rows = [{**row} for row in (await connection.execute(select(secrets.table))).mappings()]
         for row in rows:
             for sealed, index in secrets.columns:
-                plain = None if row[sealed] is None else vault.open(row[sealed])
+                plain = None if row[sealed] is None else vault.open_bytes(row[sealed])
                 if index is not None and row[index] is not None and len(row[index]) == INDEX_BYTES:
                     assert plain is not None
-                    row[index] = vault.index(plain) == row[index]
+                    row[index] = vault.index(plain.decode()) == row[index]
                 row[sealed] = plain
             if secrets.table is legs and len(row["caller_key"]) == INDEX_BYTES:
                 people = {vault.index(number): number for number in (A, B, BEFORE, OTHER)}
@@ -118,7 +118,7 @@ async def contents_with_either(database: Database) -> None:
             for row in (await connection.execute(select(secrets.table))).mappings():
                 for sealed, _ in secrets.columns:
                     if row[sealed] is not None:
-                        either.open(row[sealed])
+                        either.open_bytes(row[sealed])
 
 
 async def refused(world: World, key: bytes, error: type[Exception]) -> None:

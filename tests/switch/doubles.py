@@ -9,7 +9,7 @@ import msgspec
 
 from tests.ids import new_call_id
 from xiaohao.bindings.recognition import LegRow
-from xiaohao.calls.journal import CallBegan, CallEnded, CallMoved, Change
+from xiaohao.calls.journal import CallBegan, CallEnded, CallMoved, CallTraced, Change
 from xiaohao.calls.model import Call, Party, Reason, Try
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import DatabaseUnavailable
@@ -246,8 +246,8 @@ def switchboard(
 
 
 def kinds(changes: list[Change], call_id: str) -> list[str]:
-    """What the journal was told of a call, in order: began, ringing, answered, ended."""
-    named = {CallBegan: "began", CallEnded: "ended"}
+    """What the journal was told of a call, in order: began, ringing, answered, ended, traced."""
+    named = {CallBegan: "began", CallEnded: "ended", CallTraced: "traced"}
     return [
         change.call.state.value if isinstance(change, CallMoved) else named[type(change)]
         for change in changes

@@ -186,7 +186,7 @@ class World:
 
     def check_this_life(self) -> None:
         """No switchboard says anything of a call that it has ended, nor anything twice or out of order."""
-        order = ["began", "ringing", "answered", "ended"]
+        order = ["began", "ringing", "answered", "ended", "traced"]
         told = self.journal.changes[self.began_at :]
         for call_id in {change.call.id for change in told}:
             places = [order.index(kind) for kind in kinds(told, call_id)]

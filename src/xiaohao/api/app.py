@@ -72,6 +72,8 @@ from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.tenants import http as tenant_routes
 from xiaohao.tenants.service import Tenants
+from xiaohao.trace import http as trace_routes
+from xiaohao.trace.service import CallTraces
 from xiaohao.trunks import http as trunk_routes
 from xiaohao.trunks.service import Trunks
 from xiaohao.verifications import http as verification_routes
@@ -168,6 +170,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         planning_routes.router(Planner(database, vault)),
         prompt_routes.router(prompts, Defaults(Path(settings.prompts.folder)), vault),
         graph_routes.router(GraphDesk(database, vault, audit, prompts), vault),
+        trace_routes.router(CallTraces(database, vault, settings, audit)),
         tenant_routes.operator_router(tenants, keys, vault),
         tenant_routes.webhook_router(tenants),
         trunk_routes.router(Trunks(database, vault), vault),

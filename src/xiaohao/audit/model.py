@@ -27,6 +27,8 @@ class Action(StrEnum):
     GRAPH = "graph"
     #: something was done with money: limits, payments, contracts, entries, invoices; `did` says what
     BILLING = "billing"
+    #: a call's SIP messages, with real numbers in full
+    SIP_MESSAGES = "sip_messages"
 
 
 @dataclass(frozen=True, slots=True)

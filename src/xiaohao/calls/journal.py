@@ -27,6 +27,7 @@ from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.notifications.model import Kind
 from xiaohao.notifications.store import event_insert, event_row
 from xiaohao.secrecy import Vault
+from xiaohao.trace.store import path_insert, path_row
 
 _log = structlog.get_logger(__name__)
 
@@ -60,7 +61,17 @@ class CallEnded(msgspec.Struct, frozen=True):
     record: bool
 
 
-Change = CallBegan | CallMoved | CallEnded
+class CallTraced(msgspec.Struct, frozen=True):
+    """Of a call that is over nothing more will be known: its path is written. It comes after CallEnded.
+
+    `media` is what rtpengine said when it let the call go, as it came; empty where it said nothing.
+    """
+
+    call: Call
+    media: bytes = b""
+
+
+Change = CallBegan | CallMoved | CallEnded | CallTraced
 
 
 class CallJournal:
@@ -74,6 +85,7 @@ class CallJournal:
         self._statements = store.JournalStatements(self._direct.dialect)
         self._put_events = event_insert(self._direct.dialect)
         self._remember_last_caller = remember_last_caller(self._direct.dialect)
+        self._put_paths = path_insert(self._direct.dialect)
         self._lock = threading.Lock()
 
     async def write(self, batch: Sequence[Change]) -> None:
@@ -95,6 +107,7 @@ class CallJournal:
             statements.put_cdrs.run(cursor, rows.cdrs)
             statements.put_recordings.run(cursor, rows.recordings)
             statements.delete_calls.run(cursor, rows.ended)
+            self._put_paths.run(cursor, rows.paths)
             for last_caller in rows.last_callers():
                 self._remember_last_caller.run(cursor, **last_caller)
         return bool(rows.events)
@@ -125,6 +138,7 @@ class _Rows:
         self.events: list[Row] = []
         self.cdrs: list[Row] = []
         self.recordings: list[Row] = []
+        self.paths: list[Row] = []
         self._vault = vault
         self._now = now_us()
         #: by A and X: the newest call to each
@@ -132,6 +146,9 @@ class _Rows:
         latest: dict[str, Call | None] = {}
         for change in batch:
             call = change.call
+            if isinstance(change, CallTraced):
+                self.paths.append(path_row(call, change.media, vault))
+                continue
             if call.id in latest and latest[call.id] is None:
                 continue  # it ended earlier in this batch
             if isinstance(change, CallEnded):

@@ -4,7 +4,7 @@ Times are microseconds since 1970-01-01T00:00:00Z as the edge saw them.
 """
 
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -138,6 +138,17 @@ class Announcement(msgspec.Struct, frozen=True):
     path: str
 
 
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """Something that happened to a call inside the platform: a step of its decision, or a word of ours."""
+
+    what: str
+    at: int
+    #: how long it took
+    us: int = 0
+    #: what was found and why it was decided so; never a real number
+    why: dict[str, Any] = {}
+
+
 class Call(msgspec.Struct):
     """What the platform knows of one call. Holds real numbers: seal it before it is stored."""
 
@@ -182,3 +193,5 @@ class Call(msgspec.Struct):
     #: None: its customer was not to be asked
     routing: Routed | None = None
     announcements: list[Announcement] = msgspec.field(default_factory=list)
+    #: what was decided and done about it, in order
+    path: list[Mark] = msgspec.field(default_factory=list)

@@ -135,6 +135,11 @@ async def live_calls(connection: AsyncConnection, vault: Vault, customer_id: str
     return [_decode_call(vault.open(sealed)) for sealed in rows]
 
 
+async def live_ids(connection: AsyncConnection) -> list[str]:
+    """The ids of the calls in progress."""
+    return list((await connection.execute(select(calls.c.id))).scalars())
+
+
 async def live_call(connection: AsyncConnection, vault: Vault, call_id: str) -> Call | None:
     """One call in progress."""
     query = select(calls.c.facts_sealed).where(calls.c.id == call_id)

@@ -296,3 +296,4 @@ from xiaohao.database import call_tables as _call_tables  # noqa: E402, F401
 from xiaohao.database import policy_tables as _policy_tables  # noqa: E402, F401
 from xiaohao.database import prompt_tables as _prompt_tables  # noqa: E402, F401
 from xiaohao.database import routing_tables as _routing_tables  # noqa: E402, F401
+from xiaohao.database import trace_tables as _trace_tables  # noqa: E402, F401

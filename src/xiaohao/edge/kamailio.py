@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from xiaohao.edge.q850 import USUAL_CAUSES
+from xiaohao.secrecy import Vault, vault_of
 from xiaohao.settings import Settings, host_port
 
 #: the parts of kamailio.cfg, in the order of a call's life
@@ -148,6 +149,7 @@ def _values(settings: Settings) -> dict[str, str]:
         "ENABLE_TLS": "",
         "LOAD_TLS": "",
         "TLS_PARAMS": "",
+        **_trace(settings),
     }
     if edge.tls_certificate and edge.tls_private_key:
         values["ENABLE_TLS"] = "enable_tls=yes"
@@ -163,6 +165,39 @@ def _values(settings: Settings) -> dict[str, str]:
                 '\nmodparam("tls", "verify_certificate", 1)'
             )
     return values
+
+
+def hep_key(vault: Vault) -> str:
+    """By which the listener for SIP messages knows that they come from an edge of this platform."""
+    return vault.index("xiaohao hep").hex()
+
+
+def _trace(settings: Settings) -> dict[str, str]:
+    trace = settings.trace
+    if not trace.sip:
+        return {"LOAD_TRACE": "", "TRACE_PARAMS": "", "TRACE_CALL": ""}
+    parameters = {
+        "trace_to_database": "0",
+        # whatever goes through a socket, as it is there: repeated messages, too, and the BYEs of the switch
+        "trace_mode": "1",
+        "trace_on": "1",
+        "hep_mode_on": "1",
+        "hep_version": "3",
+        "duplicate_uri": f'"sip:{trace.listen}"',
+        "auth_key": f'"{hep_key(vault_of(settings))}"',
+    }
+    chosen = ""
+    if trace.sample < 1:
+        # its digits in the call's id are as good as drawn by lot, and everybody can read them there
+        chosen = f"if ($(avp(id){{s.substr,15,3}}{{s.int}}) < {round(trace.sample * 1000)}) "
+    return {
+        "LOAD_TRACE": 'loadmodule "siptrace.so"',
+        "TRACE_PARAMS": "\n".join(
+            f'modparam("siptrace", "{name}", {value})' for name, value in parameters.items()
+        ),
+        # the caller's side has a Call-ID of its own; the callee's side has the call's id
+        "TRACE_CALL": f'{chosen}hlog("$avp(id)", "$ci");',
+    }
 
 
 def write_configuration(settings: Settings) -> Path:

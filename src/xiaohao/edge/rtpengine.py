@@ -35,5 +35,7 @@ def command(settings: Settings) -> list[str]:
         *(f"--b2b-url=http://{settings.switch.listen}/media-died", "--xmlrpc-format=1"),
         f"--dtmf-log-dest={settings.announcements.keys}",
         *("--recording-method=pcap", "--recording-format=eth", f"--recording-dir={captures}"),
+        # without a round-trip time, which a carrier may not let us know, it would keep no averages at all
+        "--mos=LQ",
         f"--pidfile={pid_file(settings)}",
     ]

@@ -79,6 +79,8 @@ class Ended(msgspec.Struct, frozen=True):
     dialled: str
     caller: RawCaller
     sealed: str
+    #: rtpengine still has the call: the edge leaves it to the switch to take it away
+    media: bool = False
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -223,6 +225,7 @@ def _ended(f: list[str]) -> Ended:
         dialled=_text(f[12]) or "",
         caller=_caller(f[13]),
         sealed=_plain(f[14]),
+        media=f[15:16] == ["1"],
     )
 
 

@@ -74,9 +74,10 @@ def renewed(secrets: Secrets, row: Mapping[str, Any], old: Vault, new: Vault) ->
             continue
         if prefix != old.prefix:
             raise RotationFailed(f"{_place(secrets, row)}: {sealed} was sealed with a third key")
-        text = old.open(value)
-        changes[sealed] = new.seal(text)
+        content = old.open_bytes(value)
+        changes[sealed] = new.seal_bytes(content)
         if index is not None and _is_index(row[index]):
+            text = content.decode()
             if row[index] != old.index(text):
                 raise RotationFailed(f"{_place(secrets, row)}: {index} and {sealed} differ")
             changes[index] = new.index(text)

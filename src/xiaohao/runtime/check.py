@@ -21,6 +21,7 @@ def problems(settings: Settings) -> list[str]:
         *_tls(settings),
         *_media(settings),
         *_notifications(settings),
+        *_trace(settings),
         *_master_key(settings),
     ]
 
@@ -48,6 +49,7 @@ def _listeners(settings: Settings) -> Iterator[tuple[str, str, str]]:
     yield "media.ng", "udp", settings.media.ng
     yield "web.listen", "tcp", settings.web.listen
     yield "worker.wake", "udp", settings.worker.wake
+    yield "trace.listen", "udp", settings.trace.listen
     yield "worker.listen", "tcp", settings.worker.listen
     yield "switch.listen", "tcp", settings.switch.listen
 
@@ -115,6 +117,19 @@ def _notifications(settings: Settings) -> Iterator[str]:
     for key in ("give_up_after_h", "timeout_s", "at_once", "retention_days"):
         if getattr(wanted, key) <= 0:
             yield f"notifications.{key}: must be above 0"
+
+
+def _trace(settings: Settings) -> Iterator[str]:
+    trace = settings.trace
+    if not 0 <= trace.sample <= 1:
+        yield "trace.sample: must be between 0 and 1"
+    if trace.retention_days <= 0:
+        yield "trace.retention_days: must be above 0"
+    if trace.homer is not None:
+        try:
+            host_port(trace.homer)
+        except SettingsError as error:
+            yield f"trace.homer: {error}"
 
 
 def _master_key(settings: Settings) -> Iterator[str]:

@@ -49,6 +49,7 @@ from xiaohao.policies.sweeping import Sweeping
 from xiaohao.recordings.service import Conversions
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings, host_port
+from xiaohao.trace.keeping import Keeping
 from xiaohao.verifications.service import Verifications
 
 _log = structlog.get_logger(__name__)
@@ -61,6 +62,8 @@ _CLOCK_S: Final = 2.0
 #: who sets a clock sets it by more than this
 _CLOCK_SET_S: Final = 60.0
 _DIGESTS_S: Final = 15.0
+_TRACES_S: Final = 0.5
+_FORGET_TRACES_S: Final = 900.0
 #: looks whether an hour has begun; then the pools are counted
 _POOLS_S: Final = 60.0
 #: a capture is complete moments after its call's end, and the customer waits for the recording
@@ -103,6 +106,7 @@ class Worker:
         self._rated = Counter("xiaohao_calls_rated", "CDRs that were rated", registry=self._registry)
         self._numbers = Numbers(self._database, vault)
         self._verifications = Verifications(self._database, vault)
+        self._traces = Keeping(self._database, vault, settings, self._registry)
         self._conversions = Conversions(self._database, vault, settings)
         self._pools = PoolWatch(self._database, vault, settings.worker.pool_warning_days, self._registry)
         self._fraud = FraudWatch(self._database, vault)
@@ -121,6 +125,7 @@ class Worker:
         runner = web.AppRunner(self._application(), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, *host_port(self._settings.worker.listen)).start()
+        self._traces.start()
         waking = await listen(self._settings.worker.wake, self._deliverer.wake)
         deliveries = asyncio.create_task(self._deliverer.run())
         chores = [asyncio.create_task(chore) for chore in self._chores()]
@@ -136,6 +141,7 @@ class Worker:
         finally:
             await runner.cleanup()
             await self._conversions.close()
+            await self._traces.close()
             await self._database.close()
 
     async def _agree(self) -> None:
@@ -162,6 +168,8 @@ class Worker:
             self._again_and_again(_FRAUD_S, self._watch_fraud),
             self._again_and_again(_POLICIES_S, self._tidy_policies),
             self._again_and_again(_DIGESTS_S, self._make_digests),
+            self._again_and_again(_TRACES_S, self._write_traces),
+            self._again_and_again(_FORGET_TRACES_S, self._forget_traces),
         ]
 
     async def _make_digests(self) -> None:
@@ -198,6 +206,12 @@ class Worker:
 
     async def _forget_cdrs(self) -> None:
         await self._cdrs.forget_old()
+
+    async def _write_traces(self) -> None:
+        await self._traces.write_due()
+
+    async def _forget_traces(self) -> None:
+        await self._traces.forget_old()
 
     async def _resume_numbers(self) -> None:
         if await self._numbers.sweep():

@@ -95,6 +95,7 @@ class RtpSession:
         self.closed_at: float | None = None
         self._remote: Hop | None = None
         self._remote_rtcp: Hop | None = None
+        self._last_report = (0, 0.0)
         self._sending = False
         self._codec: Codec = CODECS["PCMA"]
         self._payload_type = 8
@@ -225,7 +226,10 @@ class RtpSession:
             self.ear.stats.packets_sent,
             self._octets,
         )
-        block = Struct("!IIIIII").pack(heard, min(lost, 0x7FFFFF), highest, jitter, 0, 0) if heard else b""
+        asked, since = self._last_report
+        delay = min(round((self._loop.time() - since) * 65536), 0xFFFFFFFF) if asked else 0
+        counted = (heard, min(lost, 0x7FFFFF), highest, jitter, asked, delay)
+        block = Struct("!IIIIII").pack(*counted) if heard else b""
         item = bytes([1, len(self._cname)]) + self._cname + b"\0"
         item += b"\0" * (-len(item) % 4)
         sdes = Struct("!BBHI").pack(0x81, 202, 1 + len(item) // 4, self._ssrc) + item
@@ -246,6 +250,9 @@ class RtpSession:
         except OSError:
             return
         self.ear.rtcp.append(data)
+        if len(data) >= 28 and data[1] == 200:
+            # the middle of its NTP timestamp: with it our next report lets them know the round-trip time
+            self._last_report = int.from_bytes(data[10:14]), self._loop.time()
         self.ear.stats.sources.add(source)
 
     def close(self) -> None:

@@ -60,7 +60,7 @@ def _toml(values: dict[str, Any]) -> str:
 
 def configuration(host: str, changes: dict[str, Any]) -> dict[str, Any]:
     """A configuration with free ports on `host`; `changes` are laid over it, table by table."""
-    sip, evapi, rpc, ng, web, worker, wake, switch, announcer, inside, keys = free_ports(host, 11)
+    sip, evapi, rpc, ng, web, worker, wake, switch, announcer, inside, keys, hep = free_ports(host, 12)
     media = random.randrange(20_000, 56_000, 4_000)  # noqa: S311 – keeps platforms on one machine apart
     values: dict[str, Any] = {
         "runtime_folder": "run",
@@ -87,6 +87,7 @@ def configuration(host: str, changes: dict[str, Any]) -> dict[str, Any]:
         # the simulated customers listen on this machine
         "notifications": {"allow_private_urls": True},
         "switch": {"listen": f"{host}:{switch}"},
+        "trace": {"listen": f"{host}:{hep}"},
     }
     for name, change in changes.items():
         values[name] = values[name] | change if isinstance(change, dict) else change

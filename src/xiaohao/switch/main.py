@@ -40,6 +40,7 @@ from xiaohao.switch.lookup import lookup_for
 from xiaohao.switch.media import MediaWatch, identity_of
 from xiaohao.switch.on_the_spot import OnTheSpot
 from xiaohao.switch.policing import Policing
+from xiaohao.switch.release import Release
 from xiaohao.switch.steps import Tools
 from xiaohao.switch.switchboard import Switchboard
 from xiaohao.switch.trunk_table import TrunkTable
@@ -99,6 +100,7 @@ class Switch:
         self.switchboard.announcer = self._announcer
         self.switchboard.on_dialogs = self._hang_up
         self.switchboard.on_media_failed = self._media_failed
+        self.switchboard.release_media = self._release = Release(settings.media.ng)
         folder = kamailio.folder(settings)
         self._trunks = TrunkTable(Trunks(self._database, vault), carriers, self._rpc, folder)
         self._media = MediaWatch(
@@ -314,6 +316,7 @@ class Switch:
         await self._announcer.open()
         self._start(self._edge.keep(*host_port(self._settings.edge.evapi)))
         self._start(self._media.run())
+        self._start(self._release.run())
         if self._watch is not None:
             self._start(self._watch.run())
         self._start(_again_and_again(_CONFIRM_S, self._confirm))
@@ -332,6 +335,7 @@ class Switch:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._announcer.close()
         self._edge.close()
+        self._release.close()
         left = await self._writer.close()
         if left:
             _log.error("journal_not_written", changes=left)

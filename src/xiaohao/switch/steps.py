@@ -3,12 +3,14 @@
 Read `STEPS` from top to bottom and you know what happens to a call before it is connected.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from xiaohao.bindings.recognition import LegMatch, Outcome, judge
-from xiaohao.calls.model import Call, Reason
+from xiaohao.calls.model import Call, Mark, Reason
+from xiaohao.clock import now_us
 from xiaohao.edge.wire import Invite, Leg
 from xiaohao.numbers.model import is_foreign
 from xiaohao.secrecy import Vault
@@ -47,6 +49,13 @@ class Passage:
     legs: list[Leg] = field(default_factory=list)
     #: by which step, where one has
     refused: Refused | None = None
+    marks: list[Mark] = field(default_factory=list)
+    #: what the present step found out
+    why: dict[str, Any] = field(default_factory=dict)
+
+    def note(self, **why: Any) -> None:
+        """Say for the path of the call what this step found and decided by: ids and words, no real number."""
+        self.why.update(why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,7 @@ async def know_the_trunk(passage: Passage, tools: Tools) -> None:
         # taken away a moment ago; the edge still let it in
         raise Refused(Reason.NO_TRUNK)
     passage.call.trunk_in = passage.trunk.id
+    passage.note(trunk=passage.trunk.id)
 
 
 async def recognise_the_caller(passage: Passage, tools: Tools) -> None:
@@ -79,6 +89,7 @@ async def recognise_the_caller(passage: Passage, tools: Tools) -> None:
     assert passage.trunk is not None  # noqa: S101 – the first step
     region = tools.settings.calls.region
     passage.call.caller = trunking.number_of_caller(passage.invite.caller, passage.trunk, region)
+    passage.note(known=passage.call.caller is not None)
 
 
 async def find_the_binding(passage: Passage, tools: Tools) -> None:
@@ -87,6 +98,7 @@ async def find_the_binding(passage: Passage, tools: Tools) -> None:
     assert trunk is not None  # noqa: S101 – the first step
     dialled = passage.invite.dialled
     match = passage.match = await recognise(call, dialled, trunk, region, tools.vault, tools.lookup)
+    passage.note(outcome=match.outcome.value, binding=match.binding_id, mode=match.mode, role=match.role)
     if match.outcome in _NEED_THE_CALLER and call.caller is None:
         raise Refused(Reason.CALLER_WITHHELD)
     if match.outcome not in (Outcome.CONNECT, Outcome.NO_Y_FREE):
@@ -109,6 +121,7 @@ async def give_a_y(passage: Passage, tools: Tools) -> None:
         row = await tools.lookup.find(tools.vault.index(call.caller), x, call.received_at)
         match = passage.match = judge(row, call.received_at, from_abroad=is_foreign(call.caller))
         note(call, match)
+        passage.note(outcome=match.outcome.value, binding=match.binding_id)
     if match.outcome is not Outcome.CONNECT:
         raise Refused(Reason(match.outcome.value))
 
@@ -123,6 +136,7 @@ async def take_the_terms(passage: Passage, tools: Tools) -> None:
     call.record = match.record
     longest = tools.settings.calls.max_duration_s
     call.max_duration_s = min(match.max_duration_s or longest, longest)
+    passage.note(displayed=call.displayed, record=call.record, max_duration_s=call.max_duration_s)
     if call.caller in (call.callee, call.displayed, call.dialled):
         raise Refused(Reason.LOOP)
 
@@ -145,6 +159,7 @@ async def choose_the_ways(passage: Passage, tools: Tools) -> None:
         raise Refused(ways)
     call.trunk_out = ways[0][0].id
     passage.legs = [leg for _, leg in ways]
+    passage.note(trunks=[trunk.id for trunk, _ in ways])
 
 
 Step = Callable[[Passage, Tools], Awaitable[None]]
@@ -160,3 +175,15 @@ STEPS: Final[tuple[Step, ...]] = (
 
 #: for a caller who was asked in a dialogue whom they mean
 LATER_STEPS: Final = STEPS[STEPS.index(find_the_binding) + 1 :]
+
+
+async def take(step: Step, passage: Passage, tools: Tools) -> None:
+    """Take a step; what it found and how long it took is noted for the path of the call, also a refusal's."""
+    began = time.perf_counter_ns()
+    try:
+        await step(passage, tools)
+    finally:
+        took = (time.perf_counter_ns() - began) // 1000
+        name = getattr(step, "__name__", "step")
+        passage.marks.append(Mark(name, now_us() - took, took, passage.why))
+        passage.why = {}

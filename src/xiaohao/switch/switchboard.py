@@ -12,8 +12,8 @@ import msgspec
 import structlog
 
 from xiaohao.announcer.service import Announcer
-from xiaohao.calls.journal import CallBegan, CallEnded, CallMoved, JournalWriter
-from xiaohao.calls.model import Call, Party, Reason, State, Try
+from xiaohao.calls.journal import CallBegan, CallEnded, CallMoved, CallTraced, JournalWriter
+from xiaohao.calls.model import Call, Mark, Party, Reason, State, Try
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import DatabaseUnavailable
 from xiaohao.edge import wire
@@ -22,7 +22,7 @@ from xiaohao.switch import metrics
 from xiaohao.switch.causes import PLATFORM_ENDS, REFUSALS, not_answered
 from xiaohao.switch.owners import Owners
 from xiaohao.switch.steady import Steady
-from xiaohao.switch.steps import LATER_STEPS, STEPS, Passage, Refused, Step, Tools
+from xiaohao.switch.steps import LATER_STEPS, STEPS, Passage, Refused, Step, Tools, take
 
 _log = structlog.get_logger()
 
@@ -55,6 +55,8 @@ class Switchboard:
         #: speaks to callers; None: nobody does
         self.announcer: Announcer | None = None
         self.on_media_failed: Callable[[wire.MediaFailed], None] = lambda signal: None
+        #: takes a call out of rtpengine and gives on what that says; it is given on in any case
+        self.release_media: Callable[[str, Callable[[bytes], None]], None] = lambda _, done: done(b"")
         self._asked_to_end: dict[str, Reason] = {}
         #: calls that wait for our decision, with the end that came before it
         self._undecided: dict[str, wire.Ended | None] = {}
@@ -91,6 +93,8 @@ class Switchboard:
             early_end = self._undecided.pop(call.id)
             if early_end is None:
                 self._answer_the_edge(passage, reason)
+        # only now: what the edge keeps of a call must be small
+        call.path = passage.marks
         if reason is Reason.PLATFORM_ERROR:
             # nobody's call so far: its end, which the edge tells in a moment, is how its customer is found
             del self.calls[call.id]
@@ -108,7 +112,7 @@ class Switchboard:
         reason = None
         try:
             for step in steps:
-                await step(passage, self._tools)
+                await take(step, passage, self._tools)
         except Refused as refused:
             reason, passage.refused = refused.reason, refused
         except DatabaseUnavailable:
@@ -211,6 +215,8 @@ class Switchboard:
 
     def _end_now(self, call_id: str, reason: Reason) -> None:
         if call_id in self.calls:
+            if call_id not in self._asked_to_end:
+                self.calls[call_id].path.append(Mark("platform_ends", now_us(), 0, {"reason": reason.value}))
             self._asked_to_end[call_id] = reason
             self._send(wire.end_call(call_id, reason, PLATFORM_ENDS[reason]))
 
@@ -260,6 +266,14 @@ class Switchboard:
             reason, cause = not_answered(signal.sip_code or 0, cause)
         sip_code = signal.sip_code if call.answered_at is None else 200
         self._close(call, signal.at, signal.by, reason, sip_code, cause)
+        if signal.media:
+            self.release_media(call.id, lambda media: self._trace(call, media))
+        else:
+            self._trace(call)
+
+    def _trace(self, call: Call, media: bytes = b"") -> None:
+        """Nothing more will be known of a call that has ended. Until here the edge keeps its end."""
+        self._journal.put(CallTraced(call, media))
         self._unconfirmed.append(call.id)
 
     def _close(
@@ -346,6 +360,7 @@ class Switchboard:
         call = self._decided(call_id)
         if call is not None:
             self._close(call, at, Party.PLATFORM, reason, None, 41)
+            self._journal.put(CallTraced(call))
 
     # Helpers
 

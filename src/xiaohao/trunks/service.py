@@ -162,3 +162,8 @@ def _with_passwords_of(old: TrunkSpec, new: TrunkSpec) -> TrunkSpec:
 
 def _name_taken(name: str) -> Refusal:
     return conflict("trunk_name_taken", "The name is taken", f"There is a trunk named {name!r} already.")
+
+
+async def names_of_trunks(connection: AsyncConnection) -> dict[str, str]:
+    """The names of all trunks, by their ids, for other rooms."""
+    return await store.names(connection)

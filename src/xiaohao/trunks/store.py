@@ -55,6 +55,12 @@ async def everything(connection: AsyncConnection) -> list[RowMapping]:
     return list((await connection.execute(select(trunks).order_by(trunks.c.name))).mappings())
 
 
+async def names(connection: AsyncConnection) -> dict[str, str]:
+    """The names of all trunks, by their ids."""
+    found = await connection.execute(select(trunks.c.id, trunks.c.name))
+    return {row.id: row.name for row in found}
+
+
 async def mark(connection: AsyncConnection) -> int:
     """The version of the whole table; 0 before the first trunk."""
     found = await connection.execute(select(marks.c.value).where(marks.c.name == MARK))

@@ -9,6 +9,7 @@ from xiaohao.database.migrations import (
     first_policies,
     first_prompts,
     first_routing,
+    first_traces,
 )
 
 revision = "0001"
@@ -39,6 +40,7 @@ def upgrade() -> None:
     _leases()
     first_prompts.create()
     first_policies.create()
+    first_traces.create()
 
 
 def downgrade() -> None:
@@ -47,6 +49,7 @@ def downgrade() -> None:
         *first_routing.TABLES,
         *first_prompts.TABLES,
         *first_policies.TABLES,
+        *first_traces.TABLES,
         "leases",
         "marks",
         "idempotency",
