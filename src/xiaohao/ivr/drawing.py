@@ -46,12 +46,11 @@ def draw(graph: Graph) -> str:
             if target not in places:
                 continue
             if places[target][1] > places[name][1]:
-                ways_drawn.append(_down((start, places[name][1]), places[target], fields))
+                ways_drawn.append(_down((start, places[name][1]), places[target], fields, place))
             else:
                 lanes += 1
-                ways_drawn.append(
-                    _back((start, places[name][1]), places[target], right + lanes * _LANE, fields)
-                )
+                lane = right + lanes * _LANE
+                ways_drawn.append(_back((start, places[name][1]), places[target], lane, fields, place))
     width, height = right + lanes * _LANE + 90, _MARGIN + len(rows) * (_HEIGHT + _DOWN)
     boxes = [_box(name, graph.nodes[name], places[name], name == graph.start) for name in places]
     return (
@@ -73,23 +72,27 @@ def _rows(graph: Graph) -> list[list[str]]:
     return [*rows, left] if left else rows
 
 
-def _down(start: tuple[float, float], target: tuple[float, float], fields: list[str]) -> str:
+def _down(start: tuple[float, float], target: tuple[float, float], fields: list[str], place: int) -> str:
     x, y = start[0], start[1] + _HEIGHT
     end_x, end_y = target[0] + _WIDTH / 2, target[1]
     bend = (end_y - y) / 2
     path = f"M{x:g} {y:g}C{x:g} {y + bend:g} {end_x:g} {end_y - bend:g} {end_x:g} {end_y:g}"
-    return _way(path, x, y + 14, fields)
+    return _way(path, x, y, fields, place)
 
 
-def _back(start: tuple[float, float], target: tuple[float, float], lane: float, fields: list[str]) -> str:
+def _back(
+    start: tuple[float, float], target: tuple[float, float], lane: float, fields: list[str], place: int
+) -> str:
     x, y = start[0], start[1] + _HEIGHT
     end_x, end_y = target[0] + _WIDTH, target[1] + _HEIGHT / 2
-    path = f"M{x:g} {y:g}v22H{lane:g}V{end_y:g}H{end_x:g}"
-    return _way(path, x, y + 14, fields)
+    path = f"M{x:g} {y:g}v{_DOWN - 12}H{lane:g}V{end_y:g}H{end_x:g}"
+    return _way(path, x, y, fields, place)
 
 
-def _way(path: str, x: float, y: float, fields: list[str]) -> str:
+def _way(path: str, x: float, y: float, fields: list[str], place: int) -> str:
+    """A way with its name; names of neighbours stand one below the other, so that none covers the next."""
     label = escape(", ".join(fields))
+    y += 13 + place % 3 * 12
     return f'<path d="{path}" marker-end="url(#a)"/><text class="w" x="{x + 4:g}" y="{y:g}">{label}</text>'
 
 
