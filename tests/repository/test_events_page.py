@@ -93,8 +93,9 @@ def a_correction(wrong: Call) -> Any:
         "note": "the carrier lost our BYE",
         "changes": {"ended_at": {"from": "2026-11-23T03:05:08.120Z", "to": "2026-11-23T03:05:03.120Z"}},
         "created_at": "2026-11-24T01:20:00.000Z",
+        "cdr": cdr_of_call(right, recorded=True),
     }
-    extra = {"cdr": cdr_of_call(right, recorded=True), "correction": correction}
+    extra = {"correction": correction}
     return opened(correction_event_row(VAULT, right, 1, parse_rfc3339(correction["created_at"]), extra))
 
 

@@ -146,7 +146,8 @@ class Corrections:
     ) -> None:
         document = self._document(record, cdr, old, note, for_operator=False)
         call = self._call(record, cdr)
-        extra = {"cdr": document.pop("cdr"), "correction": document}
+        # not as `cdr`: whoever adds up what comes as that would count the call twice
+        extra = {"correction": document}
         number, at = record["number"], record["created_at"]
         row = outbox.correction_event_row(self._vault, call, number, at, extra)
         await outbox.insert(connection, [row])

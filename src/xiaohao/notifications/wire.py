@@ -39,9 +39,9 @@ class EventData(msgspec.Struct, frozen=True):
     reason: Reason | None
     sip_code: int | None
     q850_cause: int | None
-    #: of `cdr.created` and `cdr.corrected` only: `calls.wire.cdr_document`
+    #: of `cdr.created` only: `calls.wire.cdr_document`
     cdr: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
-    #: of `cdr.corrected` only: `calls.wire.correction_document`
+    #: of `cdr.corrected` only: what `calls.corrections` makes
     correction: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     #: of `recording.ready` only
     recording: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
