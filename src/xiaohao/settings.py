@@ -108,6 +108,15 @@ class Announcements(msgspec.Struct, forbid_unknown_fields=True):
     warn_s: int = 60
 
 
+class Routing(msgspec.Struct, forbid_unknown_fields=True):
+    """What a customer's own routing may have called. Prefixes of canonical numbers, as `+86`."""
+
+    #: only numbers that begin with one of these are called
+    callee_prefixes: list[str] = msgspec.field(default_factory=lambda: ["+86"])
+    #: and none that begins with one of these
+    forbidden_prefixes: list[str] = msgspec.field(default_factory=list)
+
+
 class Bindings(msgspec.Struct, forbid_unknown_fields=True):
     """What a customer may bind."""
 
@@ -209,6 +218,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     calls: Calls = msgspec.field(default_factory=Calls)
     announcements: Announcements = msgspec.field(default_factory=Announcements)
     bindings: Bindings = msgspec.field(default_factory=Bindings)
+    routing: Routing = msgspec.field(default_factory=Routing)
     recording: Recording = msgspec.field(default_factory=Recording)
     prompts: Prompts = msgspec.field(default_factory=Prompts)
     web: Web = msgspec.field(default_factory=Web)

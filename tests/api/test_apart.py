@@ -73,6 +73,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/policies/rules/{rule_id}": {"enabled": False},
     "/v1/graphs/{graph_id}": {"graph": MENU},
     "/v1/graphs/{graph_id}:simulate": {"events": []},
+    "/v1/numbers/{number}/routing": {"routing": "bindings"},
+    "/v1/pools/{pool_id}/routing": {"routing": "bindings"},
 }
 #: routes whose answer is about who asks, whatever is sent
 ABOUT_ONESELF = {
@@ -83,6 +85,9 @@ ABOUT_ONESELF = {
     ("PUT", "/v1/webhook"),
     ("POST", "/v1/webhook/secret"),
     ("POST", "/v1/plans"),
+    ("GET", "/v1/routing"),
+    ("PUT", "/v1/routing"),
+    ("POST", "/v1/routing/secret"),
     ("POST", "/v1/plans/picture"),
     ("POST", "/v1/prompts"),
     ("POST", "/v1/prompts:upload"),
@@ -166,6 +171,11 @@ NAMING: dict[tuple[str, str], Callable[[Theirs], list[tuple[Body, Body]]]] = {
             ({name: theirs.ids[name][0]}, {name: ABSENT[name]})
             for name in ("number", "binding_id", "customer_id")
         ),
+    ],
+    ("POST", "/v1/routing:test"): lambda theirs: [
+        ({"dialled": number, **caller}, {"dialled": ABSENT["number"], **caller})
+        for number in (theirs.x, theirs.y)
+        for caller in ({}, {"caller": A})
     ],
     ("POST", "/v1/lookups/number"): lambda theirs: [
         ({"number": number}, {"number": ABSENT["number"]}) for number in (theirs.x, theirs.y)
@@ -252,6 +262,8 @@ async def theirs(
         over = await ended(journal, customer_id, record=True, **seen)
     wrong = {"sip_code": 486, "note": "a mistake"}
     await created(operator, f"/v1/cdrs/{over.id}/corrections", wrong)
+    asked = await customer.put("/v1/routing", json={"url": "https://decides.invalid/", "deadline_ms": 100})
+    assert asked.status_code == 200, asked.text
     proof = await created(customer, "/v1/verifications", {"person": A, "documents": ["archive 1"]})
     await created(customer, "/v1/complaints", {"number": binding["x"]})
     async with database.begin() as connection:
@@ -482,7 +494,9 @@ async def test_the_owner_reaches_them(customer: httpx.AsyncClient, theirs: Their
                 assert len(answer.text.splitlines()) > 1, (path, body)
                 continue
             found = answer.json()
-            shown = found.get("items") or found.get("relations") or found.get("count")
+            shown = (
+                found.get("items") or found.get("relations") or found.get("count") or found.get("attempts")
+            )
             assert shown or found["results"][0]["binding"], (path, body)
 
 

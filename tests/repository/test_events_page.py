@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.repository.files import blocks, read
 
-from xiaohao.calls.model import Call, Party, Reason, State
+from xiaohao.calls.model import Call, Party, Reason, Routed, State
 from xiaohao.calls.wire import cdr_of_call
 from xiaohao.clock import SECOND, parse_rfc3339
 from xiaohao.digests.model import Digest, Tally, digest_document
@@ -17,6 +17,7 @@ from xiaohao.notifications.model import CDR_BATCH, SEQUENCE, Kind, event_id
 from xiaohao.notifications.store import (
     correction_event_row,
     digest_event_row,
+    event_row,
     fraud_event_row,
     number_event_row,
     pool_event_row,
@@ -76,6 +77,7 @@ def documents() -> dict[str, Any]:
         Kind.POOL_RUNNING_OUT: a_pool(),
         Kind.SPENDING_CHANGED: a_limit(),
         Kind.FRAUD_SUSPECTED: an_alarm(),
+        Kind.ROUTING_ANSWER_REFUSED: an_answer(received),
     }
 
 
@@ -144,6 +146,12 @@ def an_alarm() -> Any:
     return opened(fraud_event_row(VAULT, "cus_3f9d2c", data, AT))
 
 
+def an_answer(received: Call) -> Any:
+    routed = Routed("customer", "connect", "not_allowed", 23, "first", "display: is not one of your numbers")
+    call = msgspec.structs.replace(received, customer_id="cus_3f9d2c", routing=routed)
+    return opened(event_row(VAULT, Kind.ROUTING_ANSWER_REFUSED, call, AT, AT))
+
+
 def opened(row: tuple[Any, ...]) -> Any:
     sealed = next(value for value in row if isinstance(value, bytes))
     return json.loads(VAULT.open(sealed))
@@ -167,7 +175,7 @@ def test_nothing_else_is_shown_but_a_batch() -> None:
 
 
 def test_the_events_of_a_call_stand_in_their_order() -> None:
-    rows = re.findall(r"^\| `([a-z.]+)` \| (\d) \|", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z_.]+)` \| (\d) \|", PAGE, re.MULTILINE)
     assert {kind: int(place) for kind, place in rows} == {kind.value: n for kind, n in SEQUENCE.items()}
 
 
@@ -198,6 +206,7 @@ def test_every_field_of_a_call_is_explained() -> None:
     [
         *(Kind.DIGEST_CREATED, Kind.NUMBER_STATUS_CHANGED, Kind.POOL_RUNNING_OUT, Kind.SPENDING_CHANGED),
         Kind.FRAUD_SUSPECTED,
+        Kind.ROUTING_ANSWER_REFUSED,
     ],
 )
 def test_every_field_of_other_events_is_explained(kind: Kind) -> None:

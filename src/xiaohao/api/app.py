@@ -68,6 +68,8 @@ from xiaohao.prompts.defaults import Defaults
 from xiaohao.prompts.desk import PromptDesk
 from xiaohao.recordings import http as recording_routes
 from xiaohao.recordings.service import Recordings
+from xiaohao.routing import http as routing_routes
+from xiaohao.routing.service import Routing
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.tenants import http as tenant_routes
@@ -167,6 +169,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         policy_routes.router(policies, Explaining(database, vault), vault),
         policy_entry_routes.router(policies, database, vault),
         pool_routes.router(Pools(database, vault), vault),
+        routing_routes.router(Routing(database, vault, settings)),
         planning_routes.router(Planner(database, vault)),
         prompt_routes.router(prompts, Defaults(Path(settings.prompts.folder)), vault),
         graph_routes.router(GraphDesk(database, vault, audit, prompts), vault),

@@ -122,8 +122,13 @@ class Routed(msgspec.Struct, frozen=True, omit_defaults=True):
     took_ms: int
     #: which URL's answer it is, or which was asked last: first | second
     url: str | None = None
-    #: what is wrong with the answer; it may quote the answer, so that only its customer may see it
+    #: what is wrong with the answer, or why there was none; it quotes no number
     problem: str | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the customer hears that its answer could not be acted on."""
+        return self.verdict in ("not_allowed", "not_understood")
 
 
 class Announcement(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     POOL_RUNNING_OUT = "pool.running_out"
     SPENDING_CHANGED = "spending.changed"
     FRAUD_SUSPECTED = "policy.fraud_suspected"
+    ROUTING_ANSWER_REFUSED = "routing.answer_refused"
 
 
 #: `type` of a POST that holds several events `cdr.created`
@@ -38,6 +39,8 @@ OF_CALLS: Final = (
 
 #: The place of each kind in a call's life: a receiver who got 3 but not 2 knows that there was no ringing.
 SEQUENCE: dict[Kind, int] = {kind: place for place, kind in enumerate(OF_CALLS, start=1)}
+#: What a customer answered about a call comes before the call itself.
+SEQUENCE[Kind.ROUTING_ANSWER_REFUSED] = 0
 
 
 class EventState(StrEnum):

@@ -51,6 +51,7 @@ from xiaohao.notifications.wire import (
     fraud_event_document,
     number_event_document,
     pool_event_document,
+    routing_event_document,
     spending_event_document,
 )
 from xiaohao.numbers.lifecycle import NumberChanged
@@ -107,7 +108,10 @@ def event_row(
 ) -> Row:
     """The row of an event of a call that belongs to a customer; `now` is when it is stored and due."""
     name = event_id(call.id, kind)
-    body = event_document(kind, name, occurred_at, call, extra)
+    if kind is Kind.ROUTING_ANSWER_REFUSED:
+        body = routing_event_document(name, occurred_at, call)
+    else:
+        body = event_document(kind, name, occurred_at, call, extra)
     place = (name, call.customer_id, call.id, SEQUENCE[kind], kind.value)
     return (*place, occurred_at, *_due(vault, body, now))
 

@@ -168,6 +168,33 @@ class DigestEventDocument(msgspec.Struct, frozen=True):
     data: DigestDocument
 
 
+class RoutingEventData(msgspec.Struct, frozen=True):
+    """What was wrong with a customer's answer about a call; it quotes no number of the answer's."""
+
+    call_id: str
+    caller: str | None
+    dialled: str
+    received_at: str
+    #: not_allowed | not_understood
+    verdict: str
+    problem: str
+    #: whose answer it is: first | second
+    url: str | None
+    #: who decided the call then: nobody, or the fallback that was taken
+    decided_by: str
+
+
+class RoutingEventDocument(msgspec.Struct, frozen=True):
+    """A webhook's body. `sequence` is 0: it comes before what tells of the call."""
+
+    id: str
+    type: Literal["routing.answer_refused"]
+    timestamp: str
+    timestamp_local: str
+    sequence: int
+    data: RoutingEventData
+
+
 #: the body of each kind
 DOCUMENTS: Final[dict[Kind, type[msgspec.Struct]]] = {
     **dict.fromkeys((*OF_CALLS, Kind.CDR_CORRECTED), EventDocument),
@@ -176,6 +203,7 @@ DOCUMENTS: Final[dict[Kind, type[msgspec.Struct]]] = {
     Kind.POOL_RUNNING_OUT: PoolEventDocument,
     Kind.SPENDING_CHANGED: SpendingEventDocument,
     Kind.FRAUD_SUSPECTED: FraudEventDocument,
+    Kind.ROUTING_ANSWER_REFUSED: RoutingEventDocument,
 }
 
 
@@ -244,6 +272,25 @@ def fraud_event_document(event_id: str, occurred_at: int, data: FraudEventData) 
     """The JSON of `policy.fraud_suspected`; `occurred_at` in microseconds."""
     moments = rfc3339(occurred_at), rfc3339_local(occurred_at)
     return _encode(FraudEventDocument(event_id, "policy.fraud_suspected", *moments, 1, data))
+
+
+def routing_event_document(event_id: str, occurred_at: int, call: Call) -> bytes:
+    """The JSON of `routing.answer_refused` for a call that is decided; `occurred_at` in microseconds."""
+    routed = call.routing
+    if routed is None:
+        raise ValueError("nobody was asked about this call")
+    data = RoutingEventData(
+        call.id,
+        call.caller,
+        call.dialled,
+        rfc3339(call.received_at),
+        routed.verdict,
+        routed.problem or "",
+        routed.url,
+        "nobody" if routed.verdict == "not_allowed" else routed.decided_by,
+    )
+    moments = rfc3339(occurred_at), rfc3339_local(occurred_at)
+    return _encode(RoutingEventDocument(event_id, "routing.answer_refused", *moments, 0, data))
 
 
 def digest_event_document(event_id: str, occurred_at: int, digest: DigestDocument) -> bytes:

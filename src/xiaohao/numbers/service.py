@@ -133,7 +133,7 @@ class Numbers(Life):
                 return await self._written(connection, row, new)
             await check_unused(connection, row)
             if checked["pool_id"] is not None:
-                new["customer_id"] = checked["customer_id"]
+                new["customer_id"], new["routing"] = checked["customer_id"], None
                 await pass_on(connection, row["number"], checked["customer_id"])
             change = Change(NumberState(row["state"]), Reason.MOVED, by, values=new)
             return await self._changed(connection, row, change)

@@ -8,6 +8,7 @@ from typing import Final
 
 from xiaohao.calls.model import Reason
 from xiaohao.edge.q850 import USUAL_CAUSES
+from xiaohao.routing.model import RefusalReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,15 @@ REFUSALS: Final[dict[Reason, Refusal]] = {
     Reason.CALLER_CALLS_FULL: Refusal(480, "Temporarily Unavailable", 31),
     Reason.CALLEE_CALLS_FULL: Refusal(480, "Temporarily Unavailable", 31),
     Reason.PLATFORM_ERROR: Refusal(503, "Service Unavailable", 41),
+}
+
+#: what the caller's network is told of a call that its customer refuses
+AS_THE_CUSTOMER_REFUSES: Final[dict[RefusalReason, Refusal]] = {
+    RefusalReason.NOT_ALLOWED: REFUSALS[Reason.CUSTOMER_REFUSED],
+    RefusalReason.REJECTED: Refusal(603, "Decline", 21),
+    RefusalReason.BUSY: Refusal(486, "Busy Here", 17),
+    RefusalReason.UNAVAILABLE: Refusal(480, "Temporarily Unavailable", 20),
+    RefusalReason.UNKNOWN_NUMBER: Refusal(404, "Not Found", 1),
 }
 
 #: what both phones are told when the platform ends an answered call

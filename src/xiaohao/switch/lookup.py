@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, LiteralString, Protocol
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -11,6 +11,7 @@ from sqlalchemy import URL
 
 from xiaohao.bindings.lookup_store import HOT_LOOKUP_PSYCOPG, HOT_LOOKUP_SQL, parameters
 from xiaohao.database.engine import DatabaseUnavailable
+from xiaohao.routing.store import SHOWN_PSYCOPG, SHOWN_SQL
 
 _PATIENCE_S = 1.0
 #: of SQLite's file, in bytes; no more than 2 GiB are mapped whatever is asked for
@@ -25,6 +26,9 @@ class Lookup(Protocol):
 
     async def find(self, caller_key: bytes, dialled: str, now: int) -> Sequence[Any] | None:
         """The row, or None where the number is nobody's. Raises DatabaseUnavailable."""
+
+    async def shown(self, display: str, callee: str) -> Sequence[Any] | None:
+        """The row for `routing.judging.way_of`. Raises DatabaseUnavailable."""
 
     async def close(self) -> None:
         """Give connections back."""
@@ -42,13 +46,19 @@ class SqliteLookup:
 
     async def find(self, caller_key: bytes, dialled: str, now: int) -> Sequence[Any] | None:
         """See Lookup.find."""
+        return await self._ask(HOT_LOOKUP_SQL, parameters(caller_key, dialled, now))
+
+    async def shown(self, display: str, callee: str) -> Sequence[Any] | None:
+        """See Lookup.shown."""
+        return await self._ask(SHOWN_SQL, {"display": display, "callee": callee})
+
+    async def _ask(self, statement: str, wanted: dict[str, Any]) -> Sequence[Any] | None:
         try:
             if self._connection is None:
                 self._connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=0.05)
                 # What the system holds in its memory is looked at there and not copied page by page.
                 self._connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
-            wanted = parameters(caller_key, dialled, now)
-            row: Sequence[Any] | None = self._connection.execute(HOT_LOOKUP_SQL, wanted).fetchone()
+            row: Sequence[Any] | None = self._connection.execute(statement, wanted).fetchone()
         except sqlite3.Error as error:
             await self.close()
             # `from None`: the original may quote the statement's parameters
@@ -81,8 +91,15 @@ class PostgresqlLookup:
 
     async def find(self, caller_key: bytes, dialled: str, now: int) -> Sequence[Any] | None:
         """See Lookup.find."""
+        return await self._patiently(HOT_LOOKUP_PSYCOPG, parameters(caller_key, dialled, now))
+
+    async def shown(self, display: str, callee: str) -> Sequence[Any] | None:
+        """See Lookup.shown."""
+        return await self._patiently(SHOWN_PSYCOPG, {"display": display, "callee": callee})
+
+    async def _patiently(self, statement: LiteralString, wanted: dict[str, Any]) -> Sequence[Any] | None:
         # A query that is cancelled is waited for by the driver for many seconds: leave it behind instead.
-        question = asyncio.ensure_future(self._ask(parameters(caller_key, dialled, now)))
+        question = asyncio.ensure_future(self._ask(statement, wanted))
         try:
             await asyncio.wait({question}, timeout=_PATIENCE_S)
         finally:
@@ -94,13 +111,13 @@ class PostgresqlLookup:
             return question.result()
         raise DatabaseUnavailable("the look-up got no answer in time")
 
-    async def _ask(self, wanted: dict[str, Any]) -> Sequence[Any] | None:
+    async def _ask(self, statement: LiteralString, wanted: dict[str, Any]) -> Sequence[Any] | None:
         tries = 1 + self._pool.max_size
         while True:
             tries -= 1
             try:
                 async with self._pool.connection() as connection:
-                    return await (await connection.execute(HOT_LOOKUP_PSYCOPG, wanted)).fetchone()
+                    return await (await connection.execute(statement, wanted)).fetchone()
             except psycopg.OperationalError as error:
                 # a server that was restarted has left us dead connections: take the next one
                 if not tries or isinstance(error, PoolTimeout):

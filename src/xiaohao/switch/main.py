@@ -27,6 +27,7 @@ from xiaohao.edge.evapi import EdgeConnection
 from xiaohao.edge.ng import Ng, NgError
 from xiaohao.edge.rpc import Rpc, RpcError
 from xiaohao.prompts.service import Prompts
+from xiaohao.routing.table import routing_table
 from xiaohao.runtime.peak import Peak, Processors
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings, host_port
@@ -34,6 +35,7 @@ from xiaohao.switch import http, metrics
 from xiaohao.switch.admission import Governor, Watch
 from xiaohao.switch.carriers import Carriers
 from xiaohao.switch.causes import PLATFORM_ENDS
+from xiaohao.switch.chores import again_and_again
 from xiaohao.switch.custody import Custody, Pulse
 from xiaohao.switch.hangup import hang_up
 from xiaohao.switch.lookup import lookup_for
@@ -54,7 +56,7 @@ _CONFIRM_S = 0.1
 _CONFIRMED_AT_ONCE = 200
 _COMMANDS_S = 0.2
 _TRUNKS_S = 1.0
-_PROMPTS_S = 0.5
+_PROMPTS_S = _ROUTING_S = 0.5
 _POLICIES_S = 0.3
 #: the edge is told again and again that we are here: one lost word must not stop all calls
 _READY_S = 1.0
@@ -88,10 +90,12 @@ class Switch:
         self._rpc, self._ng = Rpc(settings.edge.rpc), Ng(settings.media.ng)
         self._edge = EdgeConnection(self._on_signal, self._on_up, self._on_down)
         on_the_spot = OnTheSpot(Bindings(self._database, vault), settings.calls.decision_ms)
+        self._routing = routing_table(settings, self._database, vault, self._lookup.shown)
         policing = self._policing = Policing(self._database, vault, settings.calls.decision_ms)
         self._database.at_close(policing.close)
         tools = Tools(
-            *(settings, vault, self._lookup, carriers, on_the_spot.give_y, policing.judge, policing.release)
+            *(settings, vault, self._lookup, carriers, on_the_spot.give_y, policing.judge, policing.release),
+            self._routing,
         )
         self.switchboard = Switchboard(tools, self._writer, self._edge.send)
         self._prompts = Prompts(self._database, Path(settings.prompts.folder))
@@ -307,8 +311,8 @@ class Switch:
         """Work until `stop` is set. Raises WrongMasterKey."""
         await self._lookup.open()
         await self._patiently(self._database.agree)
-        await self._patiently(self._trunks.load)
-        await self._patiently(self._policing.follow)
+        for load in (self._trunks.load, self._policing.follow, self._routing.load):
+            await self._patiently(load)
         self.switchboard.adopt(await self._patiently(self._journal.live))
         runner = web.AppRunner(http.application(lambda: self._ready, self._media_died), access_log=None)
         await runner.setup()
@@ -319,16 +323,17 @@ class Switch:
         self._start(self._release.run())
         if self._watch is not None:
             self._start(self._watch.run())
-        self._start(_again_and_again(_CONFIRM_S, self._confirm))
-        self._start(_again_and_again(_COMMANDS_S, self._obey))
-        self._start(_again_and_again(_TRUNKS_S, self._follow_trunks))
+        self._start(again_and_again(_CONFIRM_S, self._confirm))
+        self._start(again_and_again(_COMMANDS_S, self._obey))
+        self._start(again_and_again(_TRUNKS_S, self._follow_trunks))
         self._start(self._prompts.prepare())
-        self._start(_again_and_again(_POLICIES_S, self._policing.follow))
-        self._start(_again_and_again(_READY_S, self._live_on))
+        self._start(again_and_again(_POLICIES_S, self._policing.follow))
+        self._start(again_and_again(_ROUTING_S, self._routing.keep_up))
+        self._start(again_and_again(_READY_S, self._live_on))
         # apart from the word that we are here: an edge that answers late must not make that late, too
-        self._start(_again_and_again(_MEMORY_S, self._look_at_memory))
-        self._start(_again_and_again(_RECONCILE_S, self._look_for_lost_calls, first_s=_RECONCILE_S))
-        self._start(_again_and_again(_PROMPTS_S, self._prompts.load))
+        self._start(again_and_again(_MEMORY_S, self._look_at_memory))
+        self._start(again_and_again(_RECONCILE_S, self._look_for_lost_calls, first_s=_RECONCILE_S))
+        self._start(again_and_again(_PROMPTS_S, self._prompts.load))
         await stop.wait()
         for task in self._tasks:
             task.cancel()
@@ -340,6 +345,7 @@ class Switch:
         if left:
             _log.error("journal_not_written", changes=left)
         await runner.cleanup()
+        await self._routing.close()
         await self._lookup.close()
         if self._watch is not None:
             self._watch.close()
@@ -362,20 +368,6 @@ class Switch:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-async def _again_and_again(
-    pause_s: float, action: Callable[[], Awaitable[None]], first_s: float = 0.0
-) -> None:
-    await asyncio.sleep(first_s)
-    while True:
-        try:
-            await action()
-        except (DatabaseUnavailable, RpcError) as error:
-            _log.warning("switch_chore_put_off", chore=action.__name__, error=str(error))
-        except Exception as error:  # noqa: BLE001 – one chore's fault must not end the others
-            _log.error("switch_chore_failed", chore=action.__name__, error=type(error).__name__)
-        await asyncio.sleep(pause_s)
 
 
 async def _or_later(question: Awaitable[None]) -> None:

@@ -1,9 +1,11 @@
 """Who is bound to (caller, dialled)? The one question that decides who is connected to whom."""
 
+from xiaohao.bindings.model import Mode
 from xiaohao.bindings.modes import EXTENSIONS, extension_key, is_extension
 from xiaohao.bindings.recognition import LegMatch, LegRow, Outcome, judge
 from xiaohao.calls.model import Call
 from xiaohao.numbers.model import is_foreign
+from xiaohao.routing.decision import Decision
 from xiaohao.secrecy import Vault
 from xiaohao.switch import carriers as trunking
 from xiaohao.switch.lookup import Lookup
@@ -48,3 +50,34 @@ def note(call: Call, match: LegMatch) -> None:
     call.mode, call.role, call.in_grace = match.mode, match.role, match.in_grace
     call.prompts = match.prompts
     call.order_ref, call.user_data = match.order_ref, match.user_data
+
+
+def take_note(call: Call, decision: Decision) -> None:
+    """Write into a call what its customer decided: it is no longer a call between the two of a binding."""
+    if call.mode != Mode.X:
+        call.binding_id = None
+    call.mode, call.role, call.in_grace = Mode.X, None, False
+    call.order_ref = decision.order_ref or call.order_ref
+    call.user_data = decision.user_data or call.user_data
+
+
+def match_of(decision: Decision, match: LegMatch) -> LegMatch:
+    """The customer's decision to connect, as if a binding had said it."""
+    way = decision.way
+    assert way is not None  # noqa: S101 – a decision without a way has a reason
+    return LegMatch(
+        Outcome.CONNECT,
+        match.customer_id,
+        mode=Mode.X,
+        callee=way.callee,
+        display=way.display,
+        display_trunk_id=way.display_trunk_id,
+        record=way.record,
+        max_duration_s=way.max_duration_s,
+        prompts=way.prompts,
+        order_ref=decision.order_ref,
+        user_data=decision.user_data,
+        door=match.door,
+        pool_id=match.pool_id,
+        routing=match.routing,
+    )

@@ -3,25 +3,29 @@
 Read `STEPS` from top to bottom and you know what happens to a call before it is connected.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from xiaohao.bindings.recognition import LegMatch, Outcome, judge
 from xiaohao.calls.model import Call, Mark, Reason
-from xiaohao.clock import now_us
+from xiaohao.clock import SECOND, now_us
 from xiaohao.edge.wire import Invite, Leg
 from xiaohao.numbers.model import is_foreign
+from xiaohao.routing.decision import Decision
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.switch import carriers as trunking
 from xiaohao.switch.carriers import Carriers
-from xiaohao.switch.causes import Refusal
+from xiaohao.switch.causes import AS_THE_CUSTOMER_REFUSES, Refusal
 from xiaohao.switch.lookup import Lookup
-from xiaohao.switch.recognise import note, recognise
+from xiaohao.switch.recognise import match_of, note, recognise, take_note
 from xiaohao.trunks.model import Trunk
 
+#: between our decision and the moment at which the edge gives it up
+_MARGIN_S: Final = 0.2
 #: a caller whose number is withheld is told that, and not that nobody knows them
 _NEED_THE_CALLER: Final = (Outcome.UNKNOWN_CALLER, Outcome.NO_Y_FREE)
 
@@ -46,6 +50,8 @@ class Passage:
     call: Call
     trunk: Trunk | None = None
     match: LegMatch | None = None
+    #: the customer decides this call
+    is_asked: bool = False
     legs: list[Leg] = field(default_factory=list)
     #: by which step, where one has
     refused: Refused | None = None
@@ -56,6 +62,16 @@ class Passage:
     def note(self, **why: Any) -> None:
         """Say for the path of the call what this step found and decided by: ids and words, no real number."""
         self.why.update(why)
+
+
+class Router(Protocol):
+    """Customers who decide calls themselves: `routing.table.RoutingTable`."""
+
+    def asks(self, match: LegMatch) -> bool:
+        """Whether the customer of the number dialled is to be asked about this call."""
+
+    async def decide(self, call: Call, match: LegMatch) -> Decision | None:
+        """Ask, and decide; None where nothing is set up. Raises DatabaseUnavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +88,8 @@ class Tools:
     judge: Callable[[Call, str | None], Awaitable[Reason | None]]
     #: `policing.Policing.release`: a call is over
     release: Callable[[str], None] = lambda call_id: None
+    #: None: no customer decides calls
+    router: Router | None = None
 
 
 async def know_the_trunk(passage: Passage, tools: Tools) -> None:
@@ -93,16 +111,43 @@ async def recognise_the_caller(passage: Passage, tools: Tools) -> None:
 
 
 async def find_the_binding(passage: Passage, tools: Tools) -> None:
-    """Who is bound to (caller, dialled)? The one question that decides who is connected to whom."""
+    """Who is bound to (caller, dialled)? Or does the customer of the number decide its calls?"""
     call, trunk, region = passage.call, passage.trunk, tools.settings.calls.region
     assert trunk is not None  # noqa: S101 – the first step
     dialled = passage.invite.dialled
     match = passage.match = await recognise(call, dialled, trunk, region, tools.vault, tools.lookup)
     passage.note(outcome=match.outcome.value, binding=match.binding_id, mode=match.mode, role=match.role)
+    passage.is_asked = tools.router is not None and tools.router.asks(match)
+    if passage.is_asked:
+        return
     if match.outcome in _NEED_THE_CALLER and call.caller is None:
         raise Refused(Reason.CALLER_WITHHELD)
     if match.outcome not in (Outcome.CONNECT, Outcome.NO_Y_FREE):
         raise Refused(Reason(match.outcome.value))
+
+
+async def ask_the_customer(passage: Passage, tools: Tools) -> None:
+    """Scheme 2: what does the customer say about this call, or what does it fall back on?"""
+    if not passage.is_asked or tools.router is None:
+        return
+    assert passage.match is not None  # noqa: S101 – the step before
+    call, match = passage.call, passage.match
+    decision = await tools.router.decide(call, match)
+    if decision is None:
+        raise Refused(Reason.ROUTING_MISSING)
+    routed = call.routing = decision.routed
+    passage.note(
+        decided_by=routed.decided_by, action=routed.action, verdict=routed.verdict, took_ms=routed.took_ms
+    )
+    if decision.as_bound:
+        if match.outcome is Outcome.EXTENSION_NEEDED:
+            raise Refused(Reason.EXTENSION_NEEDED)  # the caller is asked for it
+        return
+    take_note(call, decision)
+    if decision.reason is not None:
+        told_as = None if decision.told_as is None else AS_THE_CUSTOMER_REFUSES[decision.told_as]
+        raise Refused(decision.reason, decision.prompt, told_as)
+    passage.match = match_of(decision, match)
 
 
 async def give_a_y(passage: Passage, tools: Tools) -> None:
@@ -116,7 +161,7 @@ async def give_a_y(passage: Passage, tools: Tools) -> None:
     assert call.caller is not None  # noqa: S101
     if tools.vault.open(match.callee_sealed) == call.caller:
         raise Refused(Reason.LOOP)
-    x = await tools.give_y(match.binding_id, call.caller)
+    x = await _in_time(tools.give_y(match.binding_id, call.caller), passage, tools)
     if x is not None:
         row = await tools.lookup.find(tools.vault.index(call.caller), x, call.received_at)
         match = passage.match = judge(row, call.received_at, from_abroad=is_foreign(call.caller))
@@ -126,12 +171,27 @@ async def give_a_y(passage: Passage, tools: Tools) -> None:
         raise Refused(Reason(match.outcome.value))
 
 
+async def _in_time(giving: Awaitable[str | None], passage: Passage, tools: Tools) -> str | None:
+    """A call whose customer was asked has less time left than others."""
+    if not passage.is_asked:
+        return await giving
+    left_us = passage.call.received_at + tools.settings.calls.decision_ms * 1000 - now_us()
+    try:
+        async with asyncio.timeout(left_us / SECOND - _MARGIN_S):
+            return await giving
+    except TimeoutError:
+        return None
+
+
 async def take_the_terms(passage: Passage, tools: Tools) -> None:
     """What the binding says about this call."""
     call, match = passage.call, passage.match
     assert match is not None  # noqa: S101 – the step before
-    assert match.callee_sealed is not None  # noqa: S101 – CONNECT has a callee
-    call.callee = tools.vault.open(match.callee_sealed)
+    if match.callee is not None:
+        call.callee = match.callee
+    else:
+        assert match.callee_sealed is not None  # noqa: S101 – CONNECT has a callee
+        call.callee = tools.vault.open(match.callee_sealed)
     call.displayed = match.display
     call.record = match.record
     longest = tools.settings.calls.max_duration_s
@@ -167,6 +227,7 @@ STEPS: Final[tuple[Step, ...]] = (
     know_the_trunk,
     recognise_the_caller,
     find_the_binding,
+    ask_the_customer,
     give_a_y,
     take_the_terms,
     apply_the_policies,

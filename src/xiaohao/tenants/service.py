@@ -8,10 +8,8 @@ import hashlib
 import json
 import re
 import secrets
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from sqlalchemy import RowMapping
 
@@ -19,7 +17,7 @@ from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal, not_found, validation_failed
 from xiaohao.ids import new_id
-from xiaohao.outgoing.network import names_a_private_place
+from xiaohao.outgoing.rules import check_url, checked_secret, new_secret
 from xiaohao.secrecy import SecrecyError, Vault
 from xiaohao.tenants import store
 from xiaohao.tenants.model import ApiKey, Customer, CustomerState, Principal, Webhook, WebhookPlan
@@ -27,9 +25,6 @@ from xiaohao.tenants.model import ApiKey, Customer, CustomerState, Principal, We
 _KEY_SHAPE: Final = re.compile(r"xk_(?:op|cus)_[0-9a-f]{64}", re.ASCII)
 #: eight digits, however they are grouped
 _LIKE_A_NUMBER: Final = re.compile(r"\d(?:[ ().+-]*\d){7}")
-_WHSEC: Final = "whsec_"
-_SECRET_BYTES: Final = 32
-_LONGEST_URL: Final = 2000
 
 
 class Tenants:
@@ -61,7 +56,7 @@ class Tenants:
             "name": name,
             "state": customer.state.value,
             "webhook_url": webhook_url,
-            "webhook_secret_sealed": self._vault.seal(_new_secret()),
+            "webhook_secret_sealed": self._vault.seal(new_secret()),
             "created_at": now,
             "updated_at": now,
         }
@@ -144,7 +139,7 @@ class Tenants:
         For `overlap_s` seconds the secret before it signs, too. Gives the new one back. Raises Refusal:
         `not_found`, `validation_failed`.
         """
-        text = _new_secret() if secret is None else _checked_secret(secret)
+        text = new_secret() if secret is None else checked_secret(secret)
         values: dict[str, object] = {"webhook_secret_sealed": self._vault.seal(text)}
         async with self._database.begin() as connection:
             row = await store.webhook(connection, customer_id)
@@ -254,13 +249,7 @@ class Tenants:
         return Principal(row["id"], row["customer_id"], state)
 
     def _check_url(self, url: str | None) -> None:
-        if url is None:
-            return
-        host = _host_of(url)
-        if host is None:
-            raise validation_failed("webhook_url", "must be an http or https URL of at most 2000 characters")
-        if not self._allow_private_urls and names_a_private_place(host):
-            raise validation_failed("webhook_url", "must not lead into a private network")
+        check_url("webhook_url", url, allow_private=self._allow_private_urls)
 
     async def _change(self, customer_id: str, values: dict[str, object]) -> Customer:
         async with self._database.begin() as connection:
@@ -276,29 +265,3 @@ def _customer(row: RowMapping | None) -> Customer:
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
-
-
-def _new_secret() -> str:
-    return _WHSEC + b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
-
-
-def _checked_secret(secret: str) -> str:
-    try:
-        length = len(b64decode(secret.removeprefix(_WHSEC), validate=True))
-    except ValueError:
-        length = 0
-    if not secret.startswith(_WHSEC) or not 24 <= length <= 64:
-        raise validation_failed("secret", "must be whsec_ and the base64 of 24 to 64 bytes")
-    return secret
-
-
-def _host_of(url: str) -> str | None:
-    """The host of a URL that events can be POSTed to; None where it is no such URL."""
-    if len(url) > _LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
-        return None
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.port != 0
-    except ValueError:
-        return None
-    return parts.hostname if usable else None

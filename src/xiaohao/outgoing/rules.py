@@ -1,0 +1,52 @@
+"""What a customer may name as its URL, and what may sign the POSTs there."""
+
+import secrets
+from base64 import b64decode, b64encode
+from typing import Final
+from urllib.parse import urlsplit
+
+from xiaohao.errors import validation_failed
+from xiaohao.outgoing.network import names_a_private_place
+
+_WHSEC: Final = "whsec_"
+_SECRET_BYTES: Final = 32
+_LONGEST_URL: Final = 2000
+
+
+def check_url(field: str, url: str | None, *, allow_private: bool) -> None:
+    """Whether a customer may name this URL; None always. Raises Refusal: `validation_failed` of the field."""
+    if url is None:
+        return
+    host = _host_of(url)
+    if host is None:
+        raise validation_failed(field, "must be an http or https URL of at most 2000 characters")
+    if not allow_private and names_a_private_place(host):
+        raise validation_failed(field, "must not lead into a private network")
+
+
+def new_secret() -> str:
+    """A secret that nobody has."""
+    return _WHSEC + b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+
+
+def checked_secret(secret: str) -> str:
+    """A secret that a customer made. Raises Refusal: `validation_failed`."""
+    try:
+        length = len(b64decode(secret.removeprefix(_WHSEC), validate=True))
+    except ValueError:
+        length = 0
+    if not secret.startswith(_WHSEC) or not 24 <= length <= 64:
+        raise validation_failed("secret", "must be whsec_ and the base64 of 24 to 64 bytes")
+    return secret
+
+
+def _host_of(url: str) -> str | None:
+    """The host of a URL that can be POSTed to; None where it is no such URL."""
+    if len(url) > _LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
+        return None
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:
+        return None
+    return parts.hostname if usable else None

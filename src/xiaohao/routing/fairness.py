@@ -1,0 +1,39 @@
+"""How many questions a customer may have under way, so that those who hang leave room for the others.
+
+Each may have so many as twice what nobody has (Choudhury and Hahne's dynamic thresholds, 1998): one customer
+alone gets two thirds of all places, many who hang still leave some, and nobody needs to be configured.
+"""
+
+from collections import Counter
+from typing import Final
+
+_SHARE: Final = 2
+
+
+class Places:
+    """Questions under way, of all customers."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken: Counter[str] = Counter()
+        self._total = 0
+
+    @property
+    def total(self) -> int:
+        """Questions under way."""
+        return self._total
+
+    def take(self, customer_id: str) -> bool:
+        """Take a place, if this customer may have one more; then `give_back` must follow."""
+        if self._taken[customer_id] >= _SHARE * (self._limit - self._total):
+            return False
+        self._taken[customer_id] += 1
+        self._total += 1
+        return True
+
+    def give_back(self, customer_id: str) -> None:
+        """A question is over."""
+        self._total -= 1
+        self._taken[customer_id] -= 1
+        if not self._taken[customer_id]:
+            del self._taken[customer_id]

@@ -1,0 +1,164 @@
+"""The switch's side of scheme 2: which customers are asked about which numbers, as the database has it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from xiaohao.bindings.recognition import LegMatch, Outcome
+from xiaohao.calls.model import Call
+from xiaohao.clock import SECOND, now_us
+from xiaohao.database.engine import Database
+from xiaohao.outgoing.network import Network
+from xiaohao.outgoing.remembered import RememberingNetwork
+from xiaohao.routing import metrics, store
+from xiaohao.routing.asking import Desk
+from xiaohao.routing.breaker import State
+from xiaohao.routing.decision import Asking, Decision, Judge, Shown
+from xiaohao.routing.fairness import Places
+from xiaohao.routing.judging import Prefixes
+from xiaohao.routing.memory import LastAnswers
+from xiaohao.routing.model import BESIDE_MS, Decider, Terms
+from xiaohao.secrecy import SecrecyError, Vault
+from xiaohao.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+#: name servers that say nothing hold so many threads at the most, each only while one is waited for
+_LOOKUPS_AT_ONCE = 256
+_terms_of = msgspec.json.Decoder(Terms).decode
+
+
+def is_bound(match: LegMatch, caller: str | None) -> bool:
+    """Whether scheme 1 would connect this call, or ask the caller whom they mean."""
+    if match.outcome is Outcome.NO_Y_FREE:
+        return caller is not None
+    return match.outcome in (Outcome.CONNECT, Outcome.EXTENSION_NEEDED)
+
+
+class RoutingTable:
+    """Who is asked, and the asking."""
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        network: Network,
+        judge: Judge,
+        decision_ms: int,
+        most_waiting: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`most_waiting`: questions under way at once, of all customers; `clock` is for the breakers."""
+        self._database, self._vault, self._network, self._judge = database, vault, network, judge
+        self._decision_us = decision_ms * 1000
+        self._places, self._clock = Places(most_waiting), clock
+        self._version = 0
+        self._desks: dict[str, Desk] = {}
+        #: by pool: its customer, and who decides
+        self._pools: dict[str, tuple[str, Decider]] = {}
+        self.answers = LastAnswers(database, vault)
+
+    async def load(self) -> None:
+        """Learn what has changed. Raises DatabaseUnavailable."""
+        async with self._database.read() as connection:
+            version = await store.mark(connection)
+            if version == self._version:
+                return
+            # what comes in between the two is read again the next time
+            terms = await store.changed(connection, self._version)
+            pools = await store.changed_pools(connection, self._version)
+        for row in terms:
+            self._change(row["customer_id"], row["terms_sealed"])
+        for row in pools:
+            self._pools.pop(row["pool_id"], None)
+            if row["routing"] is not None:
+                self._pools[row["pool_id"]] = (row["customer_id"], Decider(row["routing"]))
+        self._version = version
+
+    def _change(self, customer_id: str, sealed: bytes) -> None:
+        try:
+            terms = _terms_of(self._vault.open(sealed))
+        except (SecrecyError, msgspec.DecodeError):
+            _log.error("routing_cannot_be_opened", customer_id=customer_id)
+            return
+        self.answers.forget(customer_id)
+        desk = self._desks.get(customer_id)
+        if desk is None:
+            self._desks[customer_id] = Desk(customer_id, terms, self._network, self._places, self._clock)
+        else:
+            desk.change(terms)
+
+    def asks(self, match: LegMatch) -> bool:
+        """Whether the customer of the number dialled is to be asked about this call."""
+        if match.door is not Outcome.CONNECT:
+            return False
+        if match.outcome is Outcome.ROUTING_MISSING:
+            return True  # a binding of mode x
+        if not self._desks or match.customer_id is None:
+            return False
+        if match.routing is not None:
+            return match.routing == Decider.ASK
+        owner, decider = self._pools.get(match.pool_id or "", (None, None))
+        if decider is not None and owner == match.customer_id:
+            return decider is Decider.ASK
+        desk = self._desks.get(match.customer_id)
+        return desk is not None and desk.terms.everything
+
+    async def decide(self, call: Call, match: LegMatch) -> Decision | None:
+        """Ask the customer of this call, and decide; None where nothing is set up to ask.
+
+        Raises DatabaseUnavailable.
+        """
+        desk = self._desks.get(call.customer_id or "")
+        if desk is None:
+            return None
+        left_us = call.received_at + self._decision_us - BESIDE_MS * 1000 - now_us()
+        budget_s = max(min(left_us, self._decision_us) / SECOND, 0.05)
+        asking = Asking(call, desk, self._judge, self.answers, is_bound(match, call.caller), budget_s)
+        decision = await asking.decide()
+        routed, customer = decision.routed, desk.customer_id
+        if decision.asked is not None and decision.asked.attempts:
+            metrics.SECONDS.labels(customer).observe(routed.took_ms / 1000)
+        metrics.ASKED.labels(customer, routed.verdict).inc()
+        metrics.DECIDED.labels(customer, routed.decided_by).inc()
+        return decision
+
+    async def keep_up(self) -> None:
+        """Once in a while: learn of changes, write answers, show the state. Raises DatabaseUnavailable."""
+        self._show()
+        await self.load()
+        await self.answers.write()
+
+    def _show(self) -> None:
+        now = self._clock()
+        for customer, desk in self._desks.items():
+            for name, breaker in desk.states().items():
+                metrics.BREAKER.labels(customer, name).set(breaker.state(now) is not State.CLOSED)
+        metrics.WAITING.set(self._places.total)
+
+    async def close(self) -> None:
+        """Close all connections, and write down what is not."""
+        for desk in self._desks.values():
+            desk.close()
+        await asyncio.sleep(0)
+        self._network.close()
+
+
+def judge_of(settings: Settings, shown: Shown) -> Judge:
+    """What answers are judged by on this platform."""
+    limits = settings.routing
+    prefixes = Prefixes(tuple(limits.callee_prefixes), tuple(limits.forbidden_prefixes))
+    return Judge(prefixes, settings.calls.region, shown)
+
+
+def routing_table(settings: Settings, database: Database, vault: Vault, shown: Shown) -> RoutingTable:
+    """The table of a switch."""
+    allow_private = settings.notifications.allow_private_urls
+    network = RememberingNetwork(allow_private, lookups_at_once=_LOOKUPS_AT_ONCE)
+    # what waits for customers leaves room at the edge for the calls that wait for nobody
+    most = max(settings.edge.undecided_calls * 3 // 4, 1)
+    judge = judge_of(settings, shown)
+    return RoutingTable(database, vault, network, judge, settings.calls.decision_ms, most)
