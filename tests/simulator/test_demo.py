@@ -55,22 +55,27 @@ async def demo(folder: Path, *options: str) -> AsyncIterator[Running]:
             await process.communicate()
 
 
-async def test_three_masked_calls_and_what_is_left_running(tmp_path: Path) -> None:
+async def test_five_masked_calls_and_what_is_left_running(tmp_path: Path) -> None:
     """Everything is shown and right; with --keep the printed command and softphone work."""
     async with demo(tmp_path, "--keep") as running:
         await running.until("Logs ")
         said = running.said
-        assert "PASSED  3 masked calls" in said
-        for title in ("1. Driver calls passenger", "2. Passenger calls back", "3. Driver calls back"):
+        assert "PASSED  5 masked calls" in said
+        for title in (
+            *("1. Driver calls passenger", "2. Passenger calls back", "3. Driver calls back"),
+            *("4. Driver calls passenger, scheme 2", "5. Passenger calls back, scheme 2"),
+        ):
             assert title in said
         assert said.count("its display shows +8617000000001\n") == 2
-        assert len(re.findall(r"its display shows \+86106200000\d\n", said)) == 1
-        assert said.count("Hz heard: yes, ") == 3
+        assert said.count("its display shows +8617000000003\n") == 1
+        assert len(re.findall(r"its display shows \+86106200000\d\n", said)) == 2
+        assert said.count("Hz heard: yes, ") == 5
         for kind in EVENTS:
-            assert len(re.findall(rf"{kind} \+\d+ ms", said)) == 3
-        assert said.count("ended by caller (caller_hung_up, Q.850 16)") == 3
+            assert len(re.findall(rf"{kind} \+\d+ ms", said)) == 5
+        assert len(re.findall(r"the customer answers .*: connect after \d+ ms", said)) == 2
+        assert said.count("ended by caller (caller_hung_up, Q.850 16)") == 5
         recordings = re.findall(r"recording 录音 (\S+)", said)
-        assert len(recordings) == 3
+        assert len(recordings) == 5
         assert all((tmp_path / path).stat().st_size > 10_000 for path in recordings)
         assert "13800000001" not in said.partition("Everything goes on running")[0]
 

@@ -5,7 +5,7 @@ import fcntl
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ import typer
 from xiaohao.secrecy import masked
 from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.carrier import Carrier
-from xiaohao.simulator.customer import CustomerEndpoint
+from xiaohao.simulator.customer import CustomerEndpoint, Delivery
 from xiaohao.simulator.listen import sides_of
 from xiaohao.simulator.phone import Phone
 from xiaohao.simulator.stage import Stage, StageCustomer, StageError
@@ -28,6 +28,9 @@ EVENTS: Final = (
 _DRIVER: Final = ("+8613800000001", 440)
 _PASSENGER: Final = ("+8613900000002", 880)
 _SECRET: Final = "whsec_" + "dGhlLWRlbW8tY3VzdG9tZXIncy1vd24tc2VjcmV0IQ=="
+#: numbers whose calls the customer decides, X and Y of its own choice
+_DECIDED: Final = ("+8617000000003", "+861062000003")
+_ASKED: Final = "routing.asked"
 _TALK_S: Final = 2.0
 _SOFTPHONE: Final = ("+8613700000003", "softphone", "try-me-by-hand")
 
@@ -61,12 +64,52 @@ class Demo:
         self.y_pool = await stage.add_pool("passengers", self.customer)
         await stage.add_numbers(["+8617000000001", "+8617000000002"], mobile, self.x_pool)
         await stage.add_numbers(["+861062000001", "+861062000002"], city, self.y_pool)
+        await self._furnish_scheme_2(mobile, city)
         for carrier in (self.mobile, self.city):
             for number, tone in (_DRIVER, _PASSENGER):
                 carrier.add_phone(number, tone, behaviour=Behaviour(answer_after_s=1.0))
 
+    async def _furnish_scheme_2(self, mobile: str, city: str) -> None:
+        """Numbers about whose calls the customer's back end is asked."""
+        plan = {"url": self.endpoint.url.replace("/notifications", "/routing")}
+        await self.customer.request("PUT", "/v1/routing", plan)
+        await self.customer.request("POST", "/v1/routing/secret", {"secret": _SECRET})
+        for name, number, trunk in zip(("drivers 2", "passengers 2"), _DECIDED, (mobile, city), strict=True):
+            pool = await self.stage.add_pool(name, self.customer)
+            await self.stage.add_numbers([number], trunk, pool)
+            await self.customer.request("PUT", f"/v1/pools/{pool}/routing", {"routing": "ask"})
+        self.endpoint.answer = self._answer
+
+    def _answer(self, delivery: Delivery) -> tuple[int, Any]:
+        """What the ride-hailing back end keeps in its own database, and answers when it is asked."""
+        if delivery.kind != _ASKED:
+            return 204, None
+        (x, y), driver, passenger = _DECIDED, _DRIVER[0], _PASSENGER[0]
+        ways = {(driver, y): (passenger, x), (passenger, x): (driver, y)}
+        asked = delivery.document["data"]
+        callee, display = ways[asked["caller"], asked["dialled"]]
+        return 200, {"action": "connect", "callee": callee, "display": display}
+
     async def play(self) -> None:
-        """Three calls."""
+        """Three calls of scheme 1, two of scheme 2."""
+        await self._play_scheme_1()
+        await self._play_scheme_2()
+
+    async def _play_scheme_2(self) -> None:
+        (x, y), driver, passenger = _DECIDED, _DRIVER[0], _PASSENGER[0]
+        _say("\nScheme 2: the ride-hailing back end decides each call itself (方案二: 逐呼询问打车平台)")
+        _say(f"   driver A 司机 {masked(driver)} has X {x}, passenger B 乘客 {masked(passenger)} has Y {y}")
+        _say("   nothing is reserved; on each call the platform POSTs caller and dialled number: /routing")
+        await self._call(
+            "Driver calls passenger, scheme 2 司机呼叫乘客（方案二）", self.mobile.phones[driver], y,
+            self.mobile.phones[passenger], x, asked=True,
+        )  # fmt: skip
+        await self._call(
+            "Passenger calls back, scheme 2 乘客回拨（方案二）", self.city.phones[passenger], x,
+            self.city.phones[driver], y, asked=True,
+        )  # fmt: skip
+
+    async def _play_scheme_1(self) -> None:
         binding = await self.customer.reserve(
             _DRIVER[0], _PASSENGER[0], self.x_pool, self.y_pool, expires_in_s=3600, order_ref="order-20261"
         )
@@ -97,7 +140,9 @@ class Demo:
             self.faults.append(f"call {self._played}: {what}")
         return "yes" if right else "NO"
 
-    async def _call(self, title: str, caller: Phone, dialled: str, callee: Phone, shown: str) -> None:
+    async def _call(
+        self, title: str, caller: Phone, dialled: str, callee: Phone, shown: str, *, asked: bool = False
+    ) -> None:
         self._played += 1
         _say(f"\n{self._played}. {title}")
         _say(f"   {masked(caller.number)} dials {dialled}")
@@ -119,7 +164,9 @@ class Demo:
         await call.hang_up()
         await ringing.wait_ended()
         cdr = await self._cdr()
-        await self._show_events(cdr["call_id"])
+        if asked:
+            self._show_decision(cdr)
+        await self._show_events(cdr["call_id"], (_ASKED, *EVENTS) if asked else EVENTS)
         self._show_cdr(cdr)
         await self._show_recording(cdr, caller.tone_hz, callee.tone_hz)
 
@@ -131,9 +178,15 @@ class Demo:
             await asyncio.sleep(0.1)
         raise StageError(f"call {self._played} has no CDR")
 
-    async def _show_events(self, call_id: str) -> None:
+    def _show_decision(self, cdr: dict[str, Any]) -> None:
+        routing = cdr["routing"] or {}
+        right = (routing.get("decided_by"), routing.get("verdict")) == ("customer", "answered")
+        self._check(right, f"the customer did not decide: {routing}")
+        _say(f"   the customer answers (询问应答): {routing.get('action')} after {routing.get('took_ms')} ms")
+
+    async def _show_events(self, call_id: str, kinds: Sequence[str]) -> None:
         told = []
-        for kind in EVENTS:
+        for kind in kinds:
             try:
                 delivery = await self.endpoint.wait_for(kind, call_id, timeout=10)
             except TimeoutError:
@@ -143,7 +196,7 @@ class Demo:
             told.append(f"{kind} +{max(delivery.arrived_us / 1e3 - happened * 1e3, 0):.0f} ms")
         _say("   events at the customer, signed (事件通知): " + ", ".join(told))
         got = [d.kind for d in self.endpoint.accepted if d.call_id == call_id]
-        self._check(got == list(EVENTS), f"the events came in another order: {got}")
+        self._check(got == list(kinds), f"the events came in another order: {got}")
 
     def _show_cdr(self, cdr: dict[str, Any]) -> None:
         ends = f"ended by {cdr['ended_by']} ({cdr['reason']}, Q.850 {cdr['q850_cause']})"
@@ -230,8 +283,8 @@ async def _perform(keep: bool) -> int:
             _say(f"FAILED  {fault}")
         if not demo.faults:
             seconds = time.monotonic() - began
-            _say("PASSED  3 masked calls: nobody saw a real number, everybody heard the other.")
-            _say(f"演示通过: 三通隐号通话全部成功 ({seconds:.0f} s)")
+            _say("PASSED  5 masked calls: nobody saw a real number, everybody heard the other.")
+            _say(f"演示通过: 五通隐号通话全部成功 ({seconds:.0f} s)")
         if keep:
             await demo.keep()
     return 1 if demo.faults else 0
