@@ -4,7 +4,8 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 
 import msgspec
 import psycopg
@@ -13,6 +14,7 @@ from sqlalchemy import func, select
 
 from tests.calls_store.lives import NOON, Rows, life, locked
 from tests.postgresql import Cluster
+from xiaohao.calls import journal as journal_module
 from xiaohao.calls.journal import CallBegan, CallJournal, JournalWriter
 from xiaohao.calls.model import State
 from xiaohao.database import direct
@@ -166,3 +168,24 @@ async def test_closing_says_what_is_left(
         for change in life():
             writer.put(change)
         assert await writer.close(patience_s=0.5) == 4
+
+
+async def test_the_thread_outlives_whatever_goes_wrong_in_it(
+    writer: JournalWriter, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the system refused to let it sleep: before, nothing more was written until a restart."""
+    failures = iter([OSError(22, "Invalid argument"), MemoryError()])
+
+    def refuses(seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
+        if error := next(failures, None):
+            raise error
+        sleep(seconds)
+
+    monkeypatch.setattr(journal_module, "time", SimpleNamespace(sleep=refuses, monotonic=time.monotonic))
+    for n in range(5):
+        for change in life(received_at=NOON + n):
+            writer.put(change)
+        await asyncio.wait_for(writer.drain(), 5)
+    assert next(failures, None) is None
+    assert await count(database, cdrs, events) == [5, 25]
+    assert writer.depth == 0

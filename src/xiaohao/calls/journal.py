@@ -238,6 +238,9 @@ class JournalWriter:
         self._spacing_s = spacing_s
         self._after_commit = after_commit
         self._queue: SimpleQueue[Change | _Mark] = SimpleQueue()
+        #: out of the queue and not written yet
+        self._taken: list[Change | _Mark] = []
+        self._earliest = 0.0
         self._put = 0
         self._closing = threading.Event()
         #: changes written, and changes that could not be written because of what they hold
@@ -285,24 +288,33 @@ class JournalWriter:
         await reached.wait()
 
     def _run(self) -> None:
-        earliest = 0.0
         while not self._closing.is_set():
-            first = self._queue.get()
-            if (wait := earliest - time.monotonic()) > 0:
-                time.sleep(wait)
-            began = time.monotonic()
-            taken = [first] + [self._queue.get() for _ in range(min(self._queue.qsize(), _BATCH_LIMIT))]
-            changes: list[Change] = [item for item in taken if not isinstance(item, _Mark)]
-            marks = [item for item in taken if isinstance(item, _Mark)]
-            if changes and not self._write(changes):
-                return
-            # A commit costs much the same for one change and for ten: when they come fast, let some gather.
-            took = time.monotonic() - began
-            earliest = began + took + min(max(self._spacing_s, _REST * took), _LONGEST_REST_S)
-            for mark in marks:
-                mark.reached()
-                if mark.stop:
+            try:
+                if self._step():
                     return
+            except Exception as error:  # noqa: BLE001 - without this thread no call would be written any more
+                _log.error("journal_stumbled", error=type(error).__name__, depth=self.depth)
+                self._closing.wait(_FIRST_PAUSE_S)
+
+    def _step(self) -> bool:
+        """Write the next group; True when that was the last one. After an error it begins with the same."""
+        if not self._taken:
+            self._taken = [self._queue.get()]
+        if (wait := self._earliest - time.monotonic()) > 0:
+            time.sleep(wait)
+        began = time.monotonic()
+        self._taken += [self._queue.get() for _ in range(min(self._queue.qsize(), _BATCH_LIMIT))]
+        changes: list[Change] = [item for item in self._taken if not isinstance(item, _Mark)]
+        marks = [item for item in self._taken if isinstance(item, _Mark)]
+        if changes and not self._write(changes):
+            return True
+        self._taken = []
+        # A commit costs much the same for one change and for ten: when they come fast, let some gather.
+        took = time.monotonic() - began
+        self._earliest = began + took + min(max(self._spacing_s, _REST * took), _LONGEST_REST_S)
+        for mark in marks:
+            mark.reached()
+        return any(mark.stop for mark in marks)
 
     def _write(self, changes: list[Change]) -> bool:
         """Write a group, for ever if need be. False when the writer was closed before it was written."""

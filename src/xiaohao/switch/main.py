@@ -240,7 +240,6 @@ class Switch:
             for start in range(0, len(confirmed), _CONFIRMED_AT_ONCE):
                 self._edge.send(wire.stored(confirmed[start : start + _CONFIRMED_AT_ONCE]))
                 await asyncio.sleep(_CONFIRM_S)
-        metrics.JOURNAL_DEPTH.set(self._writer.depth)
         metrics.JOURNAL_REJECTED.set(self._writer.rejected)
         metrics.CALLS_LIVE.set(len(self.switchboard.calls))
 
@@ -261,6 +260,8 @@ class Switch:
             metrics.TRUNKS_IN_FORCE.set(looked_at / SECOND)
 
     async def _live_on(self) -> None:
+        # not where the journal is waited for: that is when it counts
+        metrics.JOURNAL_DEPTH.set(self._writer.depth)
         if self._ready:
             self._show_ready()
         invited, self._invited = self._invited, 0
