@@ -29,7 +29,8 @@ policy_entries = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger),
-    Column("revision", BigInteger, nullable=False, index=True),
+    Column("revision", BigInteger, nullable=False),
+    Index("policy_entries_revision", "revision", "id"),
     Index(
         "policy_entries_whom",
         "customer_id",

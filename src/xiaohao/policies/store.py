@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Dialect,
     RowMapping,
+    Text,
     bindparam,
     delete,
     exists,
@@ -15,6 +17,7 @@ from sqlalchemy import (
     null,
     select,
     text,
+    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -127,8 +130,8 @@ async def count_entries(connection: AsyncConnection, where: Where) -> int:
 _CHANGED: Final = (
     select(*(policy_entries.c[name] for name in _READ_COLUMNS))
     .where(
-        (policy_entries.c.revision > bindparam("revision"))
-        | ((policy_entries.c.revision == bindparam("revision")) & (policy_entries.c.id > bindparam("after")))
+        tuple_(policy_entries.c.revision, policy_entries.c.id)
+        > tuple_(bindparam("revision", type_=BigInteger), bindparam("after", type_=Text))
     )
     .order_by(policy_entries.c.revision, policy_entries.c.id)
     .limit(bindparam("most"))

@@ -19,7 +19,7 @@ from xiaohao.policies.calendar import DayKind
 from xiaohao.policies.index import EntryRow, Index
 from xiaohao.policies.model import Rule, SetBy, Spec
 
-_AT_ONCE: Final = 1000
+_AT_ONCE: Final = 500
 _decode_spec = msgspec.json.Decoder(Spec).decode
 
 

@@ -45,7 +45,7 @@ def _entries() -> None:
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("ix_policy_entries_revision", "policy_entries", ["revision"])
+    op.create_index("policy_entries_revision", "policy_entries", ["revision", "id"])
     op.create_index("policy_entries_layer", "policy_entries", ["customer_id", "set_by", "id"])
     op.create_index(
         "policy_entries_whom",
