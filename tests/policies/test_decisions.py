@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
@@ -54,18 +54,22 @@ TRUNKS = (None, "trk_1", "trk_2")
 #: around the May Day of 2026 with its make-up working day, in a year whose holidays are published
 START = parse_rfc3339("2026-04-30T00:00:00Z")
 _serial = itertools.count(1)
+KEPT = Vault(bytes(32))
 
-places = st.sampled_from(["all", "operator", "customer"])
+places = st.sampled_from(["all", "operator", "customer", "customer"])
 numbers = st.sampled_from([None, *DIALLED])
 prefixes = st.sampled_from(["+86", "+86138", "+861380000", "+852", "+1", "+881"])
-moments = st.integers(0, 12 * 86_400).map(lambda s: START + s * SECOND)
+#: few people, and few moments beside any half an hour, so that things meet often
+FEW = PEOPLE[:3]
+borders = st.sampled_from([START, START + 86_400 * SECOND, START + 200_000 * SECOND])
+moments = borders | st.integers(0, 12 * 48).map(lambda half_hours: START + half_hours * 1800 * SECOND)
 entries = st.one_of(
     st.builds(
         NewEntry,
         list=st.sampled_from(List),
-        person=st.sampled_from(PEOPLE),
+        person=st.sampled_from(FEW),
         side=st.sampled_from(Side),
-        expires_at=st.none() | moments,
+        expires_at=st.none() | borders,
     ),
     st.builds(
         NewEntry,
@@ -74,7 +78,7 @@ entries = st.one_of(
         side=st.sampled_from(Side),
         expires_at=st.none(),
     ),
-    st.lists(st.sampled_from(PEOPLE), min_size=2, max_size=2, unique=True).flatmap(
+    st.lists(st.sampled_from(FEW), min_size=2, max_size=2, unique=True).flatmap(
         lambda two: st.builds(
             NewEntry, list=st.sampled_from(List), person=st.just(two[0]), other=st.just(two[1])
         )
@@ -82,7 +86,7 @@ entries = st.one_of(
 )
 clock_times = st.sampled_from(["00:00", "06:30", "12:00", "18:00", "24:00"])
 days = st.lists(st.sampled_from(["mon", "sat", "sun", "workday", "day_off", "holiday"]), max_size=2)
-specs: st.SearchStrategy[Spec] = st.one_of(
+counted: st.SearchStrategy[Spec] = st.one_of(
     st.builds(
         Frequency,
         st.sampled_from([Per.CALLER, Per.CALLEE, Per.PAIR, Per.DISPLAYED]),
@@ -91,9 +95,13 @@ specs: st.SearchStrategy[Spec] = st.one_of(
         st.sampled_from(Window),
     ),
     st.builds(
-        Concurrent, st.sampled_from([Per.CUSTOMER, Per.DISPLAYED, Per.CALLER, Per.CALLEE]), st.integers(0, 3)
+        Concurrent,
+        st.sampled_from([Per.CUSTOMER, Per.DISPLAYED, Per.CALLER, Per.CALLEE]),
+        st.integers(0, 3),
     ),
     st.builds(Concurrent, st.just(Per.TRUNK), st.integers(0, 4), st.sampled_from([None, "trk_1"])),
+)
+specs: st.SearchStrategy[Spec] = st.one_of(
     st.builds(
         Hours,
         st.lists(st.builds(Times, clock_times, clock_times, days.map(tuple)), min_size=1, max_size=2).map(
@@ -110,30 +118,68 @@ specs: st.SearchStrategy[Spec] = st.one_of(
     ),
 )
 blocks = st.tuples(places, st.sampled_from(["caller", "displayed"]), st.sampled_from(PEOPLE + SHOWN), moments)
-steps = st.tuples(
-    st.sampled_from([0, 0, 1, 20, 61, 3600, 30_000]),  # seconds since the last one
-    st.sampled_from([None, *PEOPLE]),
-    st.sampled_from(PEOPLE),
+facts = st.builds(
+    Facts,
+    st.sampled_from(["cus_1", "cus_1", "cus_2"]),
+    st.sampled_from([None, *FEW, *FEW]),
+    st.sampled_from(FEW) | st.sampled_from(PEOPLE),
     st.sampled_from(DIALLED),
     st.sampled_from(SHOWN),
     st.sampled_from([None, Role.A, Role.B]),
+    moments,
+)
+steps = st.tuples(
+    st.sampled_from([0, 1, 30, 60, 3600, 86_400]),  # seconds since the last one
+    st.sampled_from([None, *PEOPLE[:2]]),
+    st.sampled_from(PEOPLE[:2]),
+    st.sampled_from(DIALLED),
+    st.sampled_from(SHOWN),
+    st.none(),
     st.tuples(st.sampled_from(TRUNKS), st.sampled_from(TRUNKS)),
-    st.booleans(),  # which of two customers
+    st.sampled_from([False, False, False, True]),  # which of two customers
     st.sampled_from(["end", "lose", None, None]),  # what becomes of the oldest call before
 )
 
 
+#: a minute after the one before it, in and out over one trunk
+A_CALL = (60, FEW[0], FEW[1], DIALLED[0], SHOWN[0], None, ("trk_1", "trk_1"), False, None)
+
+
 @given(
-    st.lists(st.tuples(places, entries), max_size=4),
-    st.lists(st.tuples(places, numbers, specs), max_size=5),
-    st.lists(blocks, max_size=1),
-    st.lists(steps, min_size=1, max_size=12),
+    st.lists(st.tuples(places, entries), max_size=8),
+    st.lists(st.tuples(places, numbers, specs), max_size=3),
+    st.lists(blocks, max_size=2),
+    st.lists(facts, min_size=1, max_size=6),
+)
+@settings(max_examples=500, deadline=None)
+def test_lists_and_rules_say_what_the_model_says(
+    lists: list[tuple[str, NewEntry]],
+    rules: list[tuple[str, str | None, Spec]],
+    blocked: list[tuple[str, str, str, int]],
+    asked: list[Facts],
+) -> None:
+    index, obvious = world(KEPT, "cus_1", lists, rules, blocked)
+    for call in asked:
+        expected, found = obvious.ask(call), decide(index, call, KEPT.index).reason
+        if expected is Reason.LOOP:
+            assert found in (Reason.CALLER_BLACKLISTED, Reason.CALLEE_BLACKLISTED)
+        else:
+            assert found is expected
+
+
+@given(
+    st.lists(st.tuples(places, entries), max_size=1),
+    st.lists(st.tuples(places, st.none() | numbers, counted), min_size=1, max_size=4),
+    st.just([]),
+    st.lists(steps, min_size=2, max_size=14),
 )
 @settings(
     max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+@example([], [("customer", None, Frequency(Per.CALLER, 1, Every.MINUTE))], [], [A_CALL, A_CALL, A_CALL])
+@example([], [("operator", None, Concurrent(Per.TRUNK, 1))], [], [A_CALL])
 def test_two_switches_decide_as_the_model_does(
     runner: asyncio.Runner,
     database: Database,

@@ -109,7 +109,7 @@ class FraudWatch:
 
     async def _load(self) -> None:
         async with self._database.read() as connection:
-            revision, _ = await store.revisions(connection)
+            revision = (await store.revisions(connection)).rules
             if revision == self._revision:
                 return
             rows = await store.all_rules(connection)

@@ -150,7 +150,7 @@ class Policies:
         """
         async with self._database.begin() as connection:
             await self._check_customer(connection, owner)
-            revision = await store.begin_change(connection)
+            revision = await store.begin_change(connection, entries=True)
             mine = Owner(owner.set_by, owner.customer_id or EVERYBODY).where(policy_entries.c)
             if await store.count_entries(connection, mine) + len(entries) > ENTRIES_MAX:
                 raise list_full()
@@ -168,7 +168,7 @@ class Policies:
         async with self._database.begin() as connection:
             if await store.find_entry(connection, where) is None:
                 raise not_found("entry")
-            revision = await store.begin_change(connection)
+            revision = await store.begin_change(connection, entries=True)
             await store.remove_entries(connection, where, revision, self._clock())
 
     async def entry(self, owner: Owner, entry_id: str) -> Entry:

@@ -1,7 +1,7 @@
 """All SQL of lists, rules, days and the mark that moves on with each change of them."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -28,6 +28,8 @@ from xiaohao.database.schema import customers, marks
 
 #: The row of `marks` that moves on with every change of any policy.
 MARK: Final = "policies"
+#: The same for what is not entries: rules, days, blocks.
+RULES_MARK: Final = "policy_rules"
 #: The greatest revision of an entry whose row is gone.
 PURGED_MARK: Final = "policies_purged"
 
@@ -45,19 +47,33 @@ _RULE_READ: Final = (
     *("id", "set_by", "customer_id", "name", "number", "enabled", "spec", "created_at", "updated_at"),
 )
 
+
+class Revisions(NamedTuple):
+    """The marks: of every change, of those that are not about entries, of entries whose rows are gone."""
+
+    every: int
+    rules: int
+    purged: int
+
+
 Where = Sequence[ColumnElement[bool]]
 
 
-async def begin_change(connection: AsyncConnection) -> int:
-    """Move the mark on; nobody else changes any policy until the transaction's end. Gives the revision."""
+async def begin_change(connection: AsyncConnection, *, entries: bool = False) -> int:
+    """Move the mark on; nobody else changes any policy until the transaction's end. Gives the revision.
+
+    `entries`: nothing but entries of lists is changed.
+    """
+    if not entries:
+        await connection.execute(MOVE_MARK, {"name": RULES_MARK})
     return int((await connection.execute(MOVE_MARK, {"name": MARK})).scalar_one())
 
 
-async def revisions(connection: AsyncConnection) -> tuple[int, int]:
-    """The mark, and the greatest revision of what is gone; 0 before the first change."""
-    query = select(marks.c.name, marks.c.value).where(marks.c.name.in_((MARK, PURGED_MARK)))
+async def revisions(connection: AsyncConnection) -> Revisions:
+    """How far the policies have come; 0 before the first change."""
+    query = select(marks.c.name, marks.c.value).where(marks.c.name.in_((MARK, RULES_MARK, PURGED_MARK)))
     found = {name: int(value) for name, value in await connection.execute(query)}
-    return found.get(MARK, 0), found.get(PURGED_MARK, 0)
+    return Revisions(found.get(MARK, 0), found.get(RULES_MARK, 0), found.get(PURGED_MARK, 0))
 
 
 async def customer_exists(connection: AsyncConnection, customer_id: str) -> bool:

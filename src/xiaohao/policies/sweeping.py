@@ -32,7 +32,7 @@ class Sweeping:
             found = await store.find_any_entry(connection, ended)
         if found:
             async with self._database.begin() as connection:
-                revision = await store.begin_change(connection)
+                revision = await store.begin_change(connection, entries=True)
                 await store.remove_entries(connection, ended, revision, now)
         async with self._database.begin() as connection:
             await store.purge_entries(connection, now - _KEPT)

@@ -20,6 +20,8 @@ from xiaohao.policies.index import EntryRow, Index
 from xiaohao.policies.model import Rule, SetBy, Spec
 
 _AT_ONCE: Final = 500
+_RULES_AT_ONCE: Final = 50
+_NOTHING: Final = store.Revisions(0, 0, 0)
 _decode_spec = msgspec.json.Decoder(Spec).decode
 
 
@@ -30,33 +32,38 @@ class PolicyTable:
         self._database = database
         self._clock = clock
         self.index = Index()
-        self._revision = 0
+        self._revisions = _NOTHING
         self._one_at_a_time = asyncio.Lock()
 
     async def load(self) -> bool:
         """Read what has changed; says whether anything has. Raises DatabaseUnavailable."""
         async with self._one_at_a_time:
             async with self._database.read() as connection:
-                revision, purged = await store.revisions(connection)
-            if revision == self._revision:
+                now = await store.revisions(connection)
+            known = self._revisions
+            if now.every == known.every:
                 return False
-            if purged > self._revision or revision < self._revision:
+            index = self.index
+            if now.purged > known.every or now.every < known.every:
                 # what was removed while we were away, or before we came, may not be there to be read
-                index, known = Index(), 0
-            else:
-                index, known = self.index, self._revision
-            await self._read_rules(index)
-            await self._read_entries(index, known, revision)
-            self.index, self._revision = index, revision
+                index, known = Index(), _NOTHING
+            if now.rules != known.rules:
+                await self._read_rules(index)
+            await self._read_entries(index, known.every, now.every)
+            self.index, self._revisions = index, now
             return True
 
     async def _read_rules(self, index: Index) -> None:
         async with self._database.read() as connection:
-            rules = await store.all_rules(connection)
+            rows = await store.all_rules(connection)
             days = await store.days(connection)
             blocks = await alarm_store.blocks(connection, self._clock())
+        rules: list[Rule] = []
+        for start in range(0, len(rows), _RULES_AT_ONCE):
+            rules += map(rule_of, rows[start : start + _RULES_AT_ONCE])
+            await asyncio.sleep(0)
         index.take_days({date.fromisoformat(row["day"]): DayKind(row["kind"]) for row in days})
-        index.take_rules(map(rule_of, rules))
+        index.take_rules(rules)
         index.take_blocks(blocks)
 
     async def _read_entries(self, index: Index, revision: int, until: int) -> None:
