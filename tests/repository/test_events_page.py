@@ -14,15 +14,14 @@ from xiaohao.clock import SECOND, parse_rfc3339
 from xiaohao.digests.model import Digest, Tally, digest_document
 from xiaohao.notifications.http import DeliveryView
 from xiaohao.notifications.model import CDR_BATCH, SEQUENCE, Kind, event_id
-from xiaohao.notifications.store import (
-    correction_event_row,
+from xiaohao.notifications.rows import (
     digest_event_row,
-    event_row,
     fraud_event_row,
     number_event_row,
     pool_event_row,
     spending_event_row,
 )
+from xiaohao.notifications.store import correction_event_row, event_row
 from xiaohao.notifications.wire import (
     DOCUMENTS,
     EventData,

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from xiaohao.calls.service import ended_call
 from xiaohao.clock import now_us
 from xiaohao.digests.model import DigestDocument
-from xiaohao.notifications import store
+from xiaohao.notifications import rows, store
 from xiaohao.notifications.model import Kind
 from xiaohao.notifications.wire import FraudEventData, PoolEventData, SpendingEventData
 from xiaohao.numbers.lifecycle import NumberChanged
@@ -36,16 +36,16 @@ async def announce_numbers(
     connection: AsyncConnection, vault: Vault, changes: Sequence[tuple[NumberChanged, str]], now: int
 ) -> None:
     """Store `number.status_changed`, each for the customer named, in the transaction of `connection`."""
-    rows = [store.number_event_row(vault, change, customer_id, now) for change, customer_id in changes]
-    if rows:
-        await store.insert(connection, rows)
+    told = [rows.number_event_row(vault, change, customer_id, now) for change, customer_id in changes]
+    if told:
+        await store.insert(connection, told)
 
 
 async def announce_digest(
     connection: AsyncConnection, vault: Vault, customer_id: str, digest: DigestDocument, at: int
 ) -> None:
     """Store `digest.created` in the transaction of `connection`; `at` is its moment (microseconds)."""
-    await store.insert(connection, [store.digest_event_row(vault, customer_id, digest, at, now_us())])
+    await store.insert(connection, [rows.digest_event_row(vault, customer_id, digest, at, now_us())])
 
 
 async def announce_pool(
@@ -55,18 +55,18 @@ async def announce_pool(
 
     `day` counts since 1970, `at` is the event's moment (microseconds).
     """
-    await store.insert(connection, [store.pool_event_row(vault, customer_id, day, pool, at, now_us())])
+    await store.insert(connection, [rows.pool_event_row(vault, customer_id, day, pool, at, now_us())])
 
 
 async def announce_fraud(
     connection: AsyncConnection, vault: Vault, customer_id: str, data: FraudEventData, at: int
 ) -> None:
     """Store `policy.fraud_suspected` in the transaction of `connection`."""
-    await store.insert(connection, [store.fraud_event_row(vault, customer_id, data, at)])
+    await store.insert(connection, [rows.fraud_event_row(vault, customer_id, data, at)])
 
 
 async def announce_spending(
     connection: AsyncConnection, vault: Vault, customer_id: str, notice: int, data: SpendingEventData, at: int
 ) -> None:
     """Store `spending.changed` in the transaction of `connection`, the `notice`-th of the customer."""
-    await store.insert(connection, [store.spending_event_row(vault, customer_id, notice, data, at)])
+    await store.insert(connection, [rows.spending_event_row(vault, customer_id, notice, data, at)])
