@@ -24,7 +24,6 @@ from xiaohao.database.direct import Cursor, Direct, Insert, Row, Statement, inse
 from xiaohao.database.fence import Fence
 from xiaohao.database.horizon import announce
 from xiaohao.database.schema import events, leases
-from xiaohao.database.trace_tables import event_failures
 from xiaohao.notifications.model import (
     FIRST_CORRECTION,
     SEQUENCE,
@@ -41,6 +40,7 @@ from xiaohao.notifications.wire import (
     routing_event_document,
 )
 from xiaohao.secrecy import Vault
+from xiaohao.trace.store import failed_tries, failed_tries_insert
 
 _COLUMNS: Final = (
     "id",
@@ -60,8 +60,6 @@ _KEY: Final = ("call_id", "sequence")
 
 
 # A partial index is used only where the statement says its condition in so many words.
-#: of so many tries of an event it is kept when each failed and why: those before the pauses stop growing
-_FAILURES: Final = 12
 _IS_DUE: Final = events.c.state == literal_column("'due'")
 
 #: Customers with anything due: one look into the index for each instead of reading the whole backlog.
@@ -182,7 +180,6 @@ class Outbox:
         unwanted = [(o.event.seq,) for o in outcomes if o.unwanted]
         dead = [(o.error, o.event.seq) for o in outcomes if o.error is not None and o.retry_at is None]
         again = [o for o in outcomes if o.retry_at is not None]
-        failed = [(o.event.seq, o.at, o.error) for o in outcomes if o.error and o.event.tries < _FAILURES]
         with self._direct.write() as cursor:
             statements = self._settling
             _many(cursor, statements.delivered, ("at", "of_seq"), delivered)
@@ -200,7 +197,7 @@ class Outbox:
                 ("at", "of_call", "of_sequence"),
                 [(o.retry_at, o.event.call_id, o.event.sequence) for o in again],
             )
-            statements.failed.run(cursor, failed)
+            statements.failed.run(cursor, failed_tries(outcomes))
             _many(cursor, statements.hold, ("of_seq",), [(event.seq,) for event in held])
 
     def set_aside(self, customer_id: str) -> None:
@@ -303,8 +300,7 @@ class _Settling:
         self.hold = self._update(of_seq & (events.c.due_at < latest), due_at=latest)
         self.unwanted = self._update(of_seq, state=literal_column("'unwanted'"))
         self.set_aside = self._update(of_customer, state=literal_column("'unwanted'"))
-        names = ("event_seq", "at", "error")
-        self.failed = Insert(dialect, event_failures, names, lambda into: into.on_conflict_do_nothing())
+        self.failed = failed_tries_insert(dialect)
 
     def _update(self, which: Any, **values: Any) -> Statement:
         return Statement(self._dialect, update(events).where(which & _IS_DUE).values(**values))

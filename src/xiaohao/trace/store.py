@@ -1,6 +1,6 @@
 """All SQL of paths and SIP messages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sqlalchemy import Dialect, RowMapping, delete, func, select
@@ -10,12 +10,15 @@ from xiaohao.calls.model import Call
 from xiaohao.database.direct import Insert, Row
 from xiaohao.database.schema import events
 from xiaohao.database.trace_tables import call_paths, event_failures, sip_messages
+from xiaohao.notifications.model import Outcome
 from xiaohao.secrecy import Vault
 from xiaohao.trace.model import Path
 from xiaohao.trace.packing import pack_path
 
 #: rows that one statement takes away, so that nobody waits for it long
 _AT_ONCE: Final = 2000
+#: of so many tries of an event it is kept how they failed
+_TRIES: Final = 12
 
 
 def path_insert(dialect: Dialect) -> Insert:
@@ -42,6 +45,17 @@ def messages_insert(dialect: Dialect) -> Insert:
         ("call_id", "at", "count", "cut", "messages_sealed"),
         lambda into: into.on_conflict_do_nothing(index_elements=["call_id", "at"]),
     )
+
+
+def failed_tries_insert(dialect: Dialect) -> Insert:
+    """What writes when tries to deliver events failed, and why."""
+    names = ("event_seq", "at", "error")
+    return Insert(dialect, event_failures, names, lambda into: into.on_conflict_do_nothing())
+
+
+def failed_tries(outcomes: Iterable[Outcome]) -> list[Row]:
+    """The rows of tries that failed: of each event's first ones, after which the pauses grow no more."""
+    return [(o.event.seq, o.at, o.error) for o in outcomes if o.error and o.event.tries < _TRIES]
 
 
 async def find_path(connection: AsyncConnection, call_id: str) -> bytes | None:
