@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Query
+from fastapi import Path as PathParameter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -26,6 +27,9 @@ from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import Principal
 
 _ABOUT: Final = "The operator: whose calls; null: everybody's. A customer's own rules are about its own calls"
+
+
+Day = Annotated[str, PathParameter(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", examples=["2027-02-08"])]
 
 
 class NewRule(Request):
@@ -221,6 +225,13 @@ def router(policies: Policies, explaining: Explaining, vault: Vault) -> APIRoute
     return router
 
 
+def _date(day: str) -> date:
+    try:
+        return date.fromisoformat(day)
+    except ValueError:
+        raise validation_failed("day", "is no day of the calendar") from None
+
+
 def _add_days(router: APIRouter, policies: Policies) -> None:
     @router.get("/v1/policies/days")
     async def list_policy_days(_: OperatorKey) -> DaysView:
@@ -229,15 +240,15 @@ def _add_days(router: APIRouter, policies: Policies) -> None:
         return DaysView(published_until=PUBLISHED_UNTIL, items=items)
 
     @router.put("/v1/policies/days/{day}")
-    async def set_policy_day(_: OperatorKey, day: date, body: DayChange) -> DayView:
+    async def set_policy_day(_: OperatorKey, day: Day, body: DayChange) -> DayView:
         """Say what a day is, as soon as it is known."""
-        await policies.set_day(day, body.kind, body.name)
-        return DayView(day=day.isoformat(), kind=body.kind, name=body.name)
+        await policies.set_day(_date(day), body.kind, body.name)
+        return DayView(day=day, kind=body.kind, name=body.name)
 
     @router.delete("/v1/policies/days/{day}", status_code=204)
-    async def unset_policy_day(_: OperatorKey, day: date) -> Response:
+    async def unset_policy_day(_: OperatorKey, day: Day) -> Response:
         """Go back to what is published."""
-        await policies.unset_day(day)
+        await policies.unset_day(_date(day))
         return Response(status_code=204)
 
 

@@ -21,7 +21,7 @@ from xiaohao.switch import metrics
 
 _log = structlog.get_logger()
 #: a call that has waited so long to be counted goes through uncounted, or counted too late
-_LONGEST_S: Final = 0.3
+_LONGEST_S: Final = 0.5
 
 
 class Policing:
