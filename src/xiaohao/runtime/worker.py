@@ -61,6 +61,7 @@ _FORGET_S: Final = 600.0
 _CLOCK_S: Final = 2.0
 #: who sets a clock sets it by more than this
 _CLOCK_SET_S: Final = 60.0
+_PULL_INS: Final = 5
 _DIGESTS_S: Final = 15.0
 _TRACES_S: Final = 0.5
 _FORGET_TRACES_S: Final = 900.0
@@ -101,6 +102,7 @@ class Worker:
         self._rater = Rater(self._database, vault)
         #: by how much the wall's clock is ahead of the one that is never set; infinite: not looked at yet
         self._clock_ahead = math.inf
+        self._pull_ins = 0
         self._closing = Closing(self._database, Rater(self._database, vault), settings.billing.seller)
         self._reratings = Reratings(self._database, Rater(self._database, vault))
         self._rated = Counter("xiaohao_calls_rated", "CDRs that were rated", registry=self._registry)
@@ -191,18 +193,21 @@ class Worker:
     async def _look_at_the_clock(self) -> None:
         """What was put off before the clock was set back would wait for as long as it was set back."""
         ahead = time.time() - time.monotonic()
-        if ahead > self._clock_ahead - _CLOCK_SET_S:
-            self._clock_ahead = ahead
+        if ahead <= self._clock_ahead - _CLOCK_SET_S:
+            # several times, because others may see it a moment later and go by the old one until then
+            self._pull_ins = _PULL_INS
+            if not math.isinf(self._clock_ahead):
+                _log.warning("clock_was_set_back", by_s=round(self._clock_ahead - ahead))
+        self._clock_ahead = ahead
+        if not self._pull_ins:
             return
         notifications = self._settings.notifications
         longest_s = 2 * max(notifications.retry_s) + notifications.timeout_s + _CLOCK_SET_S
-        events = await self._feed.pull_in(longest_s)
-        recordings = await self._conversions.pull_in()
-        back_s = "at a start" if math.isinf(self._clock_ahead) else round(self._clock_ahead - ahead)
-        if events or recordings or not math.isinf(self._clock_ahead):
-            _log.warning("clock_was_set_back", by_s=back_s, events=events, recordings=recordings)
-        self._clock_ahead = ahead
-        self._deliverer.wake()
+        events, recordings = await self._feed.pull_in(longest_s), await self._conversions.pull_in()
+        self._pull_ins -= 1
+        if events or recordings:
+            _log.warning("pulled_in", events=events, recordings=recordings)
+            self._deliverer.wake()
 
     async def _forget_cdrs(self) -> None:
         await self._cdrs.forget_old()
