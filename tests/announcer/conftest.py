@@ -1,5 +1,6 @@
 """A platform that speaks, for all tests of this folder: each situation has a sliding tone of its own."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -27,6 +28,10 @@ SWEEPS = {
     "platform_error": (1200, 3100, 0.8),
     "ask_extension": (450, 2600, 0.6),
     "wrong_extension": (2800, 1100, 0.4),
+    "ask_last_digits": (2300, 450, 0.6),
+    "wrong_last_digits": (600, 3000, 0.4),
+    "ask_order_code": (1800, 2900, 0.6),
+    "wrong_order_code": (2950, 1250, 0.4),
     "no_more_tries": (800, 2400, 0.4),
     "before_connect": (2200, 600, 0.6),
     "waiting": (700, 900, 0.5),
@@ -71,6 +76,14 @@ class SpeakingTheatre(Theatre):
         """They are not said any more."""
         for name in situations:
             (self.shelf / f"{name}.wav").unlink()
+
+    async def will_hear(self, call: Any, name: str) -> bool:
+        """Whether within some seconds a phone's call has received this prompt, whole."""
+        for _ in range(60):
+            if audio.is_heard(self.sounds[name], call.received_audio):
+                return True
+            await asyncio.sleep(0.1)
+        return False
 
     def hears(self, call: Any) -> list[str]:
         """The situations whose prompts a phone's call has received, whole."""

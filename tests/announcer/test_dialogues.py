@@ -87,8 +87,7 @@ async def test_the_extension_is_dialled(
     """The caller hears the request, in early media, and dials: events, tones, or SIP INFO."""
     call = await caller_of(desk.theatre).call(desk.x)
     await call.wait_ringing()
-    await asyncio.sleep(1.2)
-    assert desk.theatre.hears(call) == ["ask_extension"]
+    assert await desk.theatre.will_hear(call, "ask_extension")
     assert call.answered_at is None
     await press(call, "123#")
     await desk.connected(call, "123")

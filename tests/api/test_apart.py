@@ -75,12 +75,16 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/graphs/{graph_id}:simulate": {"events": []},
     "/v1/numbers/{number}/routing": {"routing": "bindings"},
     "/v1/pools/{pool_id}/routing": {"routing": "bindings"},
+    "/v1/pools/{pool_id}/unknown-callers": {"treatment": "refuse"},
 }
 #: routes whose answer is about who asks, whatever is sent
 ABOUT_ONESELF = {
     ("GET", "/v1/billing/account"),
     ("GET", "/v1/billing/terms"),
     ("GET", "/v1/billing/usage"),
+    ("GET", "/v1/unknown-callers"),
+    ("PUT", "/v1/unknown-callers"),
+    ("DELETE", "/v1/unknown-callers"),
     ("GET", "/v1/webhook"),
     ("PUT", "/v1/webhook"),
     ("POST", "/v1/webhook/secret"),

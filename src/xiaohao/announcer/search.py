@@ -1,7 +1,11 @@
 """Whom a caller means by the digits that they have dialled in a dialogue."""
 
+import asyncio
+from typing import Final
+
 import structlog
 
+from xiaohao.announcer.strangers import Guesses, Strangers
 from xiaohao.bindings.modes import extension_key, is_extension
 from xiaohao.bindings.recognition import LegMatch, Outcome, judge
 from xiaohao.database.engine import DatabaseUnavailable
@@ -12,15 +16,28 @@ from xiaohao.switch.steps import Passage, Tools
 
 _log = structlog.get_logger(__name__)
 
+#: longer than any look-up takes
+_SAME_TIME_S: Final = 0.5
+
 
 class Search:
     """Finds a callee for one call, and writes it into the call's passage."""
 
-    def __init__(self, passage: Passage, tools: Tools) -> None:
+    def __init__(self, passage: Passage, tools: Tools, strangers: Strangers, guesses: Guesses) -> None:
         self.passage, self._tools = passage, tools
+        self._strangers, self._guesses = strangers, guesses
 
     async def look(self, kind: Kind, digits: str) -> Found:
-        """Whether the digits mean somebody who can be called now. Never raises."""
+        """Whether the digits mean somebody who can be called now. Never raises.
+
+        What guesses at people's numbers takes the same time whatever comes of it.
+        """
+        if kind is Kind.EXTENSION:
+            return await self._look(kind, digits)
+        found, _ = await asyncio.gather(self._look(kind, digits), asyncio.sleep(_SAME_TIME_S))
+        return found
+
+    async def _look(self, kind: Kind, digits: str) -> Found:
         try:
             match = await self._match(kind, digits)
         except DatabaseUnavailable as error:
@@ -36,9 +53,13 @@ class Search:
         return Found.FOUND
 
     async def _match(self, kind: Kind, digits: str) -> LegMatch | None:
-        if kind is Kind.EXTENSION and is_extension(digits):
-            return await self._judged(extension_key(digits), extension=True)
-        return None
+        call = self.passage.call
+        if kind is Kind.EXTENSION:
+            return await self._judged(extension_key(digits), extension=True) if is_extension(digits) else None
+        # beyond the limit the same is done, and nobody is found
+        allowed = self._guesses.allows(call.caller, call.dialled)
+        person = await self._strangers.mean(call.dialled, kind, digits)
+        return await self._judged(self._tools.vault.index(person)) if person and allowed else None
 
     async def _judged(self, key: bytes, *, extension: bool = False) -> LegMatch:
         call = self.passage.call

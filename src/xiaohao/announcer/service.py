@@ -13,13 +13,15 @@ import structlog
 from xiaohao.announcer.dialogue import Dialogue
 from xiaohao.announcer.keys import Keys
 from xiaohao.announcer.media import MediaError, Player
+from xiaohao.announcer.model import Treatment
 from xiaohao.announcer.search import Search
 from xiaohao.announcer.sip import Door, Visit
 from xiaohao.announcer.speech import CLOSING_S, Chooser, Speech
+from xiaohao.announcer.strangers import Guesses, Strangers
 from xiaohao.announcer.talk import Talk
 from xiaohao.calls.model import Call, Party, Reason
 from xiaohao.edge.wire import End, Leg
-from xiaohao.ivr.builtin import AXE, BUILT_IN
+from xiaohao.ivr.builtin import AXE, BUILT_IN, LAST_DIGITS, ORDER_CODE
 from xiaohao.ivr.model import ConnectTo, Graph, Refuse
 from xiaohao.prompts.model import Prompt
 from xiaohao.settings import Settings, host_port
@@ -32,6 +34,12 @@ _log = structlog.get_logger(__name__)
 _OPENING_S: Final = 0.2
 #: so long the edge takes to call the callee
 _GOING_ON_S: Final = 0.05
+
+
+#: callers whom no binding knows are asked so
+_DIALOGUES: Final = {Treatment.LAST_DIGITS: LAST_DIGITS, Treatment.ORDER_CODE: ORDER_CODE}
+#: without this nobody would know what to dial
+_REQUESTS: Final = {AXE: "ask_extension", LAST_DIGITS: "ask_last_digits", ORDER_CODE: "ask_order_code"}
 
 
 class Board(Protocol):
@@ -49,11 +57,14 @@ class Board(Protocol):
 class Announcer:
     """Speaks to callers."""
 
-    def __init__(self, settings: Settings, prompts: Chooser, player: Player, board: Board) -> None:
+    def __init__(
+        self, settings: Settings, prompts: Chooser, player: Player, board: Board, strangers: Strangers
+    ) -> None:
         own = settings.announcements
         self._speech = Speech(prompts, player, on=own.on)
         self.talk = Talk(self._speech, own.warn_s)
         self._board, self._keys = board, Keys(own.keys)
+        self._strangers, self._guesses = strangers, Guesses()
         self._address, self._edge = own.listen, own.edge
         self._door = Door(host_port(own.listen), host_port(own.edge), self._receive)
         #: callers who are refused; a call that went wrong is not among the live ones
@@ -80,9 +91,12 @@ class Announcer:
         """The way of a call that is refused: to be told why, or to be asked; None where neither is to be."""
         call, refused = passage.call, passage.refused
         end = End(how.sip_code, how.q850_cause, reason, Party.PLATFORM)
-        graph = self._dialogue(call, reason)
+        treatment = self._strangers.terms_of(call.customer_id, call.pool_id).treatment
+        if reason is Reason.UNKNOWN_CALLER and treatment is Treatment.REFUSE:
+            return None
+        graph = self._dialogue(call, reason, treatment)
         if graph is not None and call.id not in self._asked:
-            self._asked[call.id] = Search(passage, tools), graph
+            self._asked[call.id] = Search(passage, tools, self._strangers, self._guesses), graph
             return self._leg("asked", end)
         chosen = self._speech.prompt_of(call, reason, refused.prompt if refused else None)
         if chosen is None:
@@ -90,11 +104,13 @@ class Announcer:
         self._refused[call.id] = call, chosen
         return self._leg("refused", end)
 
-    def _dialogue(self, call: Call, reason: Reason) -> Graph | None:
+    def _dialogue(self, call: Call, reason: Reason, treatment: Treatment) -> Graph | None:
         """Instead of being refused the caller is asked by this graph."""
-        if reason is Reason.EXTENSION_NEEDED and self._speech.prompt(call, "ask_extension"):
-            return BUILT_IN[AXE]
-        return None
+        asked_for = {Reason.EXTENSION_NEEDED: AXE, Reason.UNKNOWN_CALLER: _DIALOGUES.get(treatment)}
+        name = asked_for.get(reason)
+        if name is None or self._speech.prompt(call, _REQUESTS[name]) is None:
+            return None
+        return BUILT_IN[name]
 
     def before(self, call: Call) -> list[Leg]:
         """The way by which a caller goes first who is to hear something before the callee answers."""

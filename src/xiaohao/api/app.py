@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from xiaohao import __version__
+from xiaohao.announcer import http as stranger_routes
+from xiaohao.announcer.strangers import Strangers
 from xiaohao.api import docs, errors, health, metrics
 from xiaohao.api.auth import Keys
 from xiaohao.api.guard import Guard
@@ -170,6 +172,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         policy_entry_routes.router(policies, database, vault),
         pool_routes.router(Pools(database, vault), vault),
         routing_routes.router(Routing(database, vault, settings)),
+        stranger_routes.router(Strangers(database, vault), Pools(database, vault)),
         planning_routes.router(Planner(database, vault)),
         prompt_routes.router(prompts, Defaults(Path(settings.prompts.folder)), vault),
         graph_routes.router(GraphDesk(database, vault, audit, prompts), vault),

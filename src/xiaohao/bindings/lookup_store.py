@@ -17,7 +17,8 @@ from xiaohao.database.schema import bindings, legs
 #: a leg whose quarantine is over is as good as gone. No row: nobody's number. Columns in the order of
 #: `recognition.LegRow`.
 #:
-#: `w` is the number to be displayed, `d` the one that is displayed in its place where `w` is only dialled.
+#: `w` is the number to be displayed, without a leg the one that was dialled; `d` the one that is displayed in
+#: its place where `w` is only dialled.
 #: A binding that has run out may not have been ended yet: its time of grace is reckoned as its end will do.
 HOT_LOOKUP_SQL: Final = """
 SELECT n.state, n.dialled_by, n.assigned_to_key, c.id, c.state,
@@ -31,7 +32,7 @@ FROM numbers n
 LEFT JOIN legs l ON l.dialled = n.number AND l.caller_key IN (:caller_key, :anyone)
                 AND (l.quarantine_until IS NULL OR l.quarantine_until > :now)
 LEFT JOIN customers c ON c.id = COALESCE(l.customer_id, n.customer_id, n.assigned_by)
-LEFT JOIN numbers w ON w.number = l.display
+LEFT JOIN numbers w ON w.number = COALESCE(l.display, n.number)
 LEFT JOIN numbers d ON d.number = CASE WHEN w.displayable THEN w.number ELSE w.displayed_as END
 WHERE n.number = :dialled
 ORDER BY CASE WHEN l.caller_key = :anyone THEN 1 ELSE 0 END

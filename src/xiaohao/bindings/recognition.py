@@ -117,6 +117,8 @@ def judge(
         return LegMatch(
             _without_leg(found, from_abroad, extension),
             found.customer_id,
+            display=_displayed(found, now_us),
+            display_trunk_id=found.shown_trunk_id,
             door=door,
             pool_id=found.pool_id,
             routing=found.routing,
@@ -200,6 +202,11 @@ def _of_display(row: LegRow, now_us: int) -> Outcome:
     if not is_proven(row.shown_verification or "", row.shown_verified_until, now_us):
         return Outcome.NUMBER_NOT_VERIFIED
     return Outcome.CONNECT
+
+
+def _displayed(row: LegRow, now_us: int) -> str | None:
+    """What a caller without a leg would be shown as: the number dialled; None where it may not be."""
+    return row.shown if _of_display(row, now_us) is Outcome.CONNECT else None
 
 
 def _is_in_grace(row: LegRow, now_us: int) -> bool:

@@ -291,6 +291,7 @@ leases = Table(
 )
 
 # A room with many tables describes them beside this page, in the same metadata.
+from xiaohao.database import announcer_tables as _announcer_tables  # noqa: E402, F401
 from xiaohao.database import billing_tables as _billing_tables  # noqa: E402, F401
 from xiaohao.database import call_tables as _call_tables  # noqa: E402, F401
 from xiaohao.database import policy_tables as _policy_tables  # noqa: E402, F401

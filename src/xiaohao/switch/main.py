@@ -16,6 +16,7 @@ from aiohttp import web
 from xiaohao import log
 from xiaohao.announcer.media import Player
 from xiaohao.announcer.service import Announcer
+from xiaohao.announcer.strangers import Strangers
 from xiaohao.bindings.service import Bindings
 from xiaohao.calls.journal import CallJournal, JournalWriter
 from xiaohao.calls.model import HANG_UP, HANG_UP_BINDING, Reason
@@ -91,16 +92,18 @@ class Switch:
         self._edge = EdgeConnection(self._on_signal, self._on_up, self._on_down)
         on_the_spot = OnTheSpot(Bindings(self._database, vault), settings.calls.decision_ms)
         self._routing = routing_table(settings, self._database, vault, self._lookup.shown)
+        self._strangers = Strangers(self._database, vault)
         policing = self._policing = Policing(self._database, vault, settings.calls.decision_ms)
         self._database.at_close(policing.close)
         tools = Tools(
             *(settings, vault, self._lookup, carriers, on_the_spot.give_y, policing.judge, policing.release),
             self._routing,
+            hotline=self._strangers.hotline,
         )
         self.switchboard = Switchboard(tools, self._writer, self._edge.send)
         self._prompts = Prompts(self._database, Path(settings.prompts.folder))
         player = Player(self._ng, Path(settings.runtime_folder) / "reels")
-        self._announcer = Announcer(settings, self._prompts, player, self.switchboard)
+        self._announcer = Announcer(settings, self._prompts, player, self.switchboard, self._strangers)
         self.switchboard.announcer = self._announcer
         self.switchboard.on_dialogs = self._hang_up
         self.switchboard.on_media_failed = self._media_failed
@@ -335,6 +338,7 @@ class Switch:
         self._start(again_and_again(_MEMORY_S, self._look_at_memory))
         self._start(again_and_again(_RECONCILE_S, self._look_for_lost_calls, first_s=_RECONCILE_S))
         self._start(again_and_again(_PROMPTS_S, self._prompts.load))
+        self._start(again_and_again(_PROMPTS_S, self._strangers.load))
         await stop.wait()
         for task in self._tasks:
             task.cancel()

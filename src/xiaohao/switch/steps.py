@@ -6,7 +6,7 @@ Read `STEPS` from top to bottom and you know what happens to a call before it is
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from xiaohao.bindings.recognition import LegMatch, Outcome, judge
@@ -90,6 +90,8 @@ class Tools:
     release: Callable[[str], None] = lambda call_id: None
     #: None: no customer decides calls
     router: Router | None = None
+    #: whom callers reach whom no binding knows, by customer and pool of the number dialled; None: nobody
+    hotline: Callable[[str | None, str | None], str | None] = lambda customer_id, pool_id: None
 
 
 async def know_the_trunk(passage: Passage, tools: Tools) -> None:
@@ -120,10 +122,20 @@ async def find_the_binding(passage: Passage, tools: Tools) -> None:
     passage.is_asked = tools.router is not None and tools.router.asks(match)
     if passage.is_asked:
         return
+    if match.outcome is Outcome.UNKNOWN_CALLER and match.door is Outcome.CONNECT:
+        match = passage.match = _to_the_hotline(match, tools)
     if match.outcome in _NEED_THE_CALLER and call.caller is None:
         raise Refused(Reason.CALLER_WITHHELD)
     if match.outcome not in (Outcome.CONNECT, Outcome.NO_Y_FREE):
         raise Refused(Reason(match.outcome.value))
+
+
+def _to_the_hotline(match: LegMatch, tools: Tools) -> LegMatch:
+    """The number that the customer has for callers whom no binding knows, if it may be called."""
+    hotline = tools.hotline(match.customer_id, match.pool_id)
+    if hotline is None or match.display is None:
+        return match
+    return replace(match, outcome=Outcome.CONNECT, callee_sealed=tools.vault.seal(hotline))
 
 
 async def ask_the_customer(passage: Passage, tools: Tools) -> None:

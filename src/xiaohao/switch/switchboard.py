@@ -149,7 +149,7 @@ class Switchboard:
 
     async def go_on(self, passage: Passage) -> str:
         """A dialogue has found whom the caller means: what the edge is to do now."""
-        call = passage.call
+        call, passage.is_asked = passage.call, False
         reason = await self._walk(passage, LATER_STEPS)
         if call.id in self.calls:
             if reason is None:

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from xiaohao.database.migrations import (
+    first_announcer,
     first_calls,
     first_numbers,
     first_policies,
@@ -27,6 +28,7 @@ def upgrade() -> None:
     _trunks()
     first_numbers.create()
     first_routing.create()
+    first_announcer.create()
     _audit()
     _calls()
     _call_commands()
@@ -46,6 +48,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop every table."""
     for table in (
+        *first_announcer.TABLES,
         *first_routing.TABLES,
         *first_prompts.TABLES,
         *first_policies.TABLES,
