@@ -111,7 +111,7 @@ async def test_whoever_tries_too_often_learns_nothing(speaking: SpeakingTheatre,
     await call.cancel()
 
 
-def test_guesses_are_counted_by_caller_and_by_number() -> None:
+async def test_guesses_are_counted_by_caller_and_by_number() -> None:
     now = [0.0]
     guesses = Guesses(lambda: now[0])
     assert [guesses.allows("+861", "x") for _ in range(7)] == [True] * 6 + [False]
