@@ -164,7 +164,7 @@ class Softphone:
         raise AssertionError(f"PJSIP ended before {event!r}; is it there? pip install pjsua2-python")
 
     async def do(self, *words: str) -> None:
-        """Give a command: call URI NUMBER, hold, resume, hang_up, record FILE, keep."""
+        """Give a command: call URI NUMBER, hold, resume, hang_up, keys DIGITS, record FILE, keep."""
         self._process.stdin.write((" ".join(words) + "\n").encode())
         await self._process.stdin.drain()
 
@@ -292,6 +292,8 @@ def live_as_softphone(host: str, port: int, tone: str) -> None:
                 calls[-1].reinvite(terms(flag=pj.PJSUA_CALL_UNHOLD))
             case ["hang_up"]:
                 calls[-1].hangup(terms())
+            case ["keys", digits]:
+                calls[-1].dialDtmf(digits)
             case ["record", path]:
                 recorders.append(pj.AudioMediaRecorder())
                 recorders[-1].createRecorder(path)

@@ -1,0 +1,82 @@
+"""A phone that this project did not write hears what it should in early media; its keys are understood."""
+
+import asyncio
+import sys
+import wave
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest_asyncio
+
+from tests.announcer import audio
+from tests.announcer.conftest import SpeakingTheatre
+from tests.announcer.test_dialogues import Desk, the_desk  # noqa: F401 – a fixture
+from tests.calls.test_strangers import STRANGER_HZ, Softphone, recording
+from xiaohao.simulator.stage import free_ports
+
+HOST = "127.0.3.81"
+
+
+@pytest_asyncio.fixture(name="softphone", loop_scope="session")
+async def pjsip(speaking: SpeakingTheatre, tmp_path: Path) -> AsyncIterator[Softphone]:
+    """PJSIP's user agent at a trunk of its own."""
+    (port,) = free_ports(HOST, 1)
+    await speaking.stage.add_trunk("softphone", (HOST, port))
+    await speaking.trunks_in_force()
+    tone = tmp_path / "tone.wav"
+    with wave.open(str(tone), "wb") as file:
+        file.setparams((1, 2, audio.RATE, 0, "NONE", ""))
+        samples = np.sin(2 * np.pi * STRANGER_HZ * np.arange(2 * audio.RATE) / audio.RATE) * 12_000
+        file.writeframes(samples.astype("<i2").tobytes())
+    command = (sys.executable, "-m", "tests.calls.test_strangers", HOST, str(port), str(tone))
+    root, pipe = Path(__file__).parents[2], asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=root)
+    phone = Softphone(process, tmp_path)
+    await phone.until("ready")
+    yield phone
+    assert process.stdin is not None
+    process.stdin.close()
+    await process.communicate()
+
+
+async def heard(
+    softphone: Softphone, path: Path, seconds: float
+) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
+    """What it hears from now on, for so long."""
+    await softphone.do("record", str(path))
+    await asyncio.sleep(seconds)
+    await softphone.do("keep")
+    return (await recording(path)).astype(np.int16)
+
+
+async def test_it_hears_dials_and_is_connected(desk: Desk, softphone: Softphone, tmp_path: Path) -> None:
+    """The request in early media, keys by RFC 4733, and both hear each other."""
+    host, port = desk.theatre.stage.sip
+    await softphone.do("call", f"sip:{desk.x}@{host}:{port}", "+8613799990001")
+    await softphone.until("talks")
+    sound = await heard(softphone, tmp_path / "asked.wav", 1.8)
+    assert audio.find(desk.theatre.sounds["ask_extension"], sound).likeness > 0.8
+    await softphone.do("keys", "123#")
+    phone = desk.phones["123"]
+    called = await phone.next_call(8)
+    await called.wait_answered()
+    assert called.display == desk.x
+    assert await called.wait_heard(STRANGER_HZ)
+    assert await softphone.hears(phone.tone_hz)
+    await softphone.do("hang_up")
+    await softphone.until("over")
+    await called.wait_ended()
+
+
+async def test_it_hears_why_it_is_refused(
+    speaking: SpeakingTheatre, softphone: Softphone, tmp_path: Path
+) -> None:
+    """The prompt of the reason in early media, and then the end."""
+    pair = await speaking.pair()
+    host, port = speaking.stage.sip
+    await softphone.do("call", f"sip:{pair.y}@{host}:{port}", "+8613799990002")
+    await softphone.until("talks")
+    sound = await heard(softphone, tmp_path / "refused.wav", 1.15)
+    assert audio.find(speaking.sounds["unknown_caller"], sound).likeness > 0.8
+    await softphone.until("over")
