@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 import pytest_asyncio
 
 from tests.announcer import audio
@@ -18,13 +19,16 @@ from xiaohao.simulator.stage import free_ports
 HOST = "127.0.3.81"
 
 
-@pytest_asyncio.fixture(name="softphone", loop_scope="session")
-async def pjsip(speaking: SpeakingTheatre, tmp_path: Path) -> AsyncIterator[Softphone]:
+@pytest_asyncio.fixture(name="softphone", scope="module", loop_scope="session")
+async def pjsip(
+    speaking: SpeakingTheatre, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Softphone]:
     """PJSIP's user agent at a trunk of its own."""
+    folder = tmp_path_factory.mktemp("softphone")
     (port,) = free_ports(HOST, 1)
     await speaking.stage.add_trunk("softphone", (HOST, port))
     await speaking.trunks_in_force()
-    tone = tmp_path / "tone.wav"
+    tone = folder / "tone.wav"
     with wave.open(str(tone), "wb") as file:
         file.setparams((1, 2, audio.RATE, 0, "NONE", ""))
         samples = np.sin(2 * np.pi * STRANGER_HZ * np.arange(2 * audio.RATE) / audio.RATE) * 12_000
@@ -32,7 +36,7 @@ async def pjsip(speaking: SpeakingTheatre, tmp_path: Path) -> AsyncIterator[Soft
     command = (sys.executable, "-m", "tests.calls.test_strangers", HOST, str(port), str(tone))
     root, pipe = Path(__file__).parents[2], asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=root)
-    phone = Softphone(process, tmp_path)
+    phone = Softphone(process, folder)
     await phone.until("ready")
     yield phone
     assert process.stdin is not None
