@@ -168,7 +168,8 @@ class Desk:
         targets = [target for target in self._targets if target.breaker.admit(now)]
         if not targets:
             return Asked(Verdict.BREAKER_OPEN, 0)
-        if not self._places.take(self.customer_id):
+        in_doubt = targets[0].breaker.in_doubt
+        if not self._places.take(self.customer_id, in_doubt):
             for target in targets:
                 target.breaker.let_go(now)
             return Asked(Verdict.TOO_MANY, 0)
@@ -177,7 +178,7 @@ class Desk:
         try:
             return await self._ask(targets, name, body, min(self.terms.deadline_ms / 1000, budget_s))
         finally:
-            self._places.give_back(self.customer_id)
+            self._places.give_back(self.customer_id, in_doubt)
 
     async def _ask(self, targets: list[Target], name: str, body: str, patience_s: float) -> Asked:
         began = time.monotonic()

@@ -41,6 +41,11 @@ class Breaker:
             return State.CLOSED
         return State.OPEN if now < self._open_until else State.HALF_OPEN
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last question that was told of failed."""
+        return self._failures > 0
+
     def admit(self, now: float) -> bool:
         """Whether a question that comes now is asked; then `answered`, `failed` or `let_go` must follow."""
         state = self.state(now)
