@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest_asyncio
 
-from xiaohao.simulator.customer import CustomerEndpoint, Delivery
+from xiaohao.simulator.customer import CustomerEndpoint, Delivery, failing, fast, hanging
 from xiaohao.simulator.outgoing import OutgoingCall
 from xiaohao.simulator.stage import StageCustomer
 
@@ -125,3 +126,80 @@ async def test_both_directions(scheme2: Scheme2) -> None:
     )
     assert 0 <= routing["took_ms"] < 800
     assert (routing["url"], routing["problem"]) == ("first", None)
+
+
+async def test_answers_that_do_not_connect(scheme2: Scheme2) -> None:
+    """A refusal with the customer's reason, a queue that there is not, and answers that nobody may give."""
+    x, y = scheme2.numbers()
+    caller, callee = Person(scheme2.theatre), Person(scheme2.theatre)
+    foreign = "+8617000000001"  # the theatre's own customer's
+    wrong, not_ours = "routing_answer_refused", {"callee": callee.number, "display": foreign}
+    cases = (
+        ({"action": "refuse", "reason": "busy"}, 486, 17, "customer_refused"),
+        ({"action": "queue", "queue": "hotline"}, 480, 31, "queue_missing"),
+        ({"action": "connect", **not_ours}, 403, 29, wrong),
+        ({"action": "connect", "callee": "+85223456789", "display": x}, 403, 29, wrong),
+    )
+    for count, (answer, code, cause, reason) in enumerate(cases, start=1):
+        scheme2.answers[caller.number, y] = answer
+        cdr = await scheme2.refused(await caller.city.call(y), y, code, cause, reason, count)
+        assert cdr["callee"] is None
+        if reason == wrong:
+            told = await scheme2.events.wait_for("routing.answer_refused", cdr["call_id"])
+            assert told.document["data"]["verdict"] == cdr["routing"]["verdict"] == "not_allowed"
+            assert told.document["data"]["problem"]
+
+
+async def test_bindings_are_the_fallback(scheme2: Scheme2) -> None:
+    """While the customer's endpoints hang or answer garbage, scheme 1 connects; then the customer decides."""
+    a, b = Person(scheme2.theatre), Person(scheme2.theatre)
+    await scheme2.plan(fallbacks=["binding"], deadline_ms=500)
+    pools = {"x_pool": scheme2.x_pool, "y_pool": scheme2.y_pool}
+    binding = await scheme2.customer.request("POST", "/v1/bindings", {"a": a.number, "b": b.number, **pools})
+    x, y = binding["x"], binding["y"]
+    scheme2.first.answer = lambda _: (200, ["garbage"])
+    await talk(a.city, y, b.mobile, x)
+    cdr = await scheme2.cdr(y)
+    assert (cdr["binding_id"], cdr["routing"]["decided_by"]) == (binding["id"], "binding")
+    assert cdr["routing"]["verdict"] == "not_understood"
+    told = await scheme2.events.wait_for("routing.answer_refused", cdr["call_id"])
+    assert told.document["data"]["decided_by"] == "binding"
+    scheme2.first.answer, scheme2.first.manner = None, hanging()
+    await talk(b.mobile, x, a.city, y)
+    cdr = await scheme2.cdr(x)
+    assert (cdr["routing"]["decided_by"], cdr["routing"]["verdict"]) == ("binding", "no_answer")
+    assert cdr["routing"]["took_ms"] >= 500
+    scheme2.first.answer, scheme2.first.manner = scheme2.says, fast()
+    await scheme2.plan()
+
+
+async def test_the_second_url_and_the_last_answer(scheme2: Scheme2) -> None:
+    x, y = scheme2.numbers()
+    caller, callee = Person(scheme2.theatre), Person(scheme2.theatre)
+    await scheme2.plan(second_url=scheme2.second.url, fallbacks=["last_answer"], keep_answers_s=60)
+    scheme2.answer(caller.number, y, action="connect", callee=callee.number, display=x)
+    scheme2.first.answer, scheme2.first.manner = None, failing(500)
+    await talk(caller.city, y, callee.mobile, x)
+    assert (await scheme2.cdr(y))["routing"]["url"] == "second"
+    scheme2.second.answer, scheme2.second.manner = None, failing(503)
+    await talk(caller.city, y, callee.mobile, x)
+    cdr = await scheme2.cdr(y, 2)
+    assert (cdr["routing"]["decided_by"], cdr["routing"]["verdict"]) == ("last_answer", "bad_status")
+    for endpoint in (scheme2.first, scheme2.second):
+        endpoint.answer, endpoint.manner = scheme2.says, fast()
+    await scheme2.plan()
+
+
+async def test_a_call_that_is_only_played(scheme2: Scheme2) -> None:
+    """Nobody's phone rings; API and command show question, answer, verdict."""
+    x, y = scheme2.numbers()
+    scheme2.answer("+8613700000077", y, action="connect", callee="+8613700000078", display=x)
+    body = {"caller": "+8613700000077", "dialled": y}
+    shown = await scheme2.customer.request("POST", "/v1/routing:test", body)
+    assert shown["question"]["data"]["test"] is True
+    assert json.loads(shown["attempts"][0]["answer"])["display"] == x
+    assert (shown["is_asked"], shown["callee"], shown["displayed"]) == (True, "+8613700000078", x)
+    options = ("--customer", scheme2.customer.id, "--caller", "13700000077", "--dialled", y)
+    said = await scheme2.theatre.stage.command("routing", "test", *options)
+    assert "verdict: answered" in said
+    assert f"showing {x}" in said
