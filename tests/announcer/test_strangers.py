@@ -14,7 +14,7 @@ from xiaohao.simulator.phone import Phone
 from .conftest import SpeakingTheatre
 from .test_dialogues import caller_of
 
-HOTLINE = "+8613712388888"
+HOTLINE, OTHER_HOTLINE = "+8613712388888", "+8613712388889"
 
 
 @pytest_asyncio.fixture(name="treat", loop_scope="session")
@@ -130,3 +130,29 @@ async def test_terms_are_whole(speaking: SpeakingTheatre) -> None:
         )
         assert (status, answer["code"]) == (422, "validation_failed")
     assert Terms(Treatment.HOTLINE, HOTLINE).hotline not in repr(Terms(Treatment.HOTLINE, HOTLINE))
+
+
+async def test_a_graph_of_the_customers_own(speaking: SpeakingTheatre) -> None:
+    """A chosen graph leads the caller: asked, and connected with a number by the key they press."""
+    agent = speaking.city.add_phone(OTHER_HOTLINE, 760)
+    nodes = {
+        "ask": {"do": "collect", "prompt": "ask_order_code", "digits": "choose", "nothing": "bye"}
+        | {"exhausted": "bye"},
+        "choose": {"do": "branch", "cases": {"1": "agent"}, "otherwise": "ask"},
+        "agent": {"do": "connect", "to": OTHER_HOTLINE},
+        "bye": {"do": "hang_up", "reason": "unknown_caller"},
+    }
+    body = {"name": "menu", "graph": {"start": "ask", "nodes": nodes}}
+    graph = await speaking.customer.request("POST", "/v1/graphs", body)
+    pair = await speaking.pair()
+    choice = {"occasion": "unknown_caller", "pool_id": speaking.y_pool}
+    await speaking.customer.request("PUT", "/v1/dialogues", choice | {"graph_id": graph["id"]})
+    await asyncio.sleep(1.5)
+    try:
+        call = await caller_of(speaking).call(pair.y)
+        assert await speaking.will_hear(call, "ask_order_code")
+        await call.dtmf("1")
+        await talks(call, agent, pair.y)
+    finally:
+        await speaking.customer.request("PUT", "/v1/dialogues", choice | {"graph_id": None})
+        await asyncio.sleep(1.5)

@@ -1,6 +1,7 @@
 """Whom a caller means by the digits that they have dialled in a dialogue."""
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -36,6 +37,15 @@ class Search:
             return await self._look(kind, digits)
         found, _ = await asyncio.gather(self._look(kind, digits), asyncio.sleep(_SAME_TIME_S))
         return found
+
+    def take(self, number: str) -> bool:
+        """Connect with this number, showing the one dialled; False where that may not be shown."""
+        match = self.passage.match
+        if match is None or match.display is None:
+            return False
+        sealed = self._tools.vault.seal(number)
+        self.passage.match = replace(match, outcome=Outcome.CONNECT, callee_sealed=sealed)
+        return True
 
     async def _look(self, kind: Kind, digits: str) -> Found:
         try:

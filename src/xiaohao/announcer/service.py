@@ -22,7 +22,8 @@ from xiaohao.announcer.talk import Talk
 from xiaohao.calls.model import Call, Party, Reason
 from xiaohao.edge.wire import End, Leg
 from xiaohao.ivr.builtin import AXE, BUILT_IN, LAST_DIGITS, ORDER_CODE
-from xiaohao.ivr.model import ConnectTo, Graph, Refuse
+from xiaohao.ivr.model import ConnectTo, Graph, Occasion, Refuse
+from xiaohao.ivr.service import Dialogues
 from xiaohao.prompts.model import Prompt
 from xiaohao.settings import Settings, host_port
 from xiaohao.switch.causes import Refusal, not_answered
@@ -36,8 +37,9 @@ _OPENING_S: Final = 0.2
 _GOING_ON_S: Final = 0.05
 
 
+_OCCASIONS: Final = (Reason.UNKNOWN_CALLER, Reason.EXTENSION_NEEDED)
 #: callers whom no binding knows are asked so
-_DIALOGUES: Final = {Treatment.LAST_DIGITS: LAST_DIGITS, Treatment.ORDER_CODE: ORDER_CODE}
+_TREATMENTS: Final = {Treatment.LAST_DIGITS: LAST_DIGITS, Treatment.ORDER_CODE: ORDER_CODE}
 #: without this nobody would know what to dial
 _REQUESTS: Final = {AXE: "ask_extension", LAST_DIGITS: "ask_last_digits", ORDER_CODE: "ask_order_code"}
 
@@ -58,13 +60,19 @@ class Announcer:
     """Speaks to callers."""
 
     def __init__(
-        self, settings: Settings, prompts: Chooser, player: Player, board: Board, strangers: Strangers
+        self,
+        settings: Settings,
+        prompts: Chooser,
+        player: Player,
+        board: Board,
+        strangers: Strangers,
+        dialogues: Dialogues,
     ) -> None:
         own = settings.announcements
         self._speech = Speech(prompts, player, on=own.on)
         self.talk = Talk(self._speech, own.warn_s)
         self._board, self._keys = board, Keys(own.keys)
-        self._strangers, self._guesses = strangers, Guesses()
+        self._strangers, self._guesses, self._dialogues = strangers, Guesses(), dialogues
         self._address, self._edge = own.listen, own.edge
         self._door = Door(host_port(own.listen), host_port(own.edge), self._receive)
         #: callers who are refused; a call that went wrong is not among the live ones
@@ -105,12 +113,15 @@ class Announcer:
         return self._leg("refused", end)
 
     def _dialogue(self, call: Call, reason: Reason, treatment: Treatment) -> Graph | None:
-        """Instead of being refused the caller is asked by this graph."""
-        asked_for = {Reason.EXTENSION_NEEDED: AXE, Reason.UNKNOWN_CALLER: _DIALOGUES.get(treatment)}
-        name = asked_for.get(reason)
-        if name is None or self._speech.prompt(call, _REQUESTS[name]) is None:
+        """Instead of being refused the caller is led through this graph: one chosen, or a built-in one."""
+        if not self._speech.on or reason not in _OCCASIONS:
             return None
-        return BUILT_IN[name]
+        occasion = Occasion(reason.value)
+        graph = self._dialogues.chosen(call.customer_id, call.pool_id, call.dialled, occasion)
+        if graph is None and treatment in _TREATMENTS:
+            graph = BUILT_IN[_TREATMENTS[treatment]]
+        request = next((_REQUESTS[name] for name in _REQUESTS if graph is BUILT_IN[name]), None)
+        return None if request and self._speech.prompt(call, request) is None else graph
 
     def before(self, call: Call) -> list[Leg]:
         """The way by which a caller goes first who is to hear something before the callee answers."""
@@ -191,8 +202,12 @@ class Announcer:
         match await dialogue.run():
             case Refuse(reason):
                 visit.end(480, [_next(self._board.turn_away(passage, Reason(reason)))])
-            case ConnectTo():
+            case ConnectTo(to):
                 await dialogue.leave()
+                if to is not None and not search.take(to):
+                    line = self._board.turn_away(passage, Reason.DISPLAY_NOT_ALLOWED)
+                    visit.end(480, [_next(line)])
+                    return
                 await self._let_go(visit, passage.call, _next(await self._board.go_on(passage)))
 
     async def _let_go(self, visit: Visit, call: Call, *headers: str) -> None:

@@ -32,14 +32,14 @@ class Speech:
     """Plays prompts. `on`: whether anything is said at all."""
 
     def __init__(self, prompts: Chooser, player: Player, *, on: bool) -> None:
-        self.player = player
-        self._prompts, self._on = prompts, on
+        self.player, self.on = player, on
+        self._prompts = prompts
         #: by call and side: what plays, since when, and how long it can be heard
         self._playing: dict[str, dict[Party, tuple[Prompt, int, int]]] = {}
 
     def prompt(self, call: Call, wanted: str) -> Prompt | None:
         """What is said in this call in a situation (or the prompt of this name); None: nothing."""
-        if not self._on:
+        if not self.on:
             return None
         return self._prompts.chosen(call.customer_id, call.pool_id, call.prompts, wanted)
 

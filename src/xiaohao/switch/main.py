@@ -27,6 +27,7 @@ from xiaohao.edge import kamailio, rtpengine, wire
 from xiaohao.edge.evapi import EdgeConnection
 from xiaohao.edge.ng import Ng, NgError
 from xiaohao.edge.rpc import Rpc, RpcError
+from xiaohao.ivr.service import Dialogues
 from xiaohao.prompts.service import Prompts
 from xiaohao.routing.table import routing_table
 from xiaohao.runtime.peak import Peak, Processors
@@ -92,7 +93,7 @@ class Switch:
         self._edge = EdgeConnection(self._on_signal, self._on_up, self._on_down)
         on_the_spot = OnTheSpot(Bindings(self._database, vault), settings.calls.decision_ms)
         self._routing = routing_table(settings, self._database, vault, self._lookup.shown)
-        self._strangers = Strangers(self._database, vault)
+        self._strangers, self._dialogues = Strangers(self._database, vault), Dialogues(self._database, vault)
         policing = self._policing = Policing(self._database, vault, settings.calls.decision_ms)
         self._database.at_close(policing.close)
         tools = Tools(
@@ -103,7 +104,9 @@ class Switch:
         self.switchboard = Switchboard(tools, self._writer, self._edge.send)
         self._prompts = Prompts(self._database, Path(settings.prompts.folder))
         player = Player(self._ng, Path(settings.runtime_folder) / "reels")
-        self._announcer = Announcer(settings, self._prompts, player, self.switchboard, self._strangers)
+        self._announcer = Announcer(
+            settings, self._prompts, player, self.switchboard, self._strangers, self._dialogues
+        )
         self.switchboard.announcer = self._announcer
         self.switchboard.on_dialogs = self._hang_up
         self.switchboard.on_media_failed = self._media_failed
@@ -339,6 +342,7 @@ class Switch:
         self._start(again_and_again(_RECONCILE_S, self._look_for_lost_calls, first_s=_RECONCILE_S))
         self._start(again_and_again(_PROMPTS_S, self._prompts.load))
         self._start(again_and_again(_PROMPTS_S, self._strangers.load))
+        self._start(again_and_again(_PROMPTS_S, self._dialogues.load))
         await stop.wait()
         for task in self._tasks:
             task.cancel()
