@@ -30,6 +30,7 @@ test_packages=(
     poppler-utils            # reads invoices as a stranger would
     libfaketime              # sets the clock of the platform's processes only
     libvo-amrwbenc0          # encodes AMR-WB as phones do
+    python3-swift            # an S3 store that others wrote
 )
 # Services that the packages bring; the platform runs its own engines as child processes instead.
 services=(kamailio.service rtpengine-daemon.service rtpengine.service)

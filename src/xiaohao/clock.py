@@ -8,6 +8,7 @@ from typing import Final
 #: China Standard Time has had no daylight saving since 1991, so a fixed offset says it all.
 CHINA: Final = timezone(timedelta(hours=8))
 SECOND: Final = 1_000_000
+DAY: Final = 86_400 * SECOND
 
 _MINUTE: Final = 60 * SECOND
 

@@ -1,8 +1,9 @@
 """Real numbers are secrets: sealed at rest, found by a keyed hash, masked where a person must recognise one.
 
 Sealing is AES-256-GCM with a random 12-byte nonce (NIST SP 800-38D); the blind index is the first 16 bytes
-of HMAC-SHA256 (RFC 2104) under a second key. Both keys, and the id by which a master key is known, are
-derived from the master key with HKDF (RFC 5869). A sealed value is a version byte, its key's id, nonce, text.
+of HMAC-SHA256 (RFC 2104) under a second key; a third one signs. The keys, and the id by which a master key
+is known, are derived from the master key with HKDF (RFC 5869). A sealed value is a version byte, its key's
+id, nonce, text.
 """
 
 import hmac
@@ -38,6 +39,7 @@ class Vault:
         #: tells master keys apart and nothing of what they are
         self.key_id, self.prefix, self._aead = _sealer(master_key)
         self._index_key = _derive(master_key, b"xiaohao index", 32)
+        self._sign_key = _derive(master_key, b"xiaohao sign", 32)
         self._openers = {prefix: aead for _, prefix, aead in map(_sealer, old_keys)} | {
             self.prefix: self._aead
         }
@@ -72,6 +74,10 @@ class Vault:
     def index(self, text: str) -> bytes:
         """The blind index of `text`: 16 bytes, equal for equal texts, useless without the key."""
         return hmac.digest(self._index_key, text.encode(), "sha256")[:16]
+
+    def sign(self, purpose: str, facts: bytes) -> bytes:
+        """32 bytes of HMAC-SHA256 by which facts that were given out are known again."""
+        return hmac.digest(self._sign_key, purpose.encode() + b"\0" + facts, "sha256")
 
 
 def vault_of(settings: "Settings") -> Vault:

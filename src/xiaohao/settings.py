@@ -124,12 +124,37 @@ class Bindings(msgspec.Struct, forbid_unknown_fields=True):
     most_x: int = 0
 
 
+class ObjectStore(msgspec.Struct, forbid_unknown_fields=True):
+    """An S3-compatible store for recordings; without a bucket there is none."""
+
+    bucket: str = ""
+    #: in front of every object's name
+    prefix: str = ""
+    #: `https://host:port` of a store that is not Amazon's
+    endpoint: str = ""
+    region: str = "us-east-1"
+    access_key_id: str = ""
+    #: a file with the secret of that key
+    secret_file: str = "data/object_store.secret"  # noqa: S105 - where it is, not what it is
+
+    def secret(self) -> str:
+        """The secret access key. Raises SettingsError."""
+        try:
+            return Path(self.secret_file).read_text("utf-8").strip()
+        except OSError as error:
+            raise SettingsError(f"object_store.secret_file: {error.strerror}") from error
+
+
 class Recording(msgspec.Struct, forbid_unknown_fields=True):
     """What becomes of a recorded call."""
 
     format: Literal["wav", "mp3", "opus"] = "wav"
-    #: folder of finished recordings
+    #: folder of finished recordings, where they are not in an S3 store
     folder: str = "data/recordings"
+    #: days after a call's end at which its recording is deleted, where no rule says otherwise; 0 = never
+    keep_days: int = 180
+    #: calls are no longer recorded where less of the captures' disk is free
+    least_free_mb: int = 512
 
 
 class Prompts(msgspec.Struct, forbid_unknown_fields=True):
@@ -221,6 +246,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     routing: Routing = msgspec.field(default_factory=Routing)
     recording: Recording = msgspec.field(default_factory=Recording)
     prompts: Prompts = msgspec.field(default_factory=Prompts)
+    object_store: ObjectStore = msgspec.field(default_factory=ObjectStore)
     web: Web = msgspec.field(default_factory=Web)
     worker: Worker = msgspec.field(default_factory=Worker)
     notifications: Notifications = msgspec.field(default_factory=Notifications)
@@ -246,6 +272,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
         self.secrets.master_key_file = str(folder / self.secrets.master_key_file)
         self.recording.folder = str(folder / self.recording.folder)
         self.prompts.folder = str(folder / self.prompts.folder)
+        self.object_store.secret_file = str(folder / self.object_store.secret_file)
         scheme, _, place = self.database.url.partition(":///")
         if scheme == "sqlite":
             self.database.url = f"sqlite:///{folder / place}"

@@ -60,6 +60,7 @@ ABSENT = {
 PLAIN_FILTERS = {
     *("after", "limit", "state", "kind", "city", "since", "until", "reason", "action", "order_ref"),
     *("month", "mode", "hang_up", "carrier", "verification", "days", "format", "language", "order", "calls"),
+    "pixels",
     *("name", "languages", "version", "situation"),
     *("list", "replace", "dry_run", "numbers", "sip_code", "q850_cause"),
 }
@@ -76,6 +77,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/numbers/{number}/routing": {"routing": "bindings"},
     "/v1/pools/{pool_id}/routing": {"routing": "bindings"},
     "/v1/pools/{pool_id}/unknown-callers": {"treatment": "refuse"},
+    "/v1/recordings/{call_id}/links": {"expires_in_s": 60},
+    "/v1/recordings/{call_id}:delete": {"reason": "asked for"},
 }
 #: routes whose answer is about who asks, whatever is sent
 ABOUT_ONESELF = {

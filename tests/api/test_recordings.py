@@ -1,22 +1,31 @@
 """A call's recording over HTTP: what is known of it, and its audio in ranges."""
 
+import random
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import update
 from tests.api.facts import ended, journal_of
 from tests.api.test_problems import problem
+from tests.recordings.unseal import KEY
 
 from xiaohao.clock import now_us
 from xiaohao.database.engine import Database
 from xiaohao.database.schema import recordings
 from xiaohao.recordings.http import RecordingView
+from xiaohao.recordings.links import Link
+from xiaohao.recordings.picture import Picture
+from xiaohao.recordings.seal import seal
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 
-AUDIO = bytes(range(256)) * 40
+#: more than three chunks of what is sealed
+AUDIO = random.Random(5).randbytes(200_000)
+PICTURE = Picture(8000, 1200, bytes([250, 5, 0, 0] * 2 + [200, 9, 1, 2]), ([(50, 120)], []))
 
 
 @pytest.fixture
@@ -31,19 +40,25 @@ async def finish(database: Database, call_id: str, **values: Any) -> None:
 
 
 @pytest.fixture
-async def ready(database: Database, settings: Settings, call_id: str) -> str:
+async def ready(database: Database, vault: Vault, settings: Settings, call_id: str) -> str:
     """A recording whose conversion is done."""
-    path = f"2026/11/23/{call_id}.wav"
+    path = f"2026/11/23/{call_id}.wav.sealed"
     file = Path(settings.recording.folder) / path
     file.parent.mkdir(parents=True)
-    file.write_bytes(AUDIO)
-    facts = {"bytes": len(AUDIO), "sha256": "0" * 64, "duration_ms": 320, "ready_at": now_us()}
+    plain = file.with_name("plain")
+    plain.write_bytes(AUDIO)
+    stored = seal(plain, PICTURE.packed(), file, KEY)
+    plain.unlink()
+    facts = {"bytes": len(AUDIO), "sha256": "0" * 64, "duration_ms": 320, "ready_at": now_us(), "rate": 8000}
+    facts |= {"picture_bytes": len(PICTURE.packed()), "stored_bytes": stored.bytes}
+    facts |= {"stored_sha256": stored.sha256, "audio_key_sealed": vault.seal(b64encode(KEY).decode())}
+    facts |= {"codecs_a": "PCMA,AMR", "voice_ms_a": 120, "level_a": -20.5, "codecs_b": "", "voice_ms_b": 0}
     await finish(database, call_id, state="ready", path=path, format="wav", **facts)
     return f"/v1/recordings/{call_id}"
 
 
 def remove_files(folder: Path) -> None:
-    for file in folder.rglob("*.wav"):
+    for file in folder.rglob("*.sealed"):
         file.unlink()
 
 
@@ -82,6 +97,9 @@ async def test_ranges(customer: httpx.AsyncClient, ready: str) -> None:
         ("bytes=100-", 100, end),
         ("bytes=-100", end - 99, end),
         ("bytes=0-999999", 0, end),
+        ("bytes=65530-131080", 65530, 131080),
+        ("bytes=65536-131071", 65536, 131071),
+        ("bytes=199999-", end, end),
         ("Bytes = 5-5", 5, 5),
         ("bytes=-999999", 0, end),
     ):
@@ -92,7 +110,7 @@ async def test_ranges(customer: httpx.AsyncClient, ready: str) -> None:
 
 
 async def test_ranges_behind_the_end(customer: httpx.AsyncClient, ready: str) -> None:
-    for asked in ("bytes=10240-", "bytes=10240-10250", "bytes=-0"):
+    for asked in ("bytes=200000-", "bytes=200000-200010", "bytes=-0"):
         response = await customer.get(f"{ready}/audio", headers={"Range": asked})
         problem(response, 416, "range_not_satisfiable")
         assert response.headers["content-range"] == f"bytes */{len(AUDIO)}"
@@ -136,3 +154,121 @@ async def test_a_failed_one_is_tried_again(
 async def test_the_description_names_every_member(operator: httpx.AsyncClient, call_id: str) -> None:
     document = (await operator.get(f"/v1/recordings/{call_id}")).json()
     assert set(document) == set(RecordingView.model_fields)
+
+
+async def test_what_a_player_draws(customer: httpx.AsyncClient, ready: str) -> None:
+    drawn = (await customer.get((await customer.get(ready)).json()["waveform_url"])).json()
+    assert drawn == {
+        **{"version": 2, "channels": 2, "sample_rate": 8000, "samples_per_pixel": 400, "bits": 8},
+        **{"length": 3, "data": [-6, 5, 0, 0, -6, 5, 0, 0, -56, 9, 1, 2]},
+        "voice": {"caller": [[50, 120]], "callee": []},
+    }
+    few = (await customer.get(f"{ready}/waveform?pixels=1")).json()
+    assert few["data"] == [-56, 9, 0, 2]
+    problem(await customer.get(f"{ready}/waveform?pixels=0"), 422, "validation_failed")
+    document = (await customer.get(ready)).json()
+    assert document["caller"] == {"codecs": ["PCMA", "AMR"], "voice_ms": 120, "level_dbfs": -20.5}
+    assert document["callee"] == {"codecs": [], "voice_ms": 0, "level_dbfs": None}
+
+
+async def test_a_link_needs_no_key_and_ends(
+    app: FastAPI, customer: httpx.AsyncClient, operator: httpx.AsyncClient, ready: str, vault: Vault
+) -> None:
+    made = await customer.post(f"{ready}/links", json={"expires_in_s": 60})
+    assert made.status_code == 201
+    url = made.json()["url"]
+    assert url.startswith("/v1/audio/")
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url=customer.base_url) as stranger:
+        whole = await stranger.get(url)
+        assert (whole.status_code, whole.content) == (200, AUDIO)
+        part = await stranger.get(url, headers={"Range": "bytes=100-199"})
+        assert (part.status_code, part.content) == (206, AUDIO[100:200])
+        assert part.headers["content-type"] == "audio/wav"
+        assert (await stranger.head(url)).headers["content-length"] == str(len(AUDIO))
+        changed = url[:-1] + ("A" if url[-1] != "A" else "B")
+        other = Link(ready.rsplit("/", 1)[1], "key_1", None, now_us() - 1).token(vault)
+        forged = Link(ready.rsplit("/", 1)[1], "key_1", None, now_us() + 10**9).token(Vault(bytes(32)))
+        for wrong in (changed, f"/v1/audio/{other}", f"/v1/audio/{forged}", "/v1/audio/x", "/v1/audio/é"):
+            problem(await stranger.get(wrong), 403, "link_invalid")
+
+        entries = (await customer.get("/v1/audit")).json()["items"]
+        said = [(one["action"], one["details"]) for one in entries]
+        assert said[-1] == ("recording_link", {"expires_in_s": 60})
+        assert said[-3] == (
+            "recording_audio",
+            {"by": "link", "method": "GET", "range": "bytes=100-199"},
+        )
+        assert {one["subject"] for one in entries} == {ready.rsplit("/", 1)[1]}
+        key_id = entries[0]["key_id"]
+        customer_id = entries[0]["customer_id"]
+        await operator.delete(f"/v1/customers/{customer_id}/keys/{key_id}")
+        problem(await stranger.get(url), 403, "link_invalid")
+
+
+async def test_who_heard_it_stands_in_the_audit_log(customer: httpx.AsyncClient, ready: str) -> None:
+    await customer.get(f"{ready}/audio", headers={"Range": "bytes=0-9"})
+    await customer.get(f"{ready}/waveform")
+    items = (await customer.get("/v1/audit")).json()["items"]
+    assert [one["action"] for one in items] == ["recording_waveform", "recording_audio"]
+    assert items[1]["details"] == {"method": "GET", "range": "bytes=0-9"}
+
+
+async def test_what_was_touched_in_the_store_is_not_given_out(
+    customer: httpx.AsyncClient, ready: str, settings: Settings
+) -> None:
+    [file] = Path(settings.recording.folder).rglob("*.sealed")  # noqa: ASYNC240 - one file
+    body = bytearray(file.read_bytes())
+    body[1000] ^= 1
+    file.write_bytes(body)
+    problem(await customer.get(f"{ready}/audio"), 500, "recording_damaged")
+    late = await customer.get(f"{ready}/audio", headers={"Range": "bytes=150000-150010"})
+    assert late.content == AUDIO[150_000:150_011]
+
+
+async def test_the_list(
+    customer: httpx.AsyncClient,
+    operator: httpx.AsyncClient,
+    database: Database,
+    vault: Vault,
+    customer_id: str,
+) -> None:
+    async with journal_of(database, vault) as journal:
+        calls = [(await ended(journal, customer_id, record=True)).id for _ in range(3)]
+    await finish(database, calls[1], state="failed", failure="capture", error="no packets")
+    first = (await customer.get("/v1/recordings?limit=2")).json()
+    second = (await customer.get(f"/v1/recordings?limit=2&after={first['next']}")).json()
+    found = [one["call_id"] for one in first["items"] + second["items"]]
+    assert found == sorted(calls, reverse=True)
+    for who, shown in ((customer, None), (operator, "no packets")):
+        [failed] = (await who.get("/v1/recordings?state=failed")).json()["items"]
+        assert (failed["call_id"], failed["failure"], failed.get("error")) == (calls[1], "capture", shown)
+    assert (await operator.get("/v1/recordings?customer_id=cus_x")).json()["items"] == []
+
+
+async def test_deletion_hold_and_rules(
+    customer: httpx.AsyncClient, operator: httpx.AsyncClient, ready: str, customer_id: str
+) -> None:
+    why = {"reason": "the court asked"}
+    problem(await customer.post(f"{ready}:hold", json=why), 403, "operator_key_required")
+    assert (await operator.post(f"{ready}:hold", json=why)).status_code == 204
+    assert (await customer.get(ready)).json()["held"]
+    problem(await customer.post(f"{ready}:delete", json=why), 409, "recording_held")
+    assert (await operator.post(f"{ready}:release")).status_code == 204
+    problem(await customer.get(f"{ready}/deletion"), 404, "not_found")
+    proof = await customer.post(f"{ready}:delete", json=why)
+    assert proof.status_code == 202
+    assert proof.json() == (await customer.get(f"{ready}/deletion")).json()
+    assert (proof.json()["bytes"], proof.json()["by_operator"]) == (len(AUDIO), False)
+    problem(await customer.get(f"{ready}/audio"), 409, "recording_deleted")
+
+    rules = "/v1/recording-rules"
+    assert (await operator.put(f"{rules}/{customer_id}", json={"keep_days": 30})).status_code == 204
+    [rule] = (await operator.get(rules)).json()["items"]
+    assert (rule["scope_id"], rule["keep_days"], rule["applied"]) == (customer_id, 30, False)
+    assert (await operator.delete(f"{rules}/{customer_id}")).status_code == 204
+    assert (await operator.get(rules)).json()["items"] == []
+    problem(await operator.put(f"{rules}/cus_x", json={"keep_days": 30}), 404, "not_found")
+    problem(
+        await customer.put(f"{rules}/{customer_id}", json={"keep_days": 30}), 403, "operator_key_required"
+    )

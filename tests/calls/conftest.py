@@ -106,6 +106,13 @@ class Theatre:
             lines = (await response.text()).splitlines()
         return next((float(line.split()[-1]) for line in lines if line.startswith(f"{series} ")), 0.0)
 
+    async def audio(self, call_id: str) -> Path:
+        """A copy of a recording's audio, as a customer gets it."""
+        document = await self.customer.request("GET", f"/v1/recordings/{call_id}")
+        copy = Path(self.stage.settings.runtime_folder).parent / f"{call_id}.{document['format']}"
+        copy.write_bytes(await self.customer.request("GET", document["url"]))
+        return copy
+
     async def live(self, binding_id: str) -> dict[str, Any]:
         """The one live call of a binding."""
         for _ in range(50):

@@ -300,8 +300,7 @@ async def check_recordings(theatre: Theatre, crowd: Crowd, within_s: float = 20)
     assert sorted(map(str, ready())) == sorted(call_ids)
     for one in crowd.talking:
         call_id = told.one(one)["call_id"]
-        [file] = Path(theatre.stage.settings.recording.folder).rglob(f"{call_id}.wav")  # noqa: ASYNC240
-        heard = listen(file)
+        heard = listen(await theatre.audio(call_id))
         for channel, phone in (("left", one.pair.driver), ("right", one.pair.passenger)):
             seconds = sum(end - begin for begin, end in heard.spans(channel, phone.tone_hz))
             assert seconds > 0.3, f"{seconds:.1f} s of a voice that talked are on the {channel}"

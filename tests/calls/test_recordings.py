@@ -18,15 +18,13 @@ async def recorded(theatre: Theatre, pair: Pair) -> tuple[dict[str, Any], Heard]
     told = await theatre.endpoint.wait_for("recording.ready", cdr["call_id"], timeout=10)
     document = await theatre.customer.request("GET", f"/v1/recordings/{cdr['call_id']}")
     assert told.document["data"]["recording"] == document
-    folder = Path(theatre.stage.settings.recording.folder)
-    [file] = folder.rglob(f"{cdr['call_id']}.wav")  # noqa: ASYNC240 - a handful of files
     for _ in range(30):  # the capture goes last
         left = list(theatre.stage.settings.captures_folder.rglob(f"*{cdr['call_id']}*"))
         if not left:
             break
         await asyncio.sleep(0.1)
     assert left == []
-    heard = listen(file)
+    heard = listen(await theatre.audio(cdr["call_id"]))
     assert abs(heard.seconds * 1000 - document["duration_ms"]) <= 1
     return document, heard
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.recordings.audio import CODECS, Heard, listen, payloads
 from tests.recordings.ng import Rtpengine
 from tests.recordings.synthetic import rtp
+from tests.recordings.unseal import KEY, open_file
 from xiaohao.recordings import capture
 from xiaohao.recordings.convert import convert
 
@@ -132,6 +133,7 @@ class RecordedCall:
 
     def heard(self, folder: Path) -> Heard:
         """What ffmpeg hears in the recording."""
-        target = folder / f"{self.call_id}.wav"
-        convert(self.captures(), self.received_at, self.ended_at, "wav", target)
-        return listen(target)
+        sealed, plain = (folder / f"{self.call_id}.{end}" for end in ("sealed", "wav"))
+        audio = convert(self.captures(), self.received_at, self.ended_at, "wav", sealed, KEY)
+        open_file(sealed, audio.bytes, plain)
+        return listen(plain)

@@ -1,5 +1,6 @@
 """From a capture to a file, judged by ffmpeg and a tone detector; captures are synthetic."""
 
+import hashlib
 import random
 import wave
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.recordings.synthetic import (
     simple,
     talk,
 )
+from tests.recordings.unseal import KEY, open_file
 from xiaohao.calls.model import Announcement, Party
 from xiaohao.recordings import capture
 from xiaohao.recordings.convert import convert
@@ -37,11 +39,15 @@ def folder(tmp_path: Path) -> CaptureFolder:
 
 def made(folder: CaptureFolder, seconds: float, format_: Format = "wav") -> tuple[AudioFile, Heard]:
     """Convert a call of so many seconds; gives back what was made and what ffmpeg hears in it."""
-    target = folder.path.parent / f"made.{format_}"
+    target, plain = (folder.path.parent / f"made.{end}" for end in ("sealed", format_))
     captures = capture.find(folder.path, folder.call_id)
-    audio = convert(captures, START_US, START_US + round(seconds * 1_000_000), format_, target)
-    assert not list(target.parent.glob("*.draft"))
-    return audio, listen(target)
+    audio = convert(captures, START_US, START_US + round(seconds * 1_000_000), format_, target, KEY)
+    assert [path for path in target.parent.iterdir() if path not in (folder.path, plain)] == [target]
+    assert audio.stored.bytes == target.stat().st_size
+    assert audio.stored.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
+    open_file(target, audio.bytes, plain)
+    assert audio.sha256 == hashlib.sha256(plain.read_bytes()).hexdigest()
+    return audio, listen(plain)
 
 
 def assert_span(heard: Heard, channel: str, hz: int, *wanted: tuple[float, float]) -> None:
@@ -357,7 +363,7 @@ def test_a_folder_that_is_not_rtpengines_is_not_taken_for_an_empty_one(tmp_path:
 def test_a_second_conversion_after_a_crash_in_the_first_gives_the_same(folder: CaptureFolder) -> None:
     folder.write(talk("PCMA", HZ_A, PORT_A, 0.1, 0.4), simple(["PCMA"]))
     first, _ = made(folder, 1.0)
-    target = folder.path.parent / "made.wav"
+    target = folder.path.parent / "made.sealed"
     target.with_name(target.name + ".draft").write_bytes(b"\xff" * 100_000)  # what a dead process left
     second, _ = made(folder, 1.0)
     assert second == first
@@ -384,10 +390,14 @@ def test_announcements_lie_on_the_ear_of_who_heard_them(folder: CaptureFolder, n
         Announcement(START_US + 1_500_000, "music", Party.CALLER, 1000, str(music)),
         Announcement(START_US + 2_700_000, "lost", Party.CALLEE, 200, str(prompt) + ".gone"),
     ]
-    target = folder.path.parent / "made.wav"
+    sealed, plain = folder.path.parent / "made.sealed", folder.path.parent / "made.wav"
     captures = capture.find(folder.path, folder.call_id)
-    convert(captures, START_US, START_US + 3_000_000, "wav", target, told)
-    heard = listen(target)
+    audio = convert(captures, START_US, START_US + 3_000_000, "wav", sealed, KEY, told)
+    voice = open_file(sealed, audio.bytes, plain)["voice"]
+    heard = listen(plain)
+    # what is played is nobody's voice
+    assert [len(spans) for spans in voice] == [1, 0]
+    assert voice[0][0] == pytest.approx((200, 500), abs=20)
     assert_span(heard, "left", HZ_A, (0.2, 0.5))
     assert_span(heard, "right", 1500, (0.7, 1.3))
     assert_span(heard, "left", 1500, (1.0, 1.2))

@@ -17,20 +17,25 @@ import pytest
 from tests.calls_store.lives import Rows, life, locked
 from tests.recordings.audio import HZ_A, HZ_B, listen
 from tests.recordings.synthetic import PORT_A, PORT_B, START_US, CaptureFolder, simple, talk
+from tests.recordings.unseal import KEY
+from xiaohao.audit.service import Audit
 from xiaohao.calls.journal import CallEnded, CallJournal
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.errors import Refusal
 from xiaohao.recordings import capture, store
+from xiaohao.recordings.conversions import Conversions
 from xiaohao.recordings.converter import ConversionFailed, Converter, Job
 from xiaohao.recordings.locks import CallLock
-from xiaohao.recordings.model import AudioFile, RecordingState
-from xiaohao.recordings.service import Conversions, Recordings
+from xiaohao.recordings.model import AudioFile, Failure, RecordingState, Sound, Stored, Voice
+from xiaohao.recordings.service import Recordings
 from xiaohao.runtime.peak import Peak
 from xiaohao.secrecy import Vault
-from xiaohao.settings import Settings
+from xiaohao.settings import ObjectStore, Settings
+from xiaohao.tenants.model import Principal
 
 CALL_S = 2
+CUSTOMER = Principal("key_1", "cus_1", None)
 #: for what does not lie in the SQL
 on_one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -56,11 +61,14 @@ class Studio:
     folder: Path
     clock: Clock = field(default_factory=Clock)
     opened: list[Conversions] = field(default_factory=list)
+    object_store: ObjectStore = field(default_factory=ObjectStore)
 
     def __post_init__(self) -> None:
         self.settings = Settings(runtime_folder=str(self.folder / "run"))
         self.settings.recording.folder = str(self.folder / "recordings")
-        self.recordings = Recordings(self.database, self.settings, self.clock)
+        self.settings.object_store = self.object_store
+        audit = Audit(self.database, self.vault, self.clock)
+        self.recordings = Recordings(self.database, self.vault, self.settings, audit, self.clock)
         self.conversions = self.another()
 
     def another(self) -> Conversions:
@@ -76,9 +84,13 @@ class Studio:
         assert isinstance(changes[-1], CallEnded)
         call = msgspec.structs.replace(changes[-1].call, ended_at=ended_at, **facts)
         journal = CallJournal(self.database, self.vault)
-        await journal.write([CallEnded(call, record=True)])
+        await journal.write([CallEnded(call, record=not call.unrecorded)])
         journal.close()
         return CaptureFolder(self.settings.captures_folder, call.id)
+
+    async def ended_unrecorded(self) -> CaptureFolder:
+        """The same of one that could not be recorded, because the disk was full."""
+        return await self.ended(unrecorded=True)
 
     async def row(self, call_id: str) -> dict[str, Any]:
         return (await Rows.of(self.database, call_id)).recordings[0]
@@ -107,20 +119,22 @@ async def test_a_recorded_call_gets_its_recording(studio: Studio) -> None:
     call_id = written(await studio.ended()).call_id
     assert (await studio.recordings.get("cus_1", call_id)).state is RecordingState.PENDING
     with pytest.raises(Refusal, match="recording_not_ready"):
-        await studio.recordings.audio("cus_1", call_id)
+        await studio.recordings.audio(CUSTOMER, call_id)
 
     assert await studio.conversions.convert_due() == 1
 
     recording = await studio.recordings.get("cus_1", call_id)
-    audio = await studio.recordings.audio("cus_1", call_id)
-    body = audio.file.read_bytes()
-    assert audio.file == studio.folder / "recordings" / "2026" / "11" / "23" / f"{call_id}.wav"
+    audio = await studio.recordings.audio(CUSTOMER, call_id)
+    body = b"".join([piece async for piece in audio.stream(0, audio.length)])
+    (studio.folder / "copy.wav").write_bytes(body)
     assert (audio.media_type, audio.name) == ("audio/wav", f"{call_id}.wav")
-    assert recording.path == f"2026/11/23/{call_id}.wav"
+    assert recording.path == f"2026/11/23/{call_id}.wav.sealed"
+    sealed = (studio.folder / "recordings" / recording.path).read_bytes()
+    assert recording.stored == Stored(len(sealed), hashlib.sha256(sealed).hexdigest())
     assert (recording.state, recording.format, recording.error) == (RecordingState.READY, "wav", None)
-    assert (recording.bytes, recording.sha256) == (len(body), hashlib.sha256(body).hexdigest())
+    assert (recording.size, recording.sha256) == (len(body), hashlib.sha256(body).hexdigest())
     assert (recording.duration_ms, recording.ready_at) == (2000, studio.clock.now)
-    heard = listen(audio.file)
+    heard = listen(studio.folder / "copy.wav")
     assert heard.level("left", HZ_A, 0.25, 0.65) == pytest.approx(1, abs=0.05)
     assert heard.level("right", HZ_B, 1.05, 1.45) == pytest.approx(1, abs=0.05)
     assert studio.left() == []
@@ -140,16 +154,23 @@ async def test_the_customer_is_told_once_and_exactly(studio: Studio) -> None:
     assert body["data"]["recording"] == {
         "call_id": call_id,
         "state": "ready",
+        "failure": None,
         "url": f"/v1/recordings/{call_id}/audio",
+        "waveform_url": f"/v1/recordings/{call_id}/waveform",
         "format": "wav",
         "media_type": "audio/wav",
-        "bytes": recording.bytes,
+        "bytes": recording.size,
         "sha256": recording.sha256,
         "duration_ms": 2000,
+        "sample_rate": 8000,
         "channels": {"left": "caller", "right": "callee"},
+        "caller": {"codecs": ["PCMA"], "voice_ms": 500, "level_dbfs": -16.2},
+        "callee": {"codecs": ["PCMA"], "voice_ms": 500, "level_dbfs": -16.2},
         "begins_at": "2026-11-23T12:09:43.000Z",
         "begins_at_local": "2026-11-23T20:09:43.000+08:00",
         "ready_at": body["timestamp"],
+        "kept_until": "2027-05-22T12:09:45.000Z",
+        "held": False,
     }
 
 
@@ -175,7 +196,7 @@ async def test_recordings_wait_while_calls_are_turned_away(
     written(await studio.ended())
     peak.goes_on()
     assert await studio.conversions.convert_due() == 0
-    monkeypatch.setattr("xiaohao.recordings.service._PUT_OFF_S", 0.0)  # a peak that does not end
+    monkeypatch.setattr("xiaohao.recordings.conversions._PUT_OFF_S", 0.0)  # a peak that does not end
     assert await studio.conversions.convert_due() == 1
 
 
@@ -185,7 +206,7 @@ async def test_customers_see_their_own_recordings_only(studio: Studio) -> None:
         with pytest.raises(Refusal, match="not_found"):
             await studio.recordings.get(customer_id, asked)
         with pytest.raises(Refusal, match="not_found"):
-            await studio.recordings.audio(customer_id, asked)
+            await studio.recordings.audio(Principal("key_1", customer_id, None), asked)
     assert (await studio.recordings.get(None, call_id)).call_id == call_id
 
 
@@ -238,7 +259,7 @@ async def test_garbage_is_tried_again_and_then_kept_and_reported(studio: Studio)
     kinds = (await Rows.of(studio.database, folder.call_id)).kinds
     assert "recording.ready" not in kinds
     with pytest.raises(Refusal, match="recording_failed"):
-        await studio.recordings.audio("cus_1", folder.call_id)
+        await studio.recordings.audio(CUSTOMER, folder.call_id)
 
     written(folder)  # somebody repaired it
     await studio.recordings.retry(folder.call_id)
@@ -248,15 +269,21 @@ async def test_garbage_is_tried_again_and_then_kept_and_reported(studio: Studio)
 
 
 @on_one_database
-async def test_trouble_of_the_machine_gives_no_recording_up(studio: Studio) -> None:
+async def test_trouble_of_the_machine_gives_no_recording_up(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_FIRST_PAUSE_S", "_LONGEST_PAUSE_S"):
+        monkeypatch.setattr(f"xiaohao.recordings.gate.{name}", 0.0)
+    studio.conversions = studio.another()
     folder = written(await studio.ended())
     in_the_way = studio.folder / "recordings"
     in_the_way.write_text("a file where the folder should be")
     for _ in range(12):
         assert await studio.conversions.convert_due() == 0
         row = await studio.row(folder.call_id)
-        assert (row["state"], row["error"]) == ("pending", "a file cannot be read or written: File exists")
+        assert (row["state"], row["error"]) == ("pending", "the store cannot be read or written: File exists")
         studio.clock.now = row["due_at"]
+    assert not studio.conversions.gate.was_open
     assert len(folder.files()) == 2
     in_the_way.unlink()
     assert await studio.conversions.convert_due() == 1
@@ -271,6 +298,7 @@ async def test_a_clock_that_is_set_back(studio: Studio) -> None:
     in_the_way.write_text("a file where the folder should be")
     assert await studio.conversions.convert_due() == 0
     in_the_way.unlink()
+    studio.conversions = studio.another()  # whose gate is open
     assert await studio.conversions.pull_in() == 0
     studio.clock.forward(-3600)
     assert await studio.conversions.convert_due() == 0
@@ -322,11 +350,15 @@ async def test_a_row_that_changed_is_not_touched(studio: Studio) -> None:
         [row] = await store.due(connection, "edge1", studio.clock.now, 10)
         assert await store.unchanged(connection, [row]) == [row]
     assert await studio.conversions.convert_due() == 1
-    audio = AudioFile("mp3", 1, "f" * 64, 1, 8000)
+    silence = Sound((), Voice(0, None))
+    audio = AudioFile("mp3", 1, "f" * 64, 1, 8000, silence, silence, 1, Stored(1, "f" * 64))
     async with studio.database.begin() as connection:
         assert await store.unchanged(connection, [row]) == []
-        assert not await store.put_ready(connection, row, audio, "elsewhere.mp3", studio.clock.now)
-        assert not await store.put_failure(connection, row, "too late", None)
+        assert not await store.put_ready(
+            connection, studio.vault, row, audio, KEY, "elsewhere.mp3", studio.clock.now
+        )
+        assert not await store.put_off(connection, row, "too late", studio.clock.now)
+        assert not await store.put_failed(connection, row, "too late", Failure.CAPTURE)
     assert (await studio.recordings.get(None, folder.call_id)).format == "wav"
 
 
@@ -370,7 +402,7 @@ async def test_a_locked_database_loses_nothing(studio: Studio) -> None:
 
 def job_of(folder: CaptureFolder, target: Path) -> Job:
     captures = capture.find(folder.path, folder.call_id)
-    return Job(captures, START_US, START_US + SECOND, "wav", str(target))
+    return Job(captures, START_US, START_US + SECOND, "wav", str(target), KEY)
 
 
 async def test_a_converter_that_dies_is_replaced(tmp_path: Path) -> None:

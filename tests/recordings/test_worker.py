@@ -11,6 +11,7 @@ from tests.notifications.conftest import until
 from tests.notifications.test_worker_process import House
 from tests.recordings.audio import HZ_A
 from tests.recordings.synthetic import PORT_A, START_US, CaptureFolder, pcap, simple, talk
+from xiaohao.audit.service import Audit
 from xiaohao.calls.journal import CallEnded, CallJournal
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database
@@ -28,7 +29,7 @@ async def test_killed_in_the_middle_of_a_conversion(
 ) -> None:
     house = House(tmp_path, database_url)
     settings = Settings.load(house.config)
-    recordings = Recordings(database, settings)
+    recordings = Recordings(database, vault, settings, Audit(database, vault))
     capture = pcap(talk("PCMA", HZ_A, PORT_A, 0, CALL_S))
     calls = [await ended(database, vault, settings, capture) for _ in range(10)]
 
@@ -53,7 +54,8 @@ async def test_killed_in_the_middle_of_a_conversion(
         await until(lambda: not left(settings), within_s=10)
     for one in await ready():
         assert one.path is not None
-        assert os.stat(Path(settings.recording.folder, one.path)).st_size == one.bytes  # noqa: PTH116
+        assert one.stored is not None
+        assert os.stat(Path(settings.recording.folder, one.path)).st_size == one.stored.bytes  # noqa: PTH116
 
 
 async def ended(database: Database, vault: Vault, settings: Settings, capture: bytes) -> str:

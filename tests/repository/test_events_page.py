@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -35,7 +36,7 @@ from xiaohao.numbers.lifecycle import NumberChanged
 from xiaohao.numbers.lifecycle import Reason as NumberReason
 from xiaohao.numbers.model import Kind as NumberKind
 from xiaohao.numbers.model import NumberState
-from xiaohao.recordings.model import Recording, RecordingState
+from xiaohao.recordings.model import Failure, Recording, RecordingState, Sound, Voice
 from xiaohao.recordings.wire import recording_document
 from xiaohao.secrecy import Vault
 
@@ -62,7 +63,7 @@ def documents() -> dict[str, Any]:
     assert ended.ended_at and answered.answered_at and ringing.ringing_at
     cdr = {"cdr": cdr_of_call(ended, recorded=True)}
     ready_at = ended.ended_at + 1_300_000
-    recording = {"recording": recording_document(a_recording(ready_at))}
+    recording = {"recording": recording_document(a_recording(ready_at), 180)}
     return {
         Kind.RECEIVED: of_call(Kind.RECEIVED, received, AT),
         Kind.RINGING: of_call(Kind.RINGING, ringing, ringing.ringing_at),
@@ -70,6 +71,7 @@ def documents() -> dict[str, Any]:
         Kind.ENDED: of_call(Kind.ENDED, ended, ended.ended_at),
         Kind.CDR_CREATED: of_call(Kind.CDR_CREATED, ended, ended.ended_at, cdr),
         Kind.RECORDING_READY: of_call(Kind.RECORDING_READY, ended, ready_at, recording),
+        Kind.RECORDING_FAILED: of_call(Kind.RECORDING_FAILED, ended, ready_at, a_failure()),
         Kind.CDR_CORRECTED: a_correction(ended),
         Kind.DIGEST_CREATED: a_digest(cdr["cdr"]),
         Kind.NUMBER_STATUS_CHANGED: a_number(),
@@ -101,12 +103,23 @@ def a_correction(wrong: Call) -> Any:
 
 
 def a_recording(ready_at: int) -> Recording:
+    voices = Voice(31_240, -22.4), Voice(25_915, -27.1)
     return Recording(
         call_id=CALL, customer_id="cus_3f9d2c", state=RecordingState.READY, received_at=AT,
-        ended_at=AT + 70 * SECOND, error=None, path="x", format="wav", bytes=2_240_044,
-        sha256="4a8c0e7f6d3b2a190817263544536271809f8e7d6c5b4a392817061524334251", duration_ms=70_000,
-        ready_at=ready_at,
+        ended_at=AT + 70 * SECOND, pool_id=None, error=None, failure=None, path="x", format="wav",
+        size=2_240_044, sha256="4a8c0e7f6d3b2a190817263544536271809f8e7d6c5b4a392817061524334251",
+        duration_ms=70_000, rate=16_000, caller=Sound(("G722",), voices[0]),
+        callee=Sound(("PCMA",), voices[1]), picture_bytes=1, stored=None, key_sealed=b"x", ready_at=ready_at,
+        delete_at=None, held_at=None,
     )  # fmt: skip
+
+
+def a_failure() -> dict[str, Any]:
+    failed = replace(
+        a_recording(0), state=RecordingState.FAILED, failure=Failure.CAPTURE, format=None, size=None,
+        sha256=None, duration_ms=None, rate=None, caller=None, callee=None, ready_at=None,
+    )  # fmt: skip
+    return {"recording": recording_document(failed, 180)}
 
 
 def a_digest(cdr: dict[str, Any]) -> Any:

@@ -69,6 +69,8 @@ from xiaohao.prompts import http as prompt_routes
 from xiaohao.prompts.defaults import Defaults
 from xiaohao.prompts.desk import PromptDesk
 from xiaohao.recordings import http as recording_routes
+from xiaohao.recordings import keeping_http as keeping_routes
+from xiaohao.recordings.keeping import Keeping
 from xiaohao.recordings.service import Recordings
 from xiaohao.routing import http as routing_routes
 from xiaohao.routing.service import Routing
@@ -144,6 +146,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
     audit = Audit(database, vault)
     prompts = PromptDesk(database, vault, audit)
     records = CallRecords(database, vault, audit)
+    recordings = app.state.recordings = Recordings(database, vault, settings, audit)
     feed = Feed(database, vault)
     streams = app.state.streams = Streams(feed)
     policies = Policies(database, vault)
@@ -162,7 +165,8 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         ),
         digest_routes.router(Digests(database, vault), vault),
         notification_routes.router(feed, streams, records, keys, vault),
-        recording_routes.router(Recordings(database, settings)),
+        recording_routes.router(recordings, vault),
+        keeping_routes.router(Keeping(database, vault, audit), vault),
         lookup_routes.router(Lookups(database, vault, audit), vault),
         inventory_routes.router(database, vault),
         number_routes.router(numbers, vault),
@@ -211,6 +215,7 @@ _PLAIN_ROUTES: Final = {
     "/openapi.json": _openapi,
     "/plan": planning_page.page,
     "/plan/{name}": planning_page.file,
+    recording_routes.LINK_PATH: recording_routes.follow_link,
     "/healthz": health.alive,
     "/readyz": health.ready,
     "/metrics": metrics.show,

@@ -29,6 +29,17 @@ class Action(StrEnum):
     BILLING = "billing"
     #: a call's SIP messages, with real numbers in full
     SIP_MESSAGES = "sip_messages"
+    #: somebody heard a recording, or a part of it
+    RECORDING_AUDIO = "recording_audio"
+    RECORDING_WAVEFORM = "recording_waveform"
+    #: a link was made, by which a recording can be heard without a key
+    RECORDING_LINK = "recording_link"
+    RECORDING_DELETE = "recording_delete"
+    #: a recording must not be deleted, or may be again
+    RECORDING_HOLD = "recording_hold"
+    RECORDING_RELEASE = "recording_release"
+    #: for how long recordings are kept was changed
+    RECORDING_RULE = "recording_rule"
 
 
 @dataclass(frozen=True, slots=True)

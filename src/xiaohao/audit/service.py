@@ -31,14 +31,17 @@ class Audit:
         *,
         number: str | None = None,
         person: str | None = None,
+        thing: str | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
         """Write down what `principal` does, in the transaction of what it does: both stand or neither.
 
-        `number` is a platform number, shown as it is; `person` a real one, shown masked and kept sealed.
+        `number` is a platform number, shown as it is; `person` a real one, shown masked and kept sealed;
+        `thing` the id of something else.
         `details` are JSON values; they are kept sealed, because a person's words may name a number.
         """
         secret = person if number is None else None
+        plain = number or thing
         await store.add(
             connection,
             {
@@ -46,7 +49,7 @@ class Audit:
                 "key_id": principal.key_id,
                 "customer_id": principal.customer_id,
                 "action": action.value,
-                "subject": number or (None if secret is None else masked(secret)),
+                "subject": plain or (None if secret is None else masked(secret)),
                 "subject_key": None if secret is None else self._vault.index(secret),
                 "subject_sealed": None if secret is None else self._vault.seal(secret),
                 "details_sealed": self._vault.seal(msgspec.json.encode(details or {}).decode()),

@@ -197,7 +197,7 @@ class _Rows:
 
     def _end(self, call: Call, record: bool) -> None:
         self.cdrs.append(store.cdr_row(call, record, self._vault))
-        if record:
+        if record or call.unrecorded:
             self.recordings.append(store.recording_row(call, self._now))
         if call.customer_id is not None:
             self._tell(Kind.ENDED, call, call.ended_at)

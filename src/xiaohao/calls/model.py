@@ -183,6 +183,8 @@ class Call(msgspec.Struct):
     trunk_in: str | None = None
     trunk_out: str | None = None
     record: bool = False
+    #: it was to be recorded and is not, because the disk was full
+    unrecorded: bool = False
     max_duration_s: int | None = None
     state: State = State.RECEIVED
     ringing_at: int | None = None

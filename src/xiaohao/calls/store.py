@@ -27,7 +27,7 @@ _CALL_COLUMNS: Final = (
 _CDR_COLUMNS: Final = tuple(column.name for column in cdrs.columns if column.name != "seq")
 _RECORDING_COLUMNS: Final = (
     *("call_id", "customer_id", "edge_id", "state", "received_at", "ended_at", "announcements"),
-    *("tries", "due_at"),
+    *("tries", "due_at", "failure"),
 )
 
 #: asked five times a second, so that it is not built anew each time
@@ -121,9 +121,14 @@ def cdr_row(call: Call, recorded: bool, vault: Vault) -> Row:
 
 
 def recording_row(call: Call, now: int) -> Row:
-    """The row that asks the worker for the recording of a call that has ended at `now`."""
+    """The row that asks the worker for the recording of a call that has ended at `now`.
+
+    Of a call that could not be recorded it says so, and the worker tells the customer.
+    """
     told = msgspec.json.encode(call.announcements).decode() if call.announcements else None
-    return (call.id, call.customer_id, call.edge_id, "pending", call.received_at, call.ended_at, told, 0, now)
+    failure = "disk_full" if call.unrecorded else None
+    place = (call.id, call.customer_id, call.edge_id, "pending")
+    return (*place, call.received_at, call.ended_at, told, 0, now, failure)
 
 
 async def live_calls(connection: AsyncConnection, vault: Vault, customer_id: str | None = None) -> list[Call]:

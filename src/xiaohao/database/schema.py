@@ -17,6 +17,7 @@ from xiaohao.database.number_tables import (
     pools,
     verifications,
 )
+from xiaohao.database.recording_tables import recording_deletions, recording_rules, recordings
 
 __all__ = [
     "Serial",
@@ -40,6 +41,8 @@ __all__ = [
     "numbers",
     "pool_samples",
     "pools",
+    "recording_deletions",
+    "recording_rules",
     "recordings",
     "trunks",
     "verifications",
@@ -231,34 +234,6 @@ digests = Table(
         postgresql_where=text("due_at IS NOT NULL"),
     ),
     sqlite_with_rowid=False,
-)
-
-recordings = Table(
-    "recordings",
-    metadata,
-    Column("call_id", Text, primary_key=True),
-    Column("customer_id", Text),
-    Column("edge_id", Text, nullable=False),  # whose machine holds the capture
-    Column("state", Text, nullable=False),  # pending | ready | failed
-    Column("received_at", BigInteger, nullable=False),  # the zero of the recording's time line
-    Column("ended_at", BigInteger, nullable=False),
-    Column("announcements", Text),  # JSON list of calls.model.Announcement: not in the capture
-    Column("tries", Integer, nullable=False),
-    Column("due_at", BigInteger, nullable=False),
-    Column("error", Text),
-    Column("path", Text),
-    Column("format", Text),  # wav | mp3 | opus
-    Column("bytes", BigInteger),
-    Column("sha256", Text),
-    Column("duration_ms", BigInteger),
-    Column("ready_at", BigInteger),
-    Index(
-        "recordings_due",
-        "edge_id",
-        "due_at",
-        sqlite_where=text("state = 'pending'"),
-        postgresql_where=text("state = 'pending'"),
-    ),
 )
 
 idempotency = Table(

@@ -15,6 +15,7 @@ class Kind(StrEnum):
     CDR_CREATED = "cdr.created"
     CDR_CORRECTED = "cdr.corrected"
     RECORDING_READY = "recording.ready"
+    RECORDING_FAILED = "recording.failed"
     DIGEST_CREATED = "digest.created"
     NUMBER_STATUS_CHANGED = "number.status_changed"
     POOL_RUNNING_OUT = "pool.running_out"
@@ -35,6 +36,7 @@ OF_CALLS: Final = (
     Kind.ENDED,
     Kind.CDR_CREATED,
     Kind.RECORDING_READY,
+    Kind.RECORDING_FAILED,
 )
 
 #: The place of each kind in a call's life: a receiver who got 3 but not 2 knows that there was no ringing.

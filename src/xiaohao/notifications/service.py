@@ -16,18 +16,17 @@ from xiaohao.secrecy import Vault
 
 
 async def announce_recording(
-    connection: AsyncConnection, vault: Vault, call_id: str, recording: dict[str, Any], ready_at: int
+    connection: AsyncConnection, vault: Vault, kind: Kind, call_id: str, recording: dict[str, Any], at: int
 ) -> bool:
-    """Store `recording.ready` in the transaction of `connection`, once for each call.
+    """Store `recording.ready` or `recording.failed` in the transaction of `connection`, once for each call.
 
-    `recording` becomes `data.recording` of the event, `ready_at` its moment (microseconds). Gives False where
+    `recording` becomes `data.recording` of the event, `at` is its moment (microseconds). Gives False where
     nobody is to be told: the call has no CDR, or belongs to no customer.
     """
     call = await ended_call(connection, vault, call_id)
     if call is None or call.customer_id is None:
         return False
-    extra = {"recording": recording}
-    row = store.event_row(vault, Kind.RECORDING_READY, call, ready_at, now_us(), extra=extra)
+    row = store.event_row(vault, kind, call, at, now_us(), extra={"recording": recording})
     await store.insert(connection, [row])
     return True
 

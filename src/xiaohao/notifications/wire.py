@@ -43,12 +43,12 @@ class EventData(msgspec.Struct, frozen=True):
     cdr: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     #: of `cdr.corrected` only: what `calls.corrections` makes
     correction: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
-    #: of `recording.ready` only
+    #: of `recording.ready` and `recording.failed` only
     recording: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 class EventDocument(msgspec.Struct, frozen=True):
-    """A webhook's body. `sequence` is the place of the kind in a call's life (1 to 6), not a count.
+    """A webhook's body. `sequence` is the place of the kind in a call's life (1 to 7), not a count.
 
     Corrections of its CDR count from 101.
     """

@@ -61,11 +61,12 @@ def convert(
     ended_at: int,
     format_: Format,
     target: Path,
+    key: bytes,
     announcements: Sequence[Announcement] = (),
 ) -> AudioFile:
-    """Make the recording of a call; `received_at` and `ended_at` are µs since the epoch.
+    """Make the recording of a call, sealed with `key`; `received_at` and `ended_at` are µs since the epoch.
 
-    Works on a file beside `target`, which appears only when it is whole. 16 kHz where a wideband codec took
+    Works on files beside `target`, which are gone afterwards. 16 kHz where a wideband codec took
     part, else 8 kHz. Raises CaptureError where a capture cannot become audio, OSError where the disk fails.
     """
     streams = [stream for one in captures for stream in _streams(one, received_at)]
@@ -85,10 +86,22 @@ def convert(
                     for payload, coded in stream.parts()
                 )
                 reached[stream.side] = max(reached[stream.side], end)
-            mix(canvas, announcements, received_at)
-            return finish(canvas, target, format_)
+            names, spoken = _codecs(streams), None
+            if announcements:
+                spoken = canvas.look()  # what the platform said is nobody's voice
+                mix(canvas, announcements, received_at)
+            return finish(canvas, target, format_, key, names, spoken)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _codecs(streams: Sequence[Stream]) -> dict[Side, tuple[str, ...]]:
+    """What each side spoke, in the order of its streams."""
+    names: dict[Side, dict[str, None]] = {}
+    for stream in streams:
+        for payload, _ in stream.parts():
+            names.setdefault(stream.side, {})[payload.name] = None
+    return {side: tuple(found) for side, found in names.items()}
 
 
 def _draw(canvas: Canvas, stream: Stream, payload: Payload, coded: Coded, how: Codec, *, mixed: bool) -> int:

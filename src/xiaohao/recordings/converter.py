@@ -34,6 +34,8 @@ class Job(msgspec.Struct, frozen=True):
     ended_at: int
     format: Format
     target: str
+    #: seals the target; this process knows no other key
+    key: bytes
     #: what was played meanwhile
     announcements: list[Announcement] = msgspec.field(default_factory=list)
 
@@ -125,8 +127,8 @@ def work(job: Job) -> Outcome:
     from xiaohao.recordings.convert import convert  # noqa: PLC0415 - only this process needs the codecs
 
     try:
-        target = Path(job.target)
-        audio = convert(job.captures, job.received_at, job.ended_at, job.format, target, job.announcements)
+        moments, target = (job.received_at, job.ended_at), Path(job.target)
+        audio = convert(job.captures, *moments, job.format, target, job.key, job.announcements)
     except CaptureError as error:
         return Outcome(error=str(error), lasting=True)
     except OSError as error:

@@ -8,10 +8,13 @@ from types import TracebackType
 from typing import Any, Final
 
 import av
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from xiaohao.recordings.model import AudioFile, CaptureError, Format, Side
+from xiaohao.recordings.model import AudioFile, CaptureError, Format, Side, Sound
+from xiaohao.recordings.picture import Seen, look
+from xiaohao.recordings.seal import seal
 
 _CHANNELS: Final = 2
 _SAMPLE_BYTES: Final = 2
@@ -79,6 +82,10 @@ class Canvas:
         else:
             place[:] = sound
 
+    def look(self) -> Seen:
+        """What is drawn of it, and what is known of the voices."""
+        return look(self.chunks(_ENCODE_SECONDS * self.rate), self.rate)
+
     def chunks(self, size: int) -> Any:
         """The audio in order, as arrays of (samples, 2)."""
         for first in range(0, self.samples, size):
@@ -93,23 +100,44 @@ def _wav_header(body: int, rate: int) -> bytes:
     return _WAV_HEADER.pack(*riff, *form, b"data", body)
 
 
-def finish(canvas: Canvas, target: Path, format_: Format) -> AudioFile:
-    """Write the canvas to `target` in the wanted format; the canvas' own file is gone afterwards."""
-    if format_ == "wav":
-        canvas.path.replace(target)
-    else:
-        _encode(canvas, target, format_)
-        canvas.path.unlink()
-    digest = hashlib.sha256()
-    with target.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+def finish(
+    canvas: Canvas,
+    target: Path,
+    format_: Format,
+    key: bytes,
+    codecs: dict[Side, tuple[str, ...]],
+    spoken: Seen | None = None,
+) -> AudioFile:
+    """Write the canvas to `target` in the wanted format, sealed with `key`, and what is drawn of it behind.
+
+    `spoken` is what was seen of the voices before anything was mixed with them. Nothing is left in the clear
+    beside the canvas, which is its maker's.
+    """
+    picture, voices = canvas.look()
+    if spoken is not None:
+        picture = msgspec.structs.replace(picture, voice=spoken[0].voice)
+        voices = spoken[1]
+    plain, behind = canvas.path, picture.packed()
+    try:
+        if format_ != "wav":
+            plain = target.with_name(target.name + ".plain")
+            _encode(canvas, plain, format_)
+        with plain.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+        size = plain.stat().st_size
+        stored = seal(plain, behind, target, key)
+    finally:
+        plain.unlink(missing_ok=True)
     return AudioFile(
         format=format_,
-        bytes=target.stat().st_size,
+        bytes=size,
         sha256=digest.hexdigest(),
         duration_ms=canvas.samples * 1000 // canvas.rate,
         rate=canvas.rate,
+        caller=Sound(codecs.get(Side.A, ()), voices[Side.A]),
+        callee=Sound(codecs.get(Side.B, ()), voices[Side.B]),
+        picture_bytes=len(behind),
+        stored=stored,
     )
 
 

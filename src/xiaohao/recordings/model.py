@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 Format = Literal["wav", "mp3", "opus"]
+
+#: a moment that does not come (the year 9999)
+FOR_EVER: Final = 253_402_300_799_000_000
 
 #: what a player is told; `.opus` is Opus in Ogg (RFC 7845)
 MEDIA_TYPES: dict[str, str] = {"wav": "audio/wav", "mp3": "audio/mpeg", "opus": "audio/ogg"}
@@ -30,6 +33,23 @@ class RecordingState(StrEnum):
     READY = "ready"
     #: the capture cannot be converted; it is kept where rtpengine left it
     FAILED = "failed"
+    #: its key is destroyed, so that nobody can hear it any more; the worker removes what is left of it
+    DELETING = "deleting"
+    #: its object and its captures were looked for and are gone
+    DELETED = "deleted"
+
+
+class Failure(StrEnum):
+    """Why a recording failed, for programs."""
+
+    #: what was captured cannot become audio
+    CAPTURE = "capture"
+    #: nothing was captured: the disk was full when the call came
+    DISK_FULL = "disk_full"
+
+
+class StoreAway(Exception):
+    """The store cannot be reached, or does not take or give what it should. The text carries no number."""
 
 
 class CaptureError(Exception):
@@ -50,14 +70,45 @@ class Payload:
 
 
 @dataclass(frozen=True)
+class Voice:
+    """How long a side spoke, and how loud (dBFS, ITU-T P.56); None: it was silent all the time."""
+
+    ms: int
+    level: float | None
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What is known of one side's audio: its codecs in the order of their first packet, and its voice."""
+
+    codecs: tuple[str, ...]
+    voice: Voice
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object as it lies in the store: encrypted."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class AudioFile:
-    """A finished conversion, before it is put into the store."""
+    """A finished conversion, before it is put into the store. Bytes and SHA-256 are of what is delivered.
+
+    `picture_bytes` of what is drawn of it are sealed behind it.
+    """
 
     format: Format
     bytes: int
     sha256: str
     duration_ms: int
     rate: int
+    caller: Sound
+    callee: Sound
+    picture_bytes: int
+    stored: Stored
 
 
 @dataclass(frozen=True)
@@ -72,21 +123,46 @@ class PendingRecording:
     due_at: int
     #: JSON list of calls.model.Announcement
     announcements: str | None = None
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What is known of a call's recording; moments in microseconds since the epoch."""
+    """What is known of a call's recording; moments in microseconds since the epoch.
+
+    `size` in bytes and `sha256` are of the audio as it is delivered. `key_sealed` opens its object; None:
+    there is none, or it was destroyed.
+    """
 
     call_id: str
     customer_id: str | None
     state: RecordingState
     received_at: int
     ended_at: int
+    pool_id: str | None
     error: str | None
+    failure: Failure | None
     path: str | None
     format: Format | None
-    bytes: int | None
+    size: int | None
     sha256: str | None
     duration_ms: int | None
+    rate: int | None
+    caller: Sound | None
+    callee: Sound | None
+    picture_bytes: int | None
+    stored: Stored | None
+    key_sealed: bytes | None = field(repr=False)
     ready_at: int | None
+    delete_at: int | None
+    held_at: int | None
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What waits to be converted and what failed for good: how many, and since when (µs; None: none)."""
+
+    waiting: int
+    oldest_waiting: int | None
+    failed: int
+    oldest_failed: int | None

@@ -1,79 +1,89 @@
-"""What can be done with recordings: make those that are due, find one, give out its audio, try one again.
+"""What can be done with recordings: find them, give out their audio and what is drawn of it, try one again.
 
-A row of the table `recordings` is written when a recorded call ends. Its capture is complete within moments;
-a worker converts it, puts the file into the store, tells the customer in the same transaction that marks the
-row, and only then deletes the capture. Dying at any point in between costs time and nothing else.
+Whoever hears a recording, or gets a link to it, stands in the audit log.
 """
 
-import asyncio
-import os
-import time
-from collections import deque
-from collections.abc import Callable
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import structlog
-
-from xiaohao.clock import SECOND, now_us
+from xiaohao.audit.model import Action
+from xiaohao.audit.service import Audit
+from xiaohao.clock import now_us
 from xiaohao.database.engine import Database
 from xiaohao.errors import conflict, not_found
-from xiaohao.notifications.service import announce_recording
-from xiaohao.recordings import capture, store
-from xiaohao.recordings.capture import Capture
-from xiaohao.recordings.converter import ConversionFailed, Converter, Job, announcements_of
-from xiaohao.recordings.files import RecordingFiles, path_of
-from xiaohao.recordings.locks import CallLock
+from xiaohao.recordings import links, store
+from xiaohao.recordings.files import RecordingFiles
+from xiaohao.recordings.links import Link
 from xiaohao.recordings.model import (
     MEDIA_TYPES,
-    AudioFile,
-    PendingRecording,
+    Failure,
     Recording,
     RecordingState,
 )
-from xiaohao.recordings.wire import recording_document
-from xiaohao.runtime.peak import Peak
+from xiaohao.recordings.picture import Picture
+from xiaohao.recordings.seal import CHUNK_BYTES, Opener
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
+from xiaohao.tenants.model import Principal
+from xiaohao.tenants.service import Tenants
 
-_log = structlog.get_logger(__name__)
-
-#: a capture that is not complete so long after the call's end never will be: rtpengine was killed
-_PATIENCE_US: Final = 10 * SECOND
-_LOOK_AGAIN_S: Final = 0.3
-_LOOKED_AT: Final = 500
-_MOST_TRIES: Final = 8
-_FIRST_RETRY_US: Final = 2 * SECOND
-_LONGEST_RETRY_US: Final = 300 * SECOND
-#: a conversion that takes longer has gone wrong: so much, and so much of the call's length
-_LONGEST_S: Final = 60.0
-_LONGEST_PART: Final = 0.1
-_SWEEP_S: Final = 600.0
-_SWEEP_AT_ONCE: Final = 500
-_AT_MOST: Final = 4
-#: how long a peak of calls may put recordings off
-_PUT_OFF_S: Final = 300.0
-#: recordings that are written down together, where so many wait; the first of them waits for the last
-_TOGETHER: Final = 8
+#: so much is read from the store and opened at a time
+_AT_ONCE: Final = 4 * CHUNK_BYTES
 
 
 @dataclass(frozen=True)
 class Audio:
-    """A recording's file on disk, and what to tell who downloads it."""
+    """A recording's audio, ready to be read, and what to tell who downloads it."""
 
-    file: Path
+    path: str
+    length: int
+    sha256: str
     media_type: str
     name: str
+    opener: Opener
+    files: RecordingFiles
+
+    async def read(self, at: int, length: int) -> bytes:
+        """Some bytes of it. Raises FileNotFoundError, StoreAway, SealBroken."""
+        part = self.opener.part(at, length)
+        return self.opener.open(part, await self.files.read(self.path, part.at, part.length))
+
+    async def check(self) -> None:
+        """Raises FileNotFoundError where it is not in the store; StoreAway."""
+        if await self.files.size(self.path) is None:
+            raise FileNotFoundError("the recording's object is missing")
+
+    async def stream(self, at: int, length: int) -> AsyncIterator[bytes]:
+        """The same bit by bit. Raises the same."""
+        end = at + length
+        while at < end:
+            # whole chunks, so that none is opened twice
+            step = min(_AT_ONCE - at % CHUNK_BYTES, end - at)
+            yield await self.read(at, step)
+            at += step
 
 
 class Recordings:
     """Finds recordings and gives them out. Where `customer_id` is None, the operator asks."""
 
-    def __init__(self, database: Database, settings: Settings, clock: Callable[[], int] = now_us) -> None:
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        settings: Settings,
+        audit: Audit,
+        clock: Callable[[], int] = now_us,
+    ) -> None:
         self._database = database
-        self._folder = Path(settings.recording.folder)
+        self._vault = vault
+        self._files = RecordingFiles(settings)
+        self._audit = audit
+        self._tenants = Tenants(database, vault, clock)
         self._clock = clock
+        #: for how long recordings without a rule are kept
+        self.keep_days = settings.recording.keep_days
 
     async def get(self, customer_id: str | None, call_id: str) -> Recording:
         """What is known of a call's recording. Raises Refusal: `not_found`; DatabaseUnavailable."""
@@ -83,286 +93,107 @@ class Recordings:
             raise not_found("recording")
         return recording
 
-    async def audio(self, customer_id: str | None, call_id: str) -> Audio:
-        """Its file. Raises Refusal: `not_found`, `recording_not_ready`, `recording_failed`; OSError."""
-        recording = await self.get(customer_id, call_id)
-        if recording.state is RecordingState.FAILED:
-            raise conflict(
-                "recording_failed",
-                "The recording failed",
-                "What was recorded could not be turned into audio.",
-            )
-        if recording.path is None or recording.format is None:
-            raise conflict(
-                "recording_not_ready", "The recording is not ready", "The call's audio is still being made."
-            )
-        file = await asyncio.to_thread(RecordingFiles(self._folder).local, recording.path)
-        return Audio(file, MEDIA_TYPES[recording.format], f"{call_id}.{recording.format}")
+    async def page(
+        self,
+        customer_id: str | None,
+        before: str | None,
+        limit: int,
+        *,
+        state: RecordingState | None = None,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> list[Recording]:
+        """At most `limit` recordings, the newest call first, of calls before the one with id `before`."""
+        where = store.filters(customer_id, state, since, until)
+        async with self._database.read() as connection:
+            return await store.page(connection, before, limit, where)
+
+    async def audio(self, principal: Principal, call_id: str, *, said: dict[str, Any] | None = None) -> Audio:
+        """Its audio; that it was asked for stands in the audit log, with what is `said` about it.
+
+        Raises Refusal: `not_found`, `recording_not_ready`, `recording_failed`, `recording_deleted`.
+        """
+        recording = await self._heard(principal, call_id, Action.RECORDING_AUDIO, said)
+        return self._audio(recording)
+
+    async def waveform(self, principal: Principal, call_id: str, pixels: int) -> dict[str, Any]:
+        """What a player draws, at most so many pixels, and when who spoke.
+
+        Raises as `audio` and as its `read`.
+        """
+        recording = await self._heard(principal, call_id, Action.RECORDING_WAVEFORM, None)
+        audio = self._audio(recording)
+        picture = Picture.unpacked(await audio.read(audio.length, recording.picture_bytes or 0))
+        caller, callee = ([list(span) for span in spans] for spans in picture.voice)
+        return {**picture.waveform(pixels), "voice": {"caller": caller, "callee": callee}}
+
+    async def link(self, principal: Principal, call_id: str, expires_in_s: int) -> tuple[str, int]:
+        """A link's token and the moment (µs) at which it ends. Raises as `audio`."""
+        said = {"expires_in_s": expires_in_s}
+        await self._heard(principal, call_id, Action.RECORDING_LINK, said)
+        link = Link(call_id, principal.key_id, principal.customer_id, links.end(self._clock(), expires_in_s))
+        return link.token(self._vault), link.until
+
+    async def audio_by_link(self, token: str, said: dict[str, Any]) -> Audio:
+        """The audio that a link leads to, in the name of the key that made it.
+
+        Raises Refusal as `audio`, and `link_invalid`: it is over, was changed, or its key was revoked.
+        """
+        link = Link.read(self._vault, token, self._clock())
+        if link is None or not await self._tenants.key_is_valid(link.customer_id, link.key_id):
+            raise links.invalid()
+        principal = Principal(link.key_id, link.customer_id, None)
+        return await self.audio(principal, link.call_id, said={"by": "link", **said})
 
     async def retry(self, call_id: str) -> None:
-        """For the operator: try a failed one again. Raises Refusal: `not_found`; DatabaseUnavailable."""
+        """For the operator: try a failed one again. Raises Refusal: `not_found`, `recording_never_made`."""
         async with self._database.begin() as connection:
-            if not await store.retry(connection, call_id, self._clock()):
-                raise not_found("failed recording")
+            if await store.retry(connection, call_id, self._clock()):
+                return
+            recording = await store.find(connection, call_id, None)
+        if recording is not None and recording.failure is Failure.DISK_FULL:
+            raise conflict(
+                "recording_never_made",
+                "There was no recording",
+                "The disk was full when the call came: nothing was recorded.",
+            )
+        raise not_found("failed recording")
 
-
-@dataclass(frozen=True)
-class _Task:
-    row: PendingRecording
-    captures: list[Capture]
-    lock: CallLock
-
-
-@dataclass(frozen=True)
-class _Made:
-    """Audio that was made, before it is stored: the draft's place and the place in the store."""
-
-    task: _Task
-    audio: AudioFile
-    draft: Path
-
-    @property
-    def path(self) -> str:
-        """Where in the store it belongs."""
-        return path_of(self.task.row.call_id, self.task.row.received_at, self.audio.format)
-
-
-class Conversions:
-    """Turns captures into recordings, on the machine where the captures are."""
-
-    def __init__(
-        self,
-        database: Database,
-        vault: Vault,
-        settings: Settings,
-        clock: Callable[[], int] = now_us,
-    ) -> None:
-        self._database = database
-        self._vault = vault
-        self._edge_id = settings.edge.id
-        self._captures = settings.captures_folder
-        self._drafts = Path(settings.runtime_folder) / "conversions"
-        self._folder = Path(settings.recording.folder)
-        self._format = settings.recording.format
-        self._clock = clock
-        count = max(1, min((os.cpu_count() or 1) // 2, _AT_MOST))
-        self._idle = [Converter() for _ in range(count)]
-        self._all = list(self._idle)
-        #: what the last look found and nobody has taken yet
-        self._found: deque[tuple[PendingRecording, list[Capture]]] = deque()
-        self._next_sweep = 0.0
-        self._peak = Peak(settings)
-        self._put_off_since: float | None = None
-
-    async def convert_due(self) -> int:
-        """Convert everything that is due, what becomes due meanwhile too; gives back how many got ready.
-
-        Raises DatabaseUnavailable: what was under way is begun anew; OSError where the capture folder is
-        away, which is no recording's fault.
-        """
-        await self._sweep()
-        running: set[asyncio.Task[int]] = set()
-        ready = 0
-        try:
-            while True:
-                while self._idle and not self._is_put_off() and (tasks := await self._claim()):
-                    running.add(asyncio.create_task(self._convert(tasks, self._idle.pop())))
-                if not running:
-                    return ready
-                done, running = await asyncio.wait(
-                    running, timeout=_LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED
-                )
-                ready += sum(one.result() for one in done)
-        finally:
-            for one in running:
-                one.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-
-    async def pull_in(self) -> int:
-        """After the clock was set back: let be due now what is due later than anything is put off."""
-        now = self._clock()
+    async def _heard(
+        self, principal: Principal, call_id: str, action: Action, said: dict[str, Any] | None
+    ) -> Recording:
+        """A recording that can be heard; that it is, is written down first."""
+        recording = await self.get(principal.customer_id, call_id)
+        _check_ready(recording)
         async with self._database.begin() as connection:
-            return await store.pull_in(connection, now + 2 * _LONGEST_RETRY_US, now)
+            await self._audit.record(connection, principal, action, thing=call_id, details=said)
+        return recording
 
-    async def close(self) -> None:
-        """End the converting processes; what they were at becomes due again by itself."""
-        for converter in self._all:
-            await converter.close()
-
-    def _is_put_off(self) -> bool:
-        """Whether calls need the whole machine: what recordings cost would turn calls away."""
-        if not self._peak.is_now():
-            self._put_off_since = None
-            return False
-        if self._put_off_since is None:
-            self._put_off_since = time.monotonic()
-        return time.monotonic() - self._put_off_since < _PUT_OFF_S
-
-    async def _claim(self) -> list[_Task]:
-        """Tasks for one converter: due, the capture complete or past waiting for, and ours."""
-        if not self._found:
-            await self._look()
-        if not self._found:
-            return []
-        tasks = await asyncio.to_thread(self._take)
-        if not tasks:
-            return []
-        try:
-            async with self._database.read() as connection:
-                # Another worker may have had the lock, and done the work, after the row was read.
-                rows = await store.unchanged(connection, [task.row for task in tasks])
-        except BaseException:
-            for task in tasks:
-                task.lock.release()
-            raise
-        for task in tasks:
-            if task.row not in rows:
-                task.lock.release()
-        return [task for task in tasks if task.row in rows]
-
-    async def _look(self) -> None:
-        """Find what can be converted now. A look costs nearly as much for one call as for hundreds."""
-        now = self._clock()
-        async with self._database.read() as connection:
-            rows = await store.due(connection, self._edge_id, now, _LOOKED_AT)
-        if rows:
-            captures = await asyncio.to_thread(capture.scan, self._captures)
-            for row in rows:
-                found = captures.get(row.call_id, [])
-                if all(one.complete for one in found) or now - row.ended_at >= _PATIENCE_US:
-                    self._found.append((row, found))
-
-    def _take(self) -> list[_Task]:
-        self._drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
-        tasks: list[_Task] = []
-        # what waits is shared between the converters
-        share = min(max(len(self._found) // len(self._all), 1), _TOGETHER)
-        while self._found and len(tasks) < share:
-            row, captures = self._found.popleft()
-            if lock := CallLock.take(self._drafts, row.call_id):
-                tasks.append(_Task(row, captures, lock))
-        return tasks
-
-    async def _convert(self, tasks: list[_Task], converter: Converter) -> int:
-        """Make some recordings; gives how many got ready. Writing down several costs little more than one."""
-        try:
-            made = [one for task in tasks if (one := await self._make(task, converter))]
-            stored, failed = await asyncio.to_thread(self._keep, made)
-            for one, error in failed:
-                await self._note_failure(one.task.row, error, lasting=False)
-            ready = await self._tell(stored)
-            await self._remove([(one.task.row.call_id, one.task.captures) for one in ready])
-        finally:
-            for task in tasks:
-                task.lock.release()
-            self._idle.append(converter)
-        for one in ready:
-            call_id, audio = one.task.row.call_id, one.audio
-            _log.info("recording_ready", call_id=call_id, bytes=audio.bytes, ms=audio.duration_ms)
-        return len(ready)
-
-    async def _make(self, task: _Task, converter: Converter) -> _Made | None:
-        """The audio of one call; None where that failed, which is noted."""
-        row = task.row
-        try:
-            draft = await asyncio.to_thread(self._draft, row)
-            told = announcements_of(row.announcements) if row.announcements else []
-            job = Job(task.captures, row.received_at, row.ended_at, self._format, str(draft), told)
-            length_s = (row.ended_at - row.received_at) / SECOND
-            audio = await converter.convert(job, _LONGEST_S + length_s * _LONGEST_PART)
-        except ConversionFailed as failure:
-            await self._note_failure(row, str(failure), lasting=failure.lasting)
-        except OSError as error:
-            await self._note_failure(row, _told(error), lasting=False)
-        else:
-            return _Made(task, audio, draft)
-        return None
-
-    def _draft(self, row: PendingRecording) -> Path:
-        """Where to convert to; what a dead process left of this call is removed."""
-        self._discard(row.call_id)
-        return self._drafts / f"{row.call_id}-{os.getpid()}.{self._format}"
-
-    def _discard(self, call_id: str) -> None:
-        for left in self._drafts.glob(f"{call_id}-*"):
-            left.unlink(missing_ok=True)
-
-    def _tidy(self) -> None:
-        for path in self._drafts.glob("*.lock"):
-            if lock := CallLock.take(self._drafts, path.stem):  # nobody is at it
-                self._discard(path.stem)
-                lock.release()
-
-    def _keep(self, made: list[_Made]) -> tuple[list[_Made], list[tuple[_Made, str]]]:
-        """Put the files into the store; gives those that are in it, and the others with what went wrong."""
-        stored, failed = [], []
-        for one in made:
-            try:
-                RecordingFiles(self._folder).put(one.path, one.draft)
-                one.draft.unlink(missing_ok=True)
-            except OSError as error:
-                failed.append((one, _told(error)))
-            else:
-                stored.append(one)
-        return stored, failed
-
-    async def _tell(self, stored: list[_Made]) -> list[_Made]:
-        """Mark the rows and tell the customers; gives those whose captures may go now."""
-        if not stored:
-            return []
-        now, ready = self._clock(), []
-        async with self._database.begin() as connection:
-            for one in stored:
-                call_id = one.task.row.call_id
-                if not await store.put_ready(connection, one.task.row, one.audio, one.path, now):
-                    continue
-                ready.append(one)
-                recording = await store.find(connection, call_id, None)
-                if recording is not None:
-                    document = recording_document(recording)
-                    await announce_recording(connection, self._vault, call_id, document, now)
-        return ready
-
-    async def _remove(self, finished: list[tuple[str, list[Capture]]]) -> None:
-        def remove() -> None:
-            for call_id, captures in finished:
-                try:
-                    capture.remove(self._captures, captures)
-                except OSError as error:  # the next sweep tries again
-                    _log.warning("capture_not_removed", call_id=call_id, error=error.strerror)
-
-        await asyncio.to_thread(remove)
-
-    async def _note_failure(self, row: PendingRecording, error: str, *, lasting: bool) -> None:
-        """Try again later; after many tries of what will not get better, leave it to the operator.
-
-        A full disk is no reason to give a recording up: those tries do not end.
-        """
-        tries = row.tries + 1
-        gives_up = lasting and tries >= _MOST_TRIES
-        pause = min(_FIRST_RETRY_US << min(row.tries, 20), _LONGEST_RETRY_US)
-        due_at = None if gives_up else self._clock() + pause
-        async with self._database.begin() as connection:
-            await store.put_failure(connection, row, error, due_at)
-        event = "recording_failed" if gives_up else "recording_put_off"
-        _log.warning(event, call_id=row.call_id, error=error, tries=tries)
-
-    async def _sweep(self) -> None:
-        """Delete what a worker that died would have deleted: captures of ready recordings, locks, drafts."""
-        if time.monotonic() < self._next_sweep:
-            return
-        self._next_sweep = time.monotonic() + _SWEEP_S
-        await asyncio.to_thread(self._tidy)
-        try:
-            found = await asyncio.to_thread(capture.scan, self._captures)
-        except OSError:
-            return  # no capture was ever made
-        call_ids = list(found)
-        for first in range(0, len(call_ids), _SWEEP_AT_ONCE):
-            async with self._database.read() as connection:
-                ready = await store.ready_of(connection, call_ids[first : first + _SWEEP_AT_ONCE])
-            await self._remove([(call_id, found[call_id]) for call_id in ready])
+    def _audio(self, recording: Recording) -> Audio:
+        _check_ready(recording)
+        assert recording.key_sealed is not None  # noqa: S101 - it is ready
+        assert recording.path is not None  # noqa: S101
+        assert recording.format is not None  # noqa: S101
+        key, size = b64decode(self._vault.open(recording.key_sealed)), recording.size or 0
+        return Audio(
+            path=recording.path,
+            length=size,
+            sha256=recording.sha256 or "",
+            media_type=MEDIA_TYPES[recording.format],
+            name=f"{recording.call_id}.{recording.format}",
+            opener=Opener(key, size + (recording.picture_bytes or 0)),
+            files=self._files,
+        )
 
 
-def _told(error: OSError) -> str:
-    return f"a file cannot be read or written: {error.strerror or type(error).__name__}"
+def _check_ready(recording: Recording) -> None:
+    if recording.state is RecordingState.FAILED:
+        raise conflict(
+            "recording_failed", "The recording failed", "What was recorded could not be turned into audio."
+        )
+    if recording.state in (RecordingState.DELETING, RecordingState.DELETED):
+        raise conflict("recording_deleted", "The recording was deleted", "Nobody can hear it any more.")
+    if recording.state is not RecordingState.READY:
+        raise conflict(
+            "recording_not_ready", "The recording is not ready", "The call's audio is still being made."
+        )

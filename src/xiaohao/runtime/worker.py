@@ -46,7 +46,9 @@ from xiaohao.numbers.service import Numbers
 from xiaohao.planning.watch import PoolWatch
 from xiaohao.policies.fraud import FraudWatch
 from xiaohao.policies.sweeping import Sweeping
-from xiaohao.recordings.service import Conversions
+from xiaohao.recordings.conversions import Conversions
+from xiaohao.recordings.keeping import Removal
+from xiaohao.recordings.metrics import RecordingMetrics
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings, host_port
 from xiaohao.trace.keeping import Keeping
@@ -69,6 +71,8 @@ _FORGET_TRACES_S: Final = 900.0
 _POOLS_S: Final = 60.0
 #: a capture is complete moments after its call's end, and the customer waits for the recording
 _CAPTURES_S: Final = 0.3
+#: who asked for a deletion is told at once that nobody can hear it; this removes what is left
+_REMOVAL_S: Final = 2.0
 #: a customer whose money is used up is stopped within a second
 _RATING_S: Final = 0.4
 _CLOSING_S: Final = 60.0
@@ -114,9 +118,8 @@ class Worker:
         self._fraud = FraudWatch(self._database, vault)
         self._policies = Sweeping(self._database)
         self._alarms = Counter("xiaohao_fraud_alarms", "Suspicions of fraud", registry=self._registry)
-        self._recordings = Counter(
-            "xiaohao_recordings_ready", "Recordings that were made", registry=self._registry
-        )
+        self._removal = Removal(self._database, settings)
+        self._recordings = RecordingMetrics(self._registry)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish the deliveries under way.
@@ -161,6 +164,8 @@ class Worker:
             self._again_and_again(_SWEEP_S, self._expire_verifications),
             self._again_and_again(_BACKLOG_S, self._measure),
             self._again_and_again(_CAPTURES_S, self._convert),
+            self._again_and_again(_REMOVAL_S, self._remove_recordings),
+            self._again_and_again(_SWEEP_S, self._measure_recordings),
             self._again_and_again(_RATING_S, self._rate),
             self._again_and_again(_CLOSING_S, self._close),
             self._again_and_again(_POOLS_S, self._watch_pools),
@@ -232,7 +237,13 @@ class Worker:
         await self._pools.look()
 
     async def _convert(self) -> None:
-        self._recordings.inc(await self._conversions.convert_due())
+        self._recordings.ready.inc(await self._conversions.convert_due())
+
+    async def _remove_recordings(self) -> None:
+        self._recordings.deleted.inc(await self._removal.sweep())
+
+    async def _measure_recordings(self) -> None:
+        self._recordings.show(await self._conversions.backlog(), self._conversions.gate.was_open)
 
     async def _rate(self) -> None:
         self._rated.inc(await self._rater.rate_due())

@@ -45,6 +45,7 @@ from xiaohao.switch.media import MediaWatch, identity_of
 from xiaohao.switch.on_the_spot import OnTheSpot
 from xiaohao.switch.policing import Policing
 from xiaohao.switch.release import Release
+from xiaohao.switch.space import Space
 from xiaohao.switch.steps import Tools
 from xiaohao.switch.switchboard import Switchboard
 from xiaohao.switch.trunk_table import TrunkTable
@@ -91,6 +92,7 @@ class Switch:
         carriers = Carriers(edge_address=address)
         self._rpc, self._ng = Rpc(settings.edge.rpc), Ng(settings.media.ng)
         self._edge = EdgeConnection(self._on_signal, self._on_up, self._on_down)
+        self._space = Space(settings)
         on_the_spot = OnTheSpot(Bindings(self._database, vault), settings.calls.decision_ms)
         self._routing = routing_table(settings, self._database, vault, self._lookup.shown)
         self._strangers, self._dialogues = Strangers(self._database, vault), Dialogues(self._database, vault)
@@ -100,6 +102,7 @@ class Switch:
             *(settings, vault, self._lookup, carriers, on_the_spot.give_y, policing.judge, policing.release),
             self._routing,
             hotline=self._strangers.hotline,
+            may_record=self._space.is_enough,
         )
         self.switchboard = Switchboard(tools, self._writer, self._edge.send)
         self._prompts = Prompts(self._database, Path(settings.prompts.folder))
@@ -279,6 +282,7 @@ class Switch:
 
     async def _look_at_memory(self) -> None:
         """Let hardly a new call in where the edge's memory runs out: what talks must be able to go on."""
+        self._space.is_enough()  # shown also where nobody calls
         if not self._ready:
             return
         told = await self._rpc.call("core.shmmem")

@@ -24,6 +24,10 @@ CALLS_TURNED_AWAY = Counter(
 CALLS_PER_SECOND_LIMIT = Gauge(
     "xiaohao_calls_per_second_limit", "New calls a second that are let in under overload; 0 = all that come"
 )
+RECORDING_STOPPED = Gauge(
+    "xiaohao_recording_stopped", "1 while calls are not recorded because the captures' disk is full"
+)
+CAPTURES_FREE = Gauge("xiaohao_captures_free_bytes", "Room on the disk on which captures lie")
 JOURNAL_DEPTH = Gauge("xiaohao_journal_depth", "Changes of calls that are not in the database yet")
 JOURNAL_REJECTED = Gauge(
     "xiaohao_journal_rejected",

@@ -92,6 +92,8 @@ class Tools:
     router: Router | None = None
     #: whom callers reach whom no binding knows, by customer and pool of the number dialled; None: nobody
     hotline: Callable[[str | None, str | None], str | None] = lambda customer_id, pool_id: None
+    #: whether there is room for another recording
+    may_record: Callable[[], bool] = lambda: True
 
 
 async def know_the_trunk(passage: Passage, tools: Tools) -> None:
@@ -205,7 +207,8 @@ async def take_the_terms(passage: Passage, tools: Tools) -> None:
         assert match.callee_sealed is not None  # noqa: S101 – CONNECT has a callee
         call.callee = tools.vault.open(match.callee_sealed)
     call.displayed = match.display
-    call.record = match.record
+    call.record = match.record and tools.may_record()
+    call.unrecorded = match.record and not call.record
     longest = tools.settings.calls.max_duration_s
     call.max_duration_s = min(match.max_duration_s or longest, longest)
     passage.note(displayed=call.displayed, record=call.record, max_duration_s=call.max_duration_s)

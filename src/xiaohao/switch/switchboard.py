@@ -104,7 +104,7 @@ class Switchboard:
                 self._tools.carriers.occupy(call.id, call.trunk_in, call.trunk_out)
             self._journal.put(CallBegan(call))
         if early_end is not None:
-            call.record = False
+            call.record = call.unrecorded = False
             self._end(early_end)
 
     async def _walk(self, passage: Passage, steps: Sequence[Step] = STEPS) -> Reason | None:
@@ -121,6 +121,7 @@ class Switchboard:
             _log.error("decision_failed", call_id=passage.call.id, error=type(error).__name__)
             reason = Reason.PLATFORM_ERROR
         passage.call.record = passage.call.record and reason is None
+        passage.call.unrecorded = passage.call.unrecorded and reason is None
         return reason
 
     def _answer_the_edge(self, passage: Passage, reason: Reason | None) -> None:
@@ -294,7 +295,9 @@ class Switchboard:
             self.announcer.forget(call)
         self._remember(call.id)
         metrics.CALLS_ENDED.labels(reason.value).inc()
-        self._journal.put(CallEnded(call, call.record and reason not in _WITHOUT_MEDIA))
+        had_media = reason not in _WITHOUT_MEDIA
+        call.unrecorded = call.unrecorded and had_media
+        self._journal.put(CallEnded(call, call.record and had_media))
 
     def take_unconfirmed(self) -> list[str]:
         """Ends put into the journal since the last time; confirm them to the edge once they are stored."""

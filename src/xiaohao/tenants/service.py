@@ -235,6 +235,12 @@ class Tenants:
             raise not_found("API key")
         return ApiKey(**row)
 
+    async def key_is_valid(self, customer_id: str | None, key_id: str) -> bool:
+        """Whether a key of a customer (None: of the operator) is there and was not revoked."""
+        async with self._database.read() as connection:
+            row = await store.key(connection, customer_id, key_id)
+        return row is not None and row["revoked_at"] is None
+
     async def authenticate(self, text: str) -> Principal:
         """Whose key this is. Raises Refusal: `unauthenticated` (401)."""
         row = None

@@ -9,6 +9,7 @@ from xiaohao.database.migrations import (
     first_numbers,
     first_policies,
     first_prompts,
+    first_recordings,
     first_routing,
     first_traces,
 )
@@ -36,7 +37,7 @@ def upgrade() -> None:
     first_calls.create()
     _events()
     _digests()
-    _recordings()
+    first_recordings.create()
     _idempotency()
     _marks()
     _leases()
@@ -56,6 +57,8 @@ def downgrade() -> None:
         "leases",
         "marks",
         "idempotency",
+        "recording_deletions",
+        "recording_rules",
         "recordings",
         "digests",
         "events",
@@ -285,36 +288,6 @@ def _digests() -> None:
         ["due_at"],
         sqlite_where=sa.text("due_at IS NOT NULL"),
         postgresql_where=sa.text("due_at IS NOT NULL"),
-    )
-
-
-def _recordings() -> None:
-    op.create_table(
-        "recordings",
-        sa.Column("call_id", sa.Text(), nullable=False),
-        sa.Column("customer_id", sa.Text()),
-        sa.Column("edge_id", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("received_at", sa.BigInteger(), nullable=False),
-        sa.Column("ended_at", sa.BigInteger(), nullable=False),
-        sa.Column("announcements", sa.Text()),
-        sa.Column("tries", sa.Integer(), nullable=False),
-        sa.Column("due_at", sa.BigInteger(), nullable=False),
-        sa.Column("error", sa.Text()),
-        sa.Column("path", sa.Text()),
-        sa.Column("format", sa.Text()),
-        sa.Column("bytes", sa.BigInteger()),
-        sa.Column("sha256", sa.Text()),
-        sa.Column("duration_ms", sa.BigInteger()),
-        sa.Column("ready_at", sa.BigInteger()),
-        sa.PrimaryKeyConstraint("call_id"),
-    )
-    op.create_index(
-        "recordings_due",
-        "recordings",
-        ["edge_id", "due_at"],
-        sqlite_where=sa.text("state = 'pending'"),
-        postgresql_where=sa.text("state = 'pending'"),
     )
 
 
