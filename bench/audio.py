@@ -2,9 +2,10 @@
 
 Method: a capture of a call in which both sides talk without a pause for one minute, 50 packets a second and
 side, is written as rtpengine writes it; then `convert` runs on it in this process, once to warm up and then
-five times. Printed is the median of the CPU time (user and system, all threads) with the least and the
-greatest, and the median as a part of real time. The floor is reading the capture and writing as many bytes as
-the WAV has, without looking at anything in it.
+five times: decode, draw, measure the voices, encode, encrypt. Printed is the median of the CPU time (user and
+system, all threads) with the least and the greatest, and the median as a part of
+real time. The floor is reading the capture and writing as many bytes as the WAV has, without looking at
+anything in it.
 
 Run: `python -m bench.audio [codec …]`
 """
@@ -46,7 +47,8 @@ def measure(name: str, folder: Path) -> None:
     [found] = capture.find(captures.path, captures.call_id)
     for format_ in ("wav", "mp3", "opus"):
         target = folder / f"call.{format_}"
-        times = cpu(partial(convert, [found], START_US, START_US + SECONDS * 1_000_000, format_, target))
+        moments = START_US, START_US + SECONDS * 1_000_000
+        times = cpu(partial(convert, [found], *moments, format_, target, bytes(32)))
         middle = statistics.median(times)
         print(
             f"{name:>10} -> {format_:<5} {middle * 1e3:7.1f} ({min(times) * 1e3:.1f}–{max(times) * 1e3:.1f})"

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.calls_store.lives import Rows
-from tests.recordings.synthetic import START_US, simple
+from tests.recordings.synthetic import simple
 from tests.recordings.test_service import CUSTOMER, Studio, on_one_database, written
 from xiaohao.audit.model import Filter
 from xiaohao.audit.service import Audit
@@ -29,7 +29,6 @@ REASON = "the caller 13800138000 asked for it"
 @pytest.fixture
 async def studio(database: Database, vault: Vault, tmp_path: Path) -> AsyncIterator[Studio]:
     studio = Studio(database, vault, tmp_path)
-    studio.clock.now = START_US + 60 * SECOND  # moments after the calls
     async with database.begin() as connection:
         row = {"id": "cus_1", "name": "one", "state": "active", "created_at": 0, "updated_at": 0}
         await connection.execute(customers.insert().values(**row))
@@ -48,7 +47,8 @@ def removal_of(studio: Studio) -> Removal:
 
 async def ready(studio: Studio, count: int = 1) -> list[str]:
     """Calls with finished recordings."""
-    calls = [written(await studio.ended()).call_id for _ in range(count)]
+    ended_at = studio.clock.now - 60 * SECOND
+    calls = [written(await studio.ended(ended_at=ended_at)).call_id for _ in range(count)]
     assert await studio.conversions.convert_due() == count
     return calls
 
