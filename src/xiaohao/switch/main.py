@@ -41,7 +41,7 @@ from xiaohao.switch.chores import again_and_again
 from xiaohao.switch.custody import Custody, Pulse
 from xiaohao.switch.hangup import hang_up
 from xiaohao.switch.lookup import lookup_for
-from xiaohao.switch.media import MediaWatch, identity_of
+from xiaohao.switch.media import MediaWatch, identity_of, or_later
 from xiaohao.switch.on_the_spot import OnTheSpot
 from xiaohao.switch.policing import Policing
 from xiaohao.switch.release import Release
@@ -202,7 +202,7 @@ class Switch:
         if await self._custody.compare(connected_at, self._died_at):
             self._died_at = None
         await self._read_health()
-        await _or_later(self._media.check_answered())
+        await or_later(self._media.check_answered())
 
     def _show_ready(self) -> None:
         limit = self._governor.limit
@@ -299,7 +299,7 @@ class Switch:
             settled = now_us() - round(self._settled_s * SECOND)
             if not await self._custody.compare(settled, self._died_at):
                 self._edge.close()
-            await _or_later(self._media.check_answered())
+            await or_later(self._media.check_answered())
 
     async def _catch_up(self) -> None:
         """Learn what the edge did not tell while we stood still."""
@@ -381,12 +381,6 @@ class Switch:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-async def _or_later(question: Awaitable[None]) -> None:
-    """Ask rtpengine; where it does not answer, the next look at it will."""
-    with contextlib.suppress(NgError):
-        await question
 
 
 async def run(settings: Settings) -> None:

@@ -1,7 +1,8 @@
 """Watches rtpengine: a restarted one has forgotten its calls, and they must end."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -84,3 +85,9 @@ class MediaWatch:
                 await self._ng.command("delete", call_id=call_id)
             except NgError:
                 _log.warning("media_not_released", call_id=call_id)
+
+
+async def or_later(question: Awaitable[None]) -> None:
+    """Ask rtpengine; where it does not answer, the next look at it will."""
+    with contextlib.suppress(NgError):
+        await question

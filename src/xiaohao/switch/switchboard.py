@@ -4,11 +4,9 @@ Signals may come in any order, twice, late, or after a restart for calls that th
 """
 
 import asyncio
-import base64
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from xiaohao.announcer.service import Announcer
@@ -17,10 +15,10 @@ from xiaohao.calls.model import Call, Mark, Party, Reason, State, Try
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import DatabaseUnavailable
 from xiaohao.edge import wire
-from xiaohao.secrecy import SecrecyError
 from xiaohao.switch import metrics
 from xiaohao.switch.causes import PLATFORM_ENDS, REFUSALS, not_answered
 from xiaohao.switch.owners import Owners
+from xiaohao.switch.sealing import seal, unseal
 from xiaohao.switch.steady import Steady
 from xiaohao.switch.steps import LATER_STEPS, STEPS, Passage, Refused, Step, Tools, take
 
@@ -133,12 +131,12 @@ class Switchboard:
         if self.announcer is not None:
             legs, manner = [*self.announcer.before(call), *legs], self.announcer.talk.manner(call)
         patience = wire.Patience(limits.ring_s * 1000, limits.progress_s * 1000, limits.trunk_silence_ms)
-        transaction, sealed = passage.invite.transaction, self._sealed(call)
+        transaction, sealed = passage.invite.transaction, seal(self._tools.vault, call)
         return wire.connect(transaction, call.id, patience, sealed, call.record, legs, manner)
 
     def _refusal(self, passage: Passage, reason: Reason, *, silent: bool = False) -> str:
         call, transaction, refused = passage.call, passage.invite.transaction, passage.refused
-        sealed = "" if reason is Reason.PLATFORM_ERROR else self._sealed(call)
+        sealed = "" if reason is Reason.PLATFORM_ERROR else seal(self._tools.vault, call)
         how = (refused and refused.told_as) or REFUSALS[reason]
         leg = None
         if self.announcer is not None and not silent:
@@ -246,7 +244,7 @@ class Switchboard:
             return
         call = self.calls.get(call_id)
         if call is None and signal.sealed:
-            call = self._opened(call_id, signal.sealed)
+            call = unseal(self._tools.vault, call_id, signal.sealed)
         if call is None:
             self._owners.find(signal)
         else:
@@ -328,7 +326,7 @@ class Switchboard:
             return
         call = self.calls.get(signal.call_id)
         if call is None:
-            call = self._opened(signal.call_id, signal.sealed)
+            call = unseal(self._tools.vault, signal.call_id, signal.sealed)
             if call is None:
                 return
             self._take_in(call)
@@ -384,18 +382,6 @@ class Switchboard:
 
     def _named_tries(self, tries: list[Try]) -> list[Try]:
         return [Try(self._trunk_id(int(t.trunk_id)), t.at, t.sip_code) for t in tries]
-
-    def _sealed(self, call: Call) -> str:
-        sealed = self._tools.vault.seal(msgspec.json.encode(call).decode())
-        return base64.urlsafe_b64encode(sealed).decode()
-
-    def _opened(self, call_id: str, sealed: str) -> Call | None:
-        try:
-            call = msgspec.json.decode(self._tools.vault.open(base64.urlsafe_b64decode(sealed)), type=Call)
-        except (SecrecyError, ValueError, msgspec.DecodeError):
-            _log.error("sealed_call_unreadable", call_id=call_id)
-            return None
-        return call if call.id == call_id else None
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
