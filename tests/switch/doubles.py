@@ -147,6 +147,8 @@ class EdgeDouble:
     flying: list[wire.Signal] = field(default_factory=list)
     #: ids that the switch has confirmed
     confirmed: set[str] = field(default_factory=set)
+    #: transactions so far; a Kamailio that begins anew does not give one the name of an older one either
+    transactions: int = 0
     clock: int = field(default_factory=now_us)
 
     def tick(self) -> int:
@@ -156,7 +158,8 @@ class EdgeDouble:
     # What phones do
 
     def invite(self, dialled: str, caller: str) -> Life:
-        life = Life(new_call_id(), len(self.lives), self.tick(), dialled, caller)
+        self.transactions += 1
+        life = Life(new_call_id(), self.transactions, self.tick(), dialled, caller)
         self.lives[life.id] = life
         raw = wire.RawCaller(caller, None, None, None)
         transaction = f"{life.serial}|7"
