@@ -10,14 +10,18 @@ from sqlalchemy import select
 from tests.billing.scenes import LANDLINE, Scene
 from tests.billing.worlds import START
 from tests.calls_store.lives import CALLEE, CALLER
+from xiaohao.audit.service import Audit
 from xiaohao.billing import carrier_file
 from xiaohao.billing.carrier_file import CarrierCall, MappingInvalid, Unreadable
+from xiaohao.billing.rater import Rater
 from xiaohao.billing.reconcile import Reconciliations
+from xiaohao.calls.corrections import Corrections
 from xiaohao.clock import CHINA, SECOND
 from xiaohao.database.billing_tables import reconciliation_items
 from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal
 from xiaohao.secrecy import Vault
+from xiaohao.tenants.model import Principal
 from xiaohao.trunks.model import Target, TrunkSpec
 from xiaohao.trunks.service import Trunks
 
@@ -105,6 +109,38 @@ async def test_everything_that_can_differ(scene: Scene) -> None:
     async with scene.database.read() as connection:
         stored = str((await connection.execute(select(reconciliation_items))).all())
     assert "13866660001" not in stored
+
+
+async def test_corrected_cdrs_count_as_they_are_now(scene: Scene) -> None:
+    """Their newest correction says how long they were, and whether they were answered at all."""
+    trunk_id = await a_trunk(scene)
+    customer_id = await scene.customer()
+    calls = [await scene.call(customer_id, talk_s, trunk_in=trunk_id) for talk_s in (60, 60, None, 60)]
+    begin = calls[0].received_at
+    scene.clock.forward(3600)
+    corrections = Corrections(
+        scene.database,
+        scene.vault,
+        Audit(scene.database, scene.vault),
+        Rater(scene.database, scene.vault).correct,
+        scene.clock,
+    )
+    answered = {"answered_at": begin, "ended_at": begin + 90 * SECOND, "reason": "callee_hung_up"}
+    unanswered = {"answered_at": None, "reason": "caller_cancelled"}
+    for call, values in (
+        (calls[0], {"ended_at": begin + 40 * SECOND}),
+        (calls[0], {"ended_at": begin + 30 * SECOND}),
+        (calls[1], unanswered),
+        (calls[2], answered),
+    ):
+        await corrections.correct(Principal("key_1", None, None), call.id, values, "as the carrier saw it")
+    service = Reconciliations(scene.database, scene.vault, scene.clock)
+    made = await service.compare(trunk_id, begin, scene.clock.now + 1, [HEAD], MAPPING)
+    assert made.summary["our_calls"] == 3
+    items = await service.items(made.id, -1, 10)
+    assert {one["call_id"]: one["our_seconds"] for one in items} == {
+        **{calls[0].id: 30, calls[2].id: 90, calls[3].id: 60}
+    }
 
 
 async def test_a_bill_of_sums(scene: Scene) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select
+from sqlalchemy import RowMapping, case, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.database.billing_tables import reconciliation_items, reconciliations
+from xiaohao.database.call_tables import cdr_corrections
 from xiaohao.database.schema import cdrs, trunks
 
 Place = tuple[int, int]
@@ -21,10 +22,21 @@ async def trunk_exists(connection: AsyncConnection, trunk_id: str) -> bool:
 async def answered(
     connection: AsyncConnection, trunk_id: str, leg: str, since: int, until: int, after: int, limit: int
 ) -> Sequence[RowMapping]:
-    """Answered calls that a trunk brought (leg `in`) or took on (`out`), by seq, those behind `after`."""
+    """Answered calls that a trunk brought (leg `in`) or took on (`out`), by seq, those behind `after`.
+
+    A call counts as its newest correction has it: one may have been answered only according to that.
+    """
     trunk = cdrs.c.trunk_in if leg == "in" else cdrs.c.trunk_out
     number, person = (
         (cdrs.c.dialled, cdrs.c.caller_key) if leg == "in" else (cdrs.c.displayed, cdrs.c.callee_key)
+    )
+    right = cdr_corrections.alias()
+    newest = select(func.max(right.c.number)).where(right.c.call_id == cdrs.c.call_id).scalar_subquery()
+    of_call = (cdr_corrections.c.call_id == cdrs.c.call_id) & (cdr_corrections.c.number == newest)
+    is_corrected = cdr_corrections.c.seq.is_not(None)
+    answered_at, ended_at = (
+        case((is_corrected, cdr_corrections.c[name]), else_=cdrs.c[name])
+        for name in ("answered_at", "ended_at")
     )
     query = (
         select(
@@ -32,12 +44,13 @@ async def answered(
             cdrs.c.call_id,
             number.label("number"),
             person.label("person"),
-            cdrs.c.answered_at,
-            cdrs.c.ended_at,
+            answered_at.label("answered_at"),
+            ended_at.label("ended_at"),
         )
+        .select_from(cdrs.outerjoin(cdr_corrections, of_call))
         .where(
             trunk == trunk_id,
-            cdrs.c.answered_at.is_not(None),
+            answered_at.is_not(None),
             cdrs.c.received_at >= since,
             cdrs.c.received_at < until,
             cdrs.c.seq > after,
