@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from xiaohao.bindings.recognition import LegMatch, Outcome, judge
-from xiaohao.calls.model import Call, Mark, Reason
+from xiaohao.calls.model import Call, Mark, Reason, Routed
 from xiaohao.clock import SECOND, now_us
 from xiaohao.edge.wire import Invite, Leg
 from xiaohao.numbers.model import is_foreign
@@ -150,9 +150,7 @@ async def ask_the_customer(passage: Passage, tools: Tools) -> None:
     if decision is None:
         raise Refused(Reason.ROUTING_MISSING)
     routed = call.routing = decision.routed
-    passage.note(
-        decided_by=routed.decided_by, action=routed.action, verdict=routed.verdict, took_ms=routed.took_ms
-    )
+    passage.note(**{name: getattr(routed, name) for name in Routed.__struct_fields__})
     if decision.as_bound:
         if match.outcome is Outcome.EXTENSION_NEEDED:
             raise Refused(Reason.EXTENSION_NEEDED)  # the caller is asked for it

@@ -80,7 +80,8 @@ def _of_announcement(announcement: Any) -> Entry:
     known = announcement if isinstance(announcement, Mapping) else msgspec.to_builtins(announcement)
     if not isinstance(known, Mapping):
         known = {"what": known}
-    details = {str(key): value for key, value in known.items() if key != "at"}
+    # where its file lies is nothing of the customer's
+    details = {str(key): value for key, value in known.items() if key not in ("at", "path")}
     return Entry(int(known.get("at") or 0), "announcement", "played", details=details)
 
 
