@@ -50,6 +50,7 @@ async def ready(database: Database, vault: Vault, settings: Settings, call_id: s
     stored = seal(plain, PICTURE.packed(), file, KEY)
     plain.unlink()
     facts = {"bytes": len(AUDIO), "sha256": "0" * 64, "duration_ms": 320, "ready_at": now_us(), "rate": 8000}
+    facts["cut_off"] = True
     facts |= {"picture_bytes": len(PICTURE.packed()), "stored_bytes": stored.bytes}
     facts |= {"stored_sha256": stored.sha256, "audio_key_sealed": vault.seal(b64encode(KEY).decode())}
     facts |= {"codecs_a": "PCMA,AMR", "voice_ms_a": 120, "level_a": -20.5, "codecs_b": "", "voice_ms_b": 0}
@@ -75,7 +76,7 @@ async def test_before_it_is_ready(customer: httpx.AsyncClient, call_id: str) -> 
 async def test_when_it_is_ready(customer: httpx.AsyncClient, ready: str) -> None:
     document = (await customer.get(ready)).json()
     assert document["state"] == "ready"
-    assert document["duration_ms"] == 320
+    assert (document["duration_ms"], document["cut_off"]) == (320, True)
     assert document["url"] == f"{ready}/audio"
     response = await customer.get(document["url"])
     assert response.status_code == 200

@@ -298,10 +298,23 @@ def test_a_capture_cut_off_anywhere_is_converted_as_far_as_it_goes(folder: Captu
     whole = pcap(talk("PCMA", HZ_A, PORT_A, 0.0, 0.4))
     for size in [0, 3, 23, 24, 30, 41, 60, 200, len(whole) // 2, len(whole) - 1]:
         folder.write(whole[:size], simple(["PCMA"]), complete=False)
-        _, heard = made(folder, 1.0)
+        audio, heard = made(folder, 1.0)
+        assert audio.cut_off
         packets = max(size - 24, 0) // ((len(whole) - 24) // 20)
         wanted = [(0.0, packets * 0.02)] if packets > 1 else []
         assert_span(heard, "left", HZ_A, *wanted)
+
+
+def test_a_recording_that_is_not_whole_says_so(folder: CaptureFolder) -> None:
+    """Whole are a call in which everything, or nothing, was said; cut off is what no end was written to."""
+    whole = pcap(talk("PCMA", HZ_A, PORT_A, 0.0, 0.4))
+    for body, cut_off in ((whole, False), (whole[:24], False), (whole[:23], True), (whole[:-1], True)):
+        folder.write(body, simple(["PCMA"]))
+        assert made(folder, 1.0)[0].cut_off is cut_off
+    folder.write(whole, simple(["PCMA"]))
+    [metadata] = (folder.path / "metadata").iterdir()
+    metadata.write_text(metadata.read_text().partition("\nTimestamp terminated")[0])  # moved all the same
+    assert made(folder, 1.0)[0].cut_off
 
 
 def test_two_captures_of_one_call_share_the_time_line(folder: CaptureFolder) -> None:

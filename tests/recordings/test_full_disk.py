@@ -1,13 +1,12 @@
 """A disk that is really full (ENOSPC): recording stops with an alarm, calls go on, and no capture is lost."""
 
-import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.recordings.disk import fill, small_disk
 from tests.recordings.test_service import Studio, written
 from xiaohao.database.engine import Database
 from xiaohao.secrecy import Vault
@@ -19,21 +18,8 @@ from xiaohao.switch.space import Space
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 4 MB, as the runtime folder."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Take all that is left."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left") as caught:
-        while True:
-            file.write(bytes(4096))
-    assert caught.value.errno == errno.ENOSPC
-    return filler
+    with small_disk(tmp_path / "run", "4m") as folder:
+        yield folder
 
 
 def test_recording_stops_before_the_disk_is_full_and_goes_on_again(

@@ -162,6 +162,7 @@ async def test_the_customer_is_told_once_and_exactly(studio: Studio) -> None:
         "bytes": recording.size,
         "sha256": recording.sha256,
         "duration_ms": 2000,
+        "cut_off": False,
         "sample_rate": 8000,
         "channels": {"left": "caller", "right": "callee"},
         "caller": {"codecs": ["PCMA"], "voice_ms": 500, "level_dbfs": -16.2},
@@ -230,8 +231,20 @@ async def test_a_capture_that_never_gets_complete_is_taken_as_it_is(studio: Stud
     assert await studio.conversions.convert_due() == 0
     studio.clock.forward(0.2)
     assert await studio.conversions.convert_due() == 1
-    assert (await studio.recordings.get("cus_1", folder.call_id)).state is RecordingState.READY
+    recording = await studio.recordings.get("cus_1", folder.call_id)
+    assert (recording.state, recording.cut_off) == (RecordingState.READY, True)
+    assert studio.conversions.cut_off == 1
     assert studio.left() == []
+
+
+async def test_a_talk_of_which_nothing_was_captured_says_so(studio: Studio) -> None:
+    """As where rtpengine could not open its files; a call that nobody answered had nothing to say."""
+    for answered_at in (START_US, None):
+        CaptureFolder(studio.settings.captures_folder)
+        call_id = (await studio.ended(answered_at=answered_at)).call_id
+        assert await studio.conversions.convert_due() == 1
+        recording = await studio.recordings.get("cus_1", call_id)
+        assert recording.cut_off is (answered_at is not None)
 
 
 async def test_another_machines_captures_are_left_to_its_own_worker(studio: Studio) -> None:

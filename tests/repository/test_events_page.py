@@ -110,14 +110,14 @@ def a_recording(ready_at: int) -> Recording:
         size=2_240_044, sha256="4a8c0e7f6d3b2a190817263544536271809f8e7d6c5b4a392817061524334251",
         duration_ms=70_000, rate=16_000, caller=Sound(("G722",), voices[0]),
         callee=Sound(("PCMA",), voices[1]), picture_bytes=1, stored=None, key_sealed=b"x", ready_at=ready_at,
-        delete_at=None, held_at=None,
+        delete_at=None, held_at=None, cut_off=False,
     )  # fmt: skip
 
 
 def a_failure() -> dict[str, Any]:
     failed = replace(
         a_recording(0), state=RecordingState.FAILED, failure=Failure.CAPTURE, format=None, size=None,
-        sha256=None, duration_ms=None, rate=None, caller=None, callee=None, ready_at=None,
+        sha256=None, duration_ms=None, cut_off=None, rate=None, caller=None, callee=None, ready_at=None,
     )  # fmt: skip
     return {"recording": recording_document(failed, 180)}
 

@@ -1,6 +1,6 @@
 """The tables of recordings, of the same schema as `schema.py`, whose conventions hold here."""
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, Table, Text, text
 
 from xiaohao.database.base import metadata
 
@@ -26,6 +26,7 @@ recordings = Table(
     Column("sha256", Text),
     Column("duration_ms", BigInteger),
     Column("rate", Integer),
+    Column("cut_off", Boolean),  # not all that was said is in it
     # a: the caller, b: the callee; codecs with commas between them, levels in dBFS
     Column("codecs_a", Text),
     Column("codecs_b", Text),

@@ -44,7 +44,7 @@ def scan(folder: Path) -> dict[str, list[Capture]]:
     for stem in sorted({*moved, *waiting, *pcaps}):
         call, metadata = moved.get(stem) or waiting.get(stem) or (None, None)
         _, pcap = pcaps.get(stem, (None, None))
-        complete = stem in moved or (metadata is not None and _is_finished(metadata))
+        complete = stem in moved or (metadata is not None and is_finished(metadata))
         captures.setdefault(call or pcaps[stem][0], []).append(Capture(stem, pcap, metadata, complete))
     return captures
 
@@ -72,7 +72,8 @@ def _files(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, str, s
             yield found["stem"], found["call"], f"{folder}/{name}"
 
 
-def _is_finished(metadata: str) -> bool:
+def is_finished(metadata: str) -> bool:
+    """Whether rtpengine has written this to its end. Raises OSError."""
     try:
         return _END_MARK in Path(metadata).read_bytes()
     except FileNotFoundError:  # moved to its final place just now

@@ -10,7 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -62,7 +62,7 @@ class _Task:
     lock: CallLock
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Made:
     """Audio that was made, before it is stored: the draft's place and the place in the store."""
 
@@ -104,8 +104,8 @@ class Conversions:
         self._next_sweep = 0.0
         self._peak = Peak(settings)
         self._put_off_since: float | None = None
-        #: recordings given up by this process
-        self.failed = 0
+        #: recordings given up by this process, and those made in part
+        self.failed = self.cut_off = 0
 
     async def convert_due(self) -> int:
         """Convert everything that is due, what becomes due meanwhile too; gives back how many got ready.
@@ -218,6 +218,9 @@ class Conversions:
             self._idle.append(converter)
         for one in ready:
             call_id, audio = one.task.row.call_id, one.audio
+            if audio.cut_off:
+                self.cut_off += 1
+                _log.warning("recording_cut_off", call_id=call_id)
             _log.info("recording_ready", call_id=call_id, bytes=audio.bytes, ms=audio.duration_ms)
         return len(ready)
 
@@ -280,6 +283,8 @@ class Conversions:
             for one in stored:
                 call_id = one.task.row.call_id
                 row, audio = one.task.row, one.audio
+                if not one.task.captures and await store.was_answered(connection, call_id):
+                    audio = one.audio = replace(audio, cut_off=True)  # rtpengine could write nothing at all
                 if not await store.put_ready(connection, self._vault, row, audio, one.key, one.path, now):
                     continue
                 ready.append(one)

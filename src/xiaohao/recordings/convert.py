@@ -1,7 +1,7 @@
 """A call's captures become one audio file: left what A said, right what B said, silence where nobody sent."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ import numpy as np
 from xiaohao.calls.model import Announcement
 from xiaohao.recordings import pcap, signalling
 from xiaohao.recordings.announced import mix
-from xiaohao.recordings.capture import Capture
+from xiaohao.recordings.capture import Capture, is_finished
 from xiaohao.recordings.decode import SPEECHLESS, Codec, Coded, Resampler, codec
 from xiaohao.recordings.encode import Canvas, finish
 from xiaohao.recordings.model import AudioFile, CaptureError, Format, Payload, Side
@@ -69,7 +69,9 @@ def convert(
     Works on files beside `target`, which are gone afterwards. 16 kHz where a wideband codec took
     part, else 8 kHz. Raises CaptureError where a capture cannot become audio, OSError where the disk fails.
     """
-    streams = [stream for one in captures for stream in _streams(one, received_at)]
+    read = [(one, pcap.read(Path(one.pcap)) if one.pcap else None) for one in captures]
+    streams = [stream for one, packets in read for stream in _streams(one, packets, received_at)]
+    cut_off = any(_is_cut_off(one, packets) for one, packets in read)
     streams.sort(key=lambda stream: stream.first_tick / stream.clock)
     codecs = {payload: codec(payload) for stream in streams for payload, _ in stream.parts()}
     rate = _WIDE if any(one.rate > _NARROW for one in codecs.values()) else _NARROW
@@ -90,7 +92,7 @@ def convert(
             if announcements:
                 spoken = canvas.look()  # what the platform said is nobody's voice
                 mix(canvas, announcements, received_at)
-            return finish(canvas, target, format_, key, names, spoken)
+            return replace(finish(canvas, target, format_, key, names, spoken), cut_off=cut_off)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -125,12 +127,16 @@ def _draw(canvas: Canvas, stream: Stream, payload: Payload, coded: Coded, how: C
     return end
 
 
-def _streams(one: Capture, zero_us: int) -> Iterator[Stream]:
+def _is_cut_off(one: Capture, packets: Packets | None) -> bool:
+    """Whether rtpengine could not write all of it: it was killed, or the disk was full."""
+    if packets is None or one.metadata is None or not one.complete:
+        return True
+    return packets.cut_off or not is_finished(one.metadata)
+
+
+def _streams(one: Capture, packets: Packets | None, zero_us: int) -> Iterator[Stream]:
     """The streams of one capture."""
-    if one.pcap is None:
-        return
-    packets = pcap.read(Path(one.pcap))
-    if not len(packets):
+    if packets is None or not len(packets):
         return
     if one.metadata is None:
         raise CaptureError("the capture has lost its metadata, so nobody knows who said what")

@@ -66,6 +66,7 @@ class RecordingView(BaseModel):
     bytes: int | None
     sha256: str | None = Field(description="Of the audio as it is delivered")
     duration_ms: int | None
+    cut_off: bool | None = Field(description="Not all that was said is in it: its capture was cut off")
     sample_rate: int | None
     channels: dict[str, str] = Field(description="Whose voice is on which channel")
     caller: SoundView | None

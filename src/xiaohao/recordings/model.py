@@ -109,6 +109,8 @@ class AudioFile:
     callee: Sound
     picture_bytes: int
     stored: Stored
+    #: what was said is not all in it: its capture ends in the middle, or is not known to be whole
+    cut_off: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ class Recording:
     ready_at: int | None
     delete_at: int | None
     held_at: int | None
+    #: not all that was said is in it; None: there is no audio
+    cut_off: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The RTP packets in a pcap file, as columns of numbers."""
 
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final
@@ -43,14 +43,17 @@ class Packets:
     #: where in `data` the payload begins, and how long it is without padding
     start: npt.NDArray[np.int64]
     length: npt.NDArray[np.int64]
+    #: the file ends in the middle of a packet: its writer was killed, or the disk was full
+    cut_off: bool = False
 
     def __len__(self) -> int:
         return len(self.arrival)
 
     def take(self, which: npt.NDArray[Any]) -> "Packets":
         """Some of them: a mask or places."""
-        columns = {name: column[which] for name, column in vars(self).items() if name != "data"}
-        return Packets(data=self.data, **columns)
+        plain = ("data", "cut_off")
+        columns = {name: column[which] for name, column in vars(self).items() if name not in plain}
+        return Packets(data=self.data, cut_off=self.cut_off, **columns)
 
 
 def read(path: Path) -> Packets:
@@ -65,14 +68,16 @@ def read(path: Path) -> Packets:
     data = np.frombuffer(raw, dtype=np.uint8)
     head = bytes(raw[:_FILE_HEADER_BYTES])
     if len(head) < _FILE_HEADER_BYTES:
-        return _packets(data, np.zeros((0, 3), dtype=np.int64), 0)
+        return replace(_packets(data, np.zeros((0, 3), dtype=np.int64), 0), cut_off=True)
     if head[:4] not in _MAGIC:
         raise CaptureError("the capture is not a pcap file")
     order, ticks = _MAGIC[head[:4]]
     link_type = Struct(order + "I").unpack_from(head, 20)[0] & 0xFFFF
     if link_type not in _LINK_HEADER_BYTES:
         raise CaptureError(f"the capture's link type {link_type} is not known")
-    return _packets(data, _records(raw, order, ticks), _LINK_HEADER_BYTES[link_type])
+    records = _records(raw, order, ticks)
+    end = int(records[-1, 0] + records[-1, 1]) if len(records) else _FILE_HEADER_BYTES
+    return replace(_packets(data, records, _LINK_HEADER_BYTES[link_type]), cut_off=end < len(raw))
 
 
 def _records(raw: Any, order: str, ticks: int) -> npt.NDArray[np.int64]:

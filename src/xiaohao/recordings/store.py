@@ -100,6 +100,7 @@ async def put_ready(
         sha256=audio.sha256,
         duration_ms=audio.duration_ms,
         rate=audio.rate,
+        cut_off=audio.cut_off,
         codecs_a=",".join(audio.caller.codecs),
         codecs_b=",".join(audio.callee.codecs),
         voice_ms_a=audio.caller.voice.ms,
@@ -113,6 +114,12 @@ async def put_ready(
         ready_at=now,
         **await _keeping(connection, row),
     )
+
+
+async def was_answered(connection: AsyncConnection, call_id: str) -> bool:
+    """Whether somebody talked in this call."""
+    query = select(cdrs.c.call_id).where(cdrs.c.call_id == call_id, cdrs.c.answered_at.is_not(None))
+    return (await connection.execute(query)).first() is not None
 
 
 async def pull_in(connection: AsyncConnection, latest: int, now: int) -> int:
@@ -232,7 +239,7 @@ def recording_of(row: RowMapping) -> Recording:
         "path",
         "format",
     )
-    more = ("sha256", "duration_ms", "rate", "picture_bytes", "ready_at", "delete_at", "held_at")
+    more = ("sha256", "duration_ms", "rate", "cut_off", "picture_bytes", "ready_at", "delete_at", "held_at")
     return Recording(
         **{name: row[name] for name in (*plain, *more)},
         size=row["bytes"],

@@ -23,6 +23,7 @@ def recording_document(recording: Recording, keep_days: int) -> dict[str, Any]:
         "bytes": recording.size,
         "sha256": recording.sha256,
         "duration_ms": recording.duration_ms,
+        "cut_off": recording.cut_off,
         "sample_rate": recording.rate,
         "channels": {"left": "caller", "right": "callee"},
         "caller": _sound(recording.caller),

@@ -243,7 +243,8 @@ class Worker:
         self._recordings.deleted.inc(await self._removal.sweep())
 
     async def _measure_recordings(self) -> None:
-        self._recordings.show(await self._conversions.backlog(), self._conversions.gate.was_open)
+        work = self._conversions
+        self._recordings.show(await work.backlog(), work.gate.was_open, work.cut_off)
 
     async def _rate(self) -> None:
         self._rated.inc(await self._rater.rate_due())

@@ -32,6 +32,7 @@ def _recordings() -> None:
         sa.Column("sha256", sa.Text()),
         sa.Column("duration_ms", sa.BigInteger()),
         sa.Column("rate", sa.Integer()),
+        sa.Column("cut_off", sa.Boolean()),
         sa.Column("codecs_a", sa.Text()),
         sa.Column("codecs_b", sa.Text()),
         sa.Column("voice_ms_a", sa.BigInteger()),
