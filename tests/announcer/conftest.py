@@ -47,6 +47,7 @@ TERMS: dict[str, Any] = {
     "media": {"dead_after_s": 4},
     "calls": LIMITS | {"ring_s": 2},
     "announcements": {"warn_s": 3},
+    "trace": {"sip": True},
 }
 #: not said in every call
 WHILE_CONNECTING = ("before_connect", "waiting", "whisper", "recorded", "max_duration_soon", "goodbye")

@@ -126,6 +126,9 @@ async def test_both_directions(scheme2: Scheme2) -> None:
     )
     assert 0 <= routing["took_ms"] < 800
     assert (routing["url"], routing["problem"]) == ("first", None)
+    path = await scheme2.customer.request("GET", f"/v1/calls/{there['call_id']}/path")
+    [asked] = [entry["details"] for entry in path["entries"] if entry["what"] == "ask_the_customer"]
+    assert asked == {name: value for name, value in routing.items() if value is not None}
 
 
 async def test_answers_that_do_not_connect(scheme2: Scheme2) -> None:
