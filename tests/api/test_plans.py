@@ -160,7 +160,7 @@ async def test_the_page_in_a_browser(tmp_path: Path) -> None:
 _LOADED = 'document.readyState === "complete" && document.getElementById("form") !== null'
 
 
-async def in_a_browser(url: str, script: str, folder: Path) -> Any:
+async def in_a_browser(url: str, script: str, folder: Path, loaded: str = _LOADED) -> Any:
     """What a script gives on a page that has been loaded, over the browser's DevTools protocol."""
     browser = shutil.which("chromium")
     assert browser, "chromium is missing: make install-test"
@@ -196,7 +196,7 @@ async def in_a_browser(url: str, script: str, folder: Path) -> Any:
                     return result["result"].get("value")
 
                 for _ in range(600):
-                    if await evaluated(_LOADED):
+                    if await evaluated(loaded):
                         break
                     await asyncio.sleep(0.1)
                 return await evaluated(script)
