@@ -13,6 +13,7 @@ from xiaohao import __version__
 from xiaohao.billing.cli import commands as billing_commands
 from xiaohao.edge.kamailio import EngineMissing
 from xiaohao.ivr.cli import commands as graph_commands
+from xiaohao.recordings.cli import commands as recording_commands
 from xiaohao.routing.cli import commands as routing_commands
 from xiaohao.runtime import check, programs, status
 from xiaohao.runtime.errors import ChoreFailed, SupervisorError
@@ -195,6 +196,7 @@ def show_status(config: Config = DEFAULT_CONFIG) -> None:
 app.add_typer(graph_commands, name="graphs")
 app.add_typer(billing_commands(_load, DEFAULT_CONFIG), name="billing")
 app.add_typer(routing_commands(_load, DEFAULT_CONFIG), name="routing")
+app.add_typer(recording_commands(_load, DEFAULT_CONFIG), name="recordings")
 
 
 @app.command()

@@ -21,7 +21,7 @@ from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database
 from xiaohao.notifications.model import Kind
 from xiaohao.notifications.service import announce_recording
-from xiaohao.recordings import capture, store
+from xiaohao.recordings import capture, store, strays
 from xiaohao.recordings.capture import Capture
 from xiaohao.recordings.converter import ConversionFailed, Converter, Job, announcements_of
 from xiaohao.recordings.files import RecordingFiles, path_of
@@ -106,6 +106,8 @@ class Conversions:
         self._put_off_since: float | None = None
         #: recordings given up by this process, and those made in part
         self.failed = self.cut_off = 0
+        #: calls that the last look found captures of, and that nobody knows
+        self.strays: frozenset[str] = frozenset()
 
     async def convert_due(self) -> int:
         """Convert everything that is due, what becomes due meanwhile too; gives back how many got ready.
@@ -348,6 +350,10 @@ class Conversions:
             async with self._database.read() as connection:
                 ready = await store.finished_of(connection, call_ids[first : first + _SWEEP_AT_ONCE])
             await self._remove([(call_id, found[call_id]) for call_id in ready])
+        lost = {stray.call_id: stray for stray in await strays.find(self._database, self._captures)}
+        for call_id in lost.keys() - self.strays:
+            _log.error("capture_of_no_call", call_id=call_id, bytes=lost[call_id].bytes)
+        self.strays = frozenset(lost)
 
 
 def _told(error: OSError) -> str:

@@ -18,14 +18,16 @@ class RecordingMetrics:
             "xiaohao_recordings_deleted", "Recordings that were deleted and are gone", registry=registry
         )
         self._cut_off = gauge("cut_off", "Recordings of this process whose captures were cut off")
+        self._strays = gauge("strays", "Calls whose captures lie here and that nobody knows")
         self._waiting = gauge("waiting", "Captures that are not recordings yet")
         self._oldest = gauge("oldest_waiting_seconds", "How long ago the oldest of those calls ended")
         self._failed = gauge("failed", "Recordings that failed for good and wait for the operator")
         self._store_up = gauge("store_up", "1 while the store of recordings takes what it is given")
 
-    def show(self, backlog: Backlog, store_up: bool, cut_off: int) -> None:
+    def show(self, backlog: Backlog, store_up: bool, cut_off: int, strays: int) -> None:
         """Show what was counted."""
         self._cut_off.set(cut_off)
+        self._strays.set(strays)
         self._waiting.set(backlog.waiting)
         oldest = backlog.oldest_waiting
         self._oldest.set(0 if oldest is None else max(now_us() - oldest, 0) / SECOND)

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, RowMapping, func, literal_column, select, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.clock import DAY
-from xiaohao.database.schema import cdrs, numbers, recording_rules, recordings
+from xiaohao.database.schema import calls, cdrs, numbers, recording_rules, recordings
 from xiaohao.recordings.model import (
     FOR_EVER,
     AudioFile,
@@ -169,6 +169,14 @@ async def finished_of(connection: AsyncConnection, call_ids: Sequence[str]) -> s
     states = (RecordingState.READY.value, RecordingState.DELETED.value)
     query = select(_table.call_id).where(_table.call_id.in_(call_ids), _table.state.in_(states))
     return set((await connection.execute(query)).scalars())
+
+
+async def known_among(connection: AsyncConnection, call_ids: Sequence[str]) -> set[str]:
+    """Those of these calls that have a recording, of whatever state, or go on."""
+    known: set[str] = set()
+    for column in (_table.call_id, calls.c.id):
+        known.update((await connection.execute(select(column).where(column.in_(call_ids)))).scalars())
+    return known
 
 
 async def find(

@@ -244,7 +244,7 @@ class Worker:
 
     async def _measure_recordings(self) -> None:
         work = self._conversions
-        self._recordings.show(await work.backlog(), work.gate.was_open, work.cut_off)
+        self._recordings.show(await work.backlog(), work.gate.was_open, work.cut_off, len(work.strays))
 
     async def _rate(self) -> None:
         self._rated.inc(await self._rater.rate_due())
