@@ -11,9 +11,14 @@ from xiaohao.simulator.spelling import Spelling
 from .conftest import Pair, Theatre
 
 
-async def refused(theatre: Theatre, call: OutgoingCall, code: int, cause: int) -> None:
-    """The call ends with this code and cause, without any sign of ringing or media, and nobody is called."""
-    sent = len(theatre.mobile.messages), len(theatre.city.messages)
+async def refused(
+    theatre: Theatre, call: OutgoingCall, code: int, cause: int, sent: tuple[int, int] | None = None
+) -> None:
+    """The call ends with this code and cause, without any sign of ringing or media, and nobody is called.
+
+    `sent`: so many messages had passed at each carrier before; without it, those until now.
+    """
+    sent = sent or (len(theatre.mobile.messages), len(theatre.city.messages))
     await call.wait_ended()
     assert (call.final_code, call.reason_header) == (code, f"Q.850;cause={cause}")
     assert call.provisional_codes == []
@@ -31,7 +36,7 @@ async def recorded(
     for _ in range(50):
         found = (await theatre.stage.request("GET", "/v1/cdrs?limit=5"))["items"]
         mine = [cdr for cdr in found if cdr["dialled"] == dialled]
-        if mine:
+        if mine and mine[0]["reason"] == reason:  # one of a call before may be there already
             break
         await asyncio.sleep(0.1)
     cdr = mine[0]

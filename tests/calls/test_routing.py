@@ -16,6 +16,7 @@ from xiaohao.simulator.stage import StageCustomer
 
 from .conftest import Theatre
 from .test_modes import Person, talk
+from .test_policies import in_force
 from .test_refusals import refused
 
 SECRET = "whsec_" + "YSBzZWNyZXQgb2YgdGhlIHJvdXRpbmcgdGVzdHM="
@@ -34,6 +35,8 @@ class Scheme2:
     #: X is shown over `mobile`, Y over `city`
     x_pool: str
     y_pool: str
+    #: of numbers that only bindings use
+    bound_pools: dict[str, str]
     answers: dict[tuple[str | None, str], Any] = field(default_factory=dict)
 
     def numbers(self) -> tuple[str, str]:
@@ -93,12 +96,18 @@ async def scheme2(theatre: Theatre) -> AsyncIterator[Scheme2]:
         x_pool = await theatre.stage.add_pool("x of scheme 2", customer)
         y_pool = await theatre.stage.add_pool("y of scheme 2", customer)
         xs, ys = [f"+861700003{n:04}" for n in range(80)], [f"+86106203{n:04}" for n in range(80)]
-        await theatre.stage.add_numbers(xs, theatre.mobile_trunk, x_pool)
-        await theatre.stage.add_numbers(ys, theatre.city_trunk, y_pool)
-        made = Scheme2(theatre, customer, *endpoints, x_pool, y_pool)
+        bound = [await theatre.stage.add_pool(f"{name} of its bindings", customer) for name in "xy"]
+        for numbers, trunk, pool, bound_pool in (
+            (xs, theatre.mobile_trunk, x_pool, bound[0]),
+            (ys, theatre.city_trunk, y_pool, bound[1]),
+        ):
+            await theatre.stage.add_numbers(numbers[:70], trunk, pool)
+            await theatre.stage.add_numbers(numbers[70:], trunk, bound_pool)
+        bound_pools = dict(zip(("x_pool", "y_pool"), bound, strict=True))
+        made = Scheme2(theatre, customer, *endpoints, x_pool, y_pool, bound_pools)
         made.first.answer = made.second.answer = made.says
         await made.plan()
-        for pool in (x_pool, y_pool):
+        for pool in (x_pool, y_pool, *bound):
             await customer.request("PUT", f"/v1/pools/{pool}/routing", {"routing": "ask"})
         await asyncio.sleep(1.0)
         yield made
@@ -153,11 +162,35 @@ async def test_answers_that_do_not_connect(scheme2: Scheme2) -> None:
             assert told.document["data"]["problem"]
 
 
+async def test_answers_that_would_connect_a_stranger(scheme2: Scheme2) -> None:
+    """Numbers of the platform, the caller, emergency services, no numbers, and whom a policy bars."""
+    x, y = scheme2.numbers()
+    caller, barred = Person(scheme2.theatre), Person(scheme2.theatre)
+    entry = {"list": "black", "person": barred.number, "side": "callee"}
+    await scheme2.customer.request("POST", "/v1/policies/entries", {"entries": [entry]})
+    await in_force(scheme2.theatre)
+    cases = (
+        (x, "routing_answer_refused", 29, "callee: is a number of the platform, not a person's"),
+        ("0" + y.removeprefix("+86"), "routing_answer_refused", 29, "callee: is a number of the platform"),
+        (caller.number, "routing_answer_refused", 29, "callee: is the caller"),
+        ("110", "routing_answer_refused", 29, "callee: is no telephone number"),
+        (barred.number, "callee_blacklisted", 21, "policy: callee_blacklisted"),
+    )
+    for count, (callee, reason, cause, problem) in enumerate(cases, start=1):
+        scheme2.answer(caller.number, y, action="connect", callee=callee, display=x)
+        cdr = await scheme2.refused(await caller.city.call(y), y, 403, cause, reason, count)
+        told = await scheme2.events.wait_for("routing.answer_refused", cdr["call_id"])
+        data = told.document["data"]
+        assert (data["verdict"], data["decided_by"]) == ("not_allowed", "nobody")
+        assert data["problem"].startswith(problem)
+        assert cdr["routing"]["problem"] == data["problem"]
+
+
 async def test_bindings_are_the_fallback(scheme2: Scheme2) -> None:
     """While the customer's endpoints hang or answer garbage, scheme 1 connects; then the customer decides."""
     a, b = Person(scheme2.theatre), Person(scheme2.theatre)
     await scheme2.plan(fallbacks=["binding"], deadline_ms=500)
-    pools = {"x_pool": scheme2.x_pool, "y_pool": scheme2.y_pool}
+    pools = scheme2.bound_pools
     binding = await scheme2.customer.request("POST", "/v1/bindings", {"a": a.number, "b": b.number, **pools})
     x, y = binding["x"], binding["y"]
     scheme2.first.answer = lambda _: (200, ["garbage"])

@@ -127,10 +127,10 @@ class Route(APIRoute):
             statuses.add(404)
         if self.body_field is not None:
             statuses |= {400, 404, 408, 413, 415, 422}  # 404: what the body names
-        if self.dependant.query_params:
+        if self.dependant.query_params or any(map(_is_checked, self.dependant.path_params)):
             statuses.add(422)
         if not (self.methods or set()) <= {"GET", "HEAD"} and not extra.get("x-only-reads"):
-            statuses.add(409)
+            statuses |= {400, 409}  # 400: of HTTP itself, as a length that is none
         if self._takes_key():
             statuses |= {400, 408, 413, 422}
             extra["parameters"] = [*extra.get("parameters", []), _KEY_PARAMETER]
@@ -181,6 +181,12 @@ class Route(APIRoute):
     def _takes_key(self) -> bool:
         extra = self.openapi_extra or {}
         return "POST" in (self.methods or ()) and not extra.keys() & {*ONLY_READS, *NO_KEY}
+
+
+def _is_checked(parameter: Any) -> bool:
+    """Whether a part of the path is more than any text: a month, a day."""
+    info = parameter.field_info
+    return info.annotation is not str or bool(info.metadata)
 
 
 def _too_large() -> Refusal:

@@ -15,7 +15,7 @@ from xiaohao.api.auth import AnyKey, OperatorKey
 from xiaohao.api.fields import Id, Name, Request, Timestamp
 from xiaohao.api.paging import Cursors, Page, PageQuery
 from xiaohao.api.route import NO_KEY, api_router
-from xiaohao.billing.calendar import month_text, parse_month
+from xiaohao.billing.calendar import month_text
 from xiaohao.billing.closing import Closing
 from xiaohao.billing.deeds import Deeds
 from xiaohao.billing.http import Amount, Document, Month
@@ -27,7 +27,6 @@ from xiaohao.billing.sheets import csv_of, orders_csv
 from xiaohao.billing.words import Language
 from xiaohao.billing.workbook import write_xlsx
 from xiaohao.clock import rfc3339, rfc3339_or_none
-from xiaohao.errors import validation_failed
 from xiaohao.secrecy import Vault
 
 _XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -198,13 +197,9 @@ def _chunks(file: Any) -> Iterator[bytes]:
 
 def _add_states(routes: APIRouter, invoices: Invoices, closing: Closing, deeds: Deeds) -> None:
     @routes.post("/v1/customers/{customer_id}/months/{month}/close", openapi_extra=NO_KEY)
-    async def close_month(_: OperatorKey, customer_id: str, month: str) -> Closed:
+    async def close_month(_: OperatorKey, customer_id: str, month: Month) -> Closed:
         """Close a customer's month and draft its invoice, or draft it again; the worker does it by itself."""
-        try:
-            wanted = parse_month(month)
-        except ValueError as error:
-            raise validation_failed("month", str(error)) from None
-        return Closed(invoice_id=await closing.close(customer_id, wanted))
+        return Closed(invoice_id=await closing.close(customer_id, month))
 
     @routes.post("/v1/invoices/{invoice_id}/issue")
     async def issue_invoice(key: OperatorKey, invoice_id: str) -> InvoiceView:

@@ -130,6 +130,12 @@ class Routed(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether the customer hears that its answer could not be acted on."""
         return self.verdict in ("not_allowed", "not_understood")
 
+    def refused_by(self, rule: str) -> "Routed":
+        """The same where a rule keeps the customer's answer from being carried out; a fallback is none."""
+        if self.decided_by != "customer":
+            return self
+        return msgspec.structs.replace(self, verdict="not_allowed", problem=f"policy: {rule}")
+
 
 class Announcement(msgspec.Struct, frozen=True):
     """Something that the platform played to one side of a call, for so long as it was heard."""

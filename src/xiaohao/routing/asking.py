@@ -164,6 +164,8 @@ class Desk:
         """Ask; never raises, and takes no longer than the customer's deadline, nor than `budget_s`."""
         if not self._targets:
             return Asked(Verdict.NOT_SET_UP, 0)
+        if self.terms.secrets(now_us()) != self._secrets:
+            self.change(self.terms)  # the old secret's time is over
         now = self._clock()
         targets = [target for target in self._targets if target.breaker.admit(now)]
         if not targets:
@@ -173,8 +175,6 @@ class Desk:
             for target in targets:
                 target.breaker.let_go(now)
             return Asked(Verdict.TOO_MANY, 0)
-        if self.terms.secrets(now_us()) != self._secrets:
-            self.change(self.terms)  # the old secret's time is over
         try:
             return await self._ask(targets, name, body, min(self.terms.deadline_ms / 1000, budget_s))
         finally:

@@ -24,7 +24,10 @@ _Pair = tuple[str, str, str]
 
 
 class LastAnswers:
-    """Answers by customer, number dialled and caller ("" where the number is hidden)."""
+    """Answers by customer, number dialled and caller. Who hides their number could be anybody: none is kept.
+
+    What other switches have written meanwhile counts as well: of two answers it is the later one's turn.
+    """
 
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database, self._vault = database, vault
@@ -32,45 +35,47 @@ class LastAnswers:
         self._at_hand: OrderedDict[_Pair, tuple[str, int]] = OrderedDict()
         self._unwritten: dict[_Pair, tuple[str, int]] = {}
         self._tidied_at = 0
-        self._reading: set[asyncio.Task[Answer | None]] = set()
+        self._reading: set[asyncio.Task[tuple[str, int] | None]] = set()
 
     def remember(
         self, customer_id: str, dialled: str, caller: str | None, answer: Answer, keep_s: int
     ) -> None:
         """Keep an answer for so many seconds. Never waits."""
-        pair, now = (customer_id, dialled, caller or ""), now_us()
-        kept = (wire.write_answer(answer), now + keep_s * SECOND)
-        known = self._at_hand.get(pair)
+        if caller is None:
+            return
+        pair, kept = (customer_id, dialled, caller), (wire.write_answer(answer), now_us() + keep_s * SECOND)
         self._at_hand[pair] = kept
         self._at_hand.move_to_end(pair)
         if len(self._at_hand) > _AT_HAND:
             self._at_hand.popitem(last=False)
-        # the same again is worth a write only when half of its time is over
-        is_news = known is None or known[0] != kept[0] or known[1] - now < keep_s * SECOND // 2
-        if not is_news:
-            self._at_hand[pair] = known or kept
-        elif len(self._unwritten) < _AT_HAND:
+        if pair in self._unwritten or len(self._unwritten) < _AT_HAND:
             self._unwritten[pair] = kept
 
     async def find(self, customer_id: str, dialled: str, caller: str | None) -> Answer | None:
         """The answer kept for a pair; None where there is none, or it cannot be read in time."""
-        pair = (customer_id, dialled, caller or "")
-        known = self._at_hand.get(pair)
-        if known is not None:
-            return wire.read_answer(known[0].encode()) if known[1] > now_us() else None
+        if caller is None:
+            return None
+        pair = (customer_id, dialled, caller)
         # A query that is cancelled may be waited for by the driver: leave it behind instead.
         reading = asyncio.ensure_future(self._read(*pair))
         self._reading.add(reading)
         reading.add_done_callback(self._reading.discard)
         await asyncio.wait({reading}, timeout=_PATIENCE_S)
-        return reading.result() if reading.done() else None
+        written = reading.result() if reading.done() else None
+        known = self._at_hand.get(pair)
+        kept = [one for one in (written, known) if one is not None and one[1] > now_us()]
+        return wire.read_answer(max(kept, key=lambda one: one[1])[0].encode()) if kept else None
 
-    async def _read(self, customer_id: str, dialled: str, caller: str) -> Answer | None:
-        key = self._vault.index(caller) if caller else b""
+    async def _read(self, customer_id: str, dialled: str, caller: str) -> tuple[str, int] | None:
+        key = self._vault.index(caller)
         try:
             async with self._database.read() as connection:
-                sealed = await store.answer(connection, customer_id, dialled, key, now_us())
-            return None if sealed is None else wire.read_answer(self._vault.open(sealed).encode())
+                row = await store.answer(connection, customer_id, dialled, key)
+            if row is None:
+                return None
+            text = self._vault.open(row["answer_sealed"])
+            wire.read_answer(text.encode())
+            return text, row["expires_at"]
         except (DatabaseUnavailable, SecrecyError, wire.NotUnderstood) as error:
             _log.warning("last_answer_not_read", customer_id=customer_id, error=type(error).__name__)
             return None
@@ -89,8 +94,8 @@ class LastAnswers:
             {
                 "customer_id": customer_id,
                 "dialled": dialled,
-                "caller_key": self._vault.index(caller) if caller else b"",
-                "caller_sealed": self._vault.seal(caller) if caller else None,
+                "caller_key": self._vault.index(caller),
+                "caller_sealed": self._vault.seal(caller),
                 "answer_sealed": self._vault.seal(text),
                 "expires_at": expires_at,
             }

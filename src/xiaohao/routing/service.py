@@ -96,7 +96,8 @@ class Routing:
                 old_secret_until=None if old is None else old.old_secret_until,
             )
             await self._put(connection, customer_id, terms, version)
-            if not terms.keep_answers_s:
+            if old is not None and old.keep_answers_s != terms.keep_answers_s:
+                # which of two was the later answer is told by when it ends
                 await store.forget_answers(connection, customer_id)
         return terms
 

@@ -121,27 +121,26 @@ async def shown(connection: AsyncConnection, display: str, callee: str) -> Seque
 
 
 async def answer(
-    connection: AsyncConnection, customer_id: str, dialled: str, caller_key: bytes, now: int
-) -> bytes | None:
-    """The sealed answer that is kept for a pair, unless its time is over."""
-    query = select(routing_answers.c.answer_sealed).where(
+    connection: AsyncConnection, customer_id: str, dialled: str, caller_key: bytes
+) -> RowMapping | None:
+    """The sealed answer that is kept for a pair, and when its time is over."""
+    query = select(routing_answers.c.answer_sealed, routing_answers.c.expires_at).where(
         routing_answers.c.customer_id == customer_id,
         routing_answers.c.dialled == dialled,
         routing_answers.c.caller_key == caller_key,
-        routing_answers.c.expires_at > now,
     )
-    sealed: bytes | None = (await connection.execute(query)).scalar_one_or_none()
-    return sealed
+    return (await connection.execute(query)).mappings().one_or_none()
 
 
 async def put_answers(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keep answers, each in the place of the one before."""
+    """Keep answers, each in the place of the one before; a later one, of another switch, stays."""
     into = insert_into(connection.dialect, routing_answers)
     new = {name: into.excluded[name] for name in ("caller_sealed", "answer_sealed", "expires_at")}
     key = ["customer_id", "dialled", "caller_key"]
-    await connection.execute(
-        into.on_conflict_do_update(index_elements=key, set_=new), [dict(row) for row in rows]
+    statement = into.on_conflict_do_update(
+        index_elements=key, set_=new, where=routing_answers.c.expires_at <= into.excluded.expires_at
     )
+    await connection.execute(statement, [dict(row) for row in rows])
 
 
 async def forget_answers(connection: AsyncConnection, customer_id: str) -> None:

@@ -211,14 +211,21 @@ async def take_the_terms(passage: Passage, tools: Tools) -> None:
     call.max_duration_s = min(match.max_duration_s or longest, longest)
     passage.note(displayed=call.displayed, record=call.record, max_duration_s=call.max_duration_s)
     if call.caller in (call.callee, call.displayed, call.dialled):
-        raise Refused(Reason.LOOP)
+        raise _not_carried_out(call, Reason.LOOP)
 
 
 async def apply_the_policies(passage: Passage, tools: Tools) -> None:
     """May these two speak now? Lists, hours, destinations, limits, of the operator and of the customer."""
     reason = await tools.judge(passage.call, passage.match.display_trunk_id if passage.match else None)
     if reason is not None:
-        raise Refused(reason)
+        raise _not_carried_out(passage.call, reason)
+
+
+def _not_carried_out(call: Call, reason: Reason) -> Refused:
+    """A call is refused; where that is because of what its customer answered, the customer is told."""
+    if call.routing is not None:
+        call.routing = call.routing.refused_by(reason.value)
+    return Refused(reason)
 
 
 async def choose_the_ways(passage: Passage, tools: Tools) -> None:
