@@ -124,7 +124,8 @@ async def test_guesses_are_counted_by_caller_and_by_number() -> None:
 
 async def test_terms_are_whole(speaking: SpeakingTheatre) -> None:
     """A hotline needs a number, and nothing else takes one; the customer's choice is the pool's, too."""
-    for body in ({"treatment": "hotline"}, {"treatment": "refuse", "hotline": HOTLINE}):
+    circle = {"treatment": "hotline", "hotline": "+861062000001"}
+    for body in ({"treatment": "hotline"}, {"treatment": "refuse", "hotline": HOTLINE}, circle):
         status, answer = await speaking.stage.attempt(
             "PUT", "/v1/unknown-callers", body, key=speaking.customer.key
         )

@@ -37,6 +37,12 @@ async def test_rules_of_every_kind_come_back(
     assert (await operator.get("/v1/policies/rules")).json()["items"] == []
 
 
+async def test_a_rule_about_a_number_that_is_not_ours(customer: httpx.AsyncClient) -> None:
+    body = {"name": "r", "rule": {"kind": "direction", "roles": ["a"]}, "number": "+8613911111111"}
+    answer = await customer.post("/v1/policies/rules", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
 @pytest.mark.parametrize(
     "rule",
     [
@@ -91,6 +97,12 @@ async def test_a_file_and_what_it_would_do(customer: httpx.AsyncClient, operator
     assert (wrong.json()["written"], wrong.json()["faults"][0]["line"]) == (0, 2)
     unnamed = await customer.post(path, content="a,b\n1,2\n", headers=headers)
     assert (unnamed.status_code, unnamed.json()["code"]) == (400, "file_malformed")
+    # an upload that failed takes nobody off a list; what a file would take off is told before
+    empty = await customer.post(f"{path}?replace=white", content="", headers=headers)
+    assert (empty.status_code, empty.json()["code"]) == (400, "file_malformed")
+    for query, removed in (("replace=white&dry_run=true", 1), ("replace=white", 1)):
+        left = await customer.post(f"{path}?{query}", content=f"list,person\nblack,{A}\n", headers=headers)
+        assert left.json()["removed"] == removed
 
 
 async def test_days_that_the_operator_says(operator: httpx.AsyncClient, customer: httpx.AsyncClient) -> None:

@@ -255,7 +255,10 @@ async def test_deletion_hold_and_rules(
     assert (await operator.post(f"{ready}:hold", json=why)).status_code == 204
     assert (await customer.get(ready)).json()["held"]
     problem(await customer.post(f"{ready}:delete", json=why), 409, "recording_held")
-    assert (await operator.post(f"{ready}:release")).status_code == 204
+    problem(await operator.post(f"{ready}:hold", json=why), 409, "recording_held")
+    problem(await operator.post(f"{ready}:release"), 422, "validation_failed")
+    assert (await operator.post(f"{ready}:release", json=why)).status_code == 204
+    problem(await operator.post(f"{ready}:release", json=why), 409, "recording_not_held")
     problem(await customer.get(f"{ready}/deletion"), 404, "not_found")
     proof = await customer.post(f"{ready}:delete", json=why)
     assert proof.status_code == 202

@@ -56,5 +56,5 @@ def test_what_comes_with_some_events_only_is_absent_in_others() -> None:
 
 
 def test_each_kind_has_its_place() -> None:
-    assert [SEQUENCE[kind] for kind in OF_CALLS] == [1, 2, 3, 4, 5, 6]
-    assert len({event_id(CALL_ID, kind) for kind in OF_CALLS}) == 6
+    assert [SEQUENCE[kind] for kind in OF_CALLS] == [1, 2, 3, 4, 5, 6, 7]
+    assert len({event_id(CALL_ID, kind) for kind in OF_CALLS}) == 7

@@ -121,7 +121,7 @@ async def test_a_hold_keeps_it_from_everybody(studio: Studio) -> None:
     studio.clock.forward(181 * 86_400)
     assert await removal.sweep() == 1
     assert (await studio.recordings.get(None, other)).state is RecordingState.DELETED
-    await keeping.hold(OPERATOR, held, None)
+    await keeping.release(OPERATOR, held, REASON)
     assert await removal.sweep() == 1
     proof = await keeping.deletion(None, held)
     assert (proof.cause, proof.key_id, proof.reason) == (Cause.RETENTION, None, None)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, delete, func, insert, or_, select
+from sqlalchemy import RowMapping, delete, exists, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.database.announcer_tables import stranger_terms
-from xiaohao.database.schema import bindings
+from xiaohao.database.schema import bindings, numbers
 
 _terms: Final = stranger_terms.c
 #: so many live bindings of a number are looked through for a caller
@@ -18,6 +18,11 @@ async def find(connection: AsyncConnection, scope_id: str) -> RowMapping | None:
     """The terms of a customer or a pool."""
     query = select(stranger_terms).where(_terms.scope_id == scope_id)
     return (await connection.execute(query)).mappings().one_or_none()
+
+
+async def is_of_the_platform(connection: AsyncConnection, number: str) -> bool:
+    """Whether calls to this number come to us."""
+    return (await connection.execute(select(exists().where(numbers.c.number == number)))).scalar_one()
 
 
 async def put(connection: AsyncConnection, row: dict[str, Any]) -> None:

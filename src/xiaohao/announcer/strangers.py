@@ -51,6 +51,8 @@ class Strangers:
             "updated_at": self._clock(),
         }
         async with self._database.begin() as connection:
+            if terms.hotline is not None and await store.is_of_the_platform(connection, terms.hotline):
+                raise validation_failed("hotline", "A number of the platform would call in a circle.")
             await store.put(connection, row)
 
     async def remove(self, scope_id: str) -> None:

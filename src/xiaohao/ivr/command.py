@@ -23,7 +23,11 @@ def check_file(source: str, prompts: list[str]) -> list[str]:
 
 def draw_file(source: str, output: Path) -> None:
     """Write the picture of a graph. Raises ChoreFailed."""
-    output.write_text(drawing.draw(_graph(source)))
+    picture = drawing.draw(_graph(source))
+    try:
+        output.write_text(picture)
+    except OSError as error:
+        raise ChoreFailed(f"{output}: {error.strerror}") from None
 
 
 def try_file(source: str, events: list[str]) -> str:

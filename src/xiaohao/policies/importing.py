@@ -65,6 +65,12 @@ class EntryImport:
         self._count = Statement(
             direct.dialect, select(func.count(), literal(1)).select_from(policy_entries).where(*mine)
         )
+        self._whom = Statement(
+            direct.dialect,
+            select(*(policy_entries.c[name] for name in _WHOM)).where(
+                *mine, policy_entries.c.list == bindparam("which")
+            ),
+        )
         self._replace = Statement(
             direct.dialect,
             update(policy_entries)
@@ -99,7 +105,11 @@ class EntryImport:
             found[whom] = entry
         if len(found) > ENTRIES_MAX:
             raise list_full()
-        if report.refused or dry_run:
+        if report.refused:
+            return report
+        if dry_run:
+            if replace is not None:
+                report.removed = self._not_among(found.values(), replace)
             return report
         self._write(list(found.values()), report)
         if replace is not None:
@@ -108,6 +118,15 @@ class EntryImport:
                 self._replace.run(cursor, which=replace.value, began=began, revision_now=revision)
                 report.removed = cursor.rowcount
         return report
+
+    def _not_among(self, entries: Iterable[NewEntry], which: List) -> int:
+        now = self._clock()
+        rows = (entry_row(entry, self._owner, self._vault, now, self._by, 0) for entry in entries)
+        named = {tuple(row[name] for name in _WHOM) for row in rows}
+        with self._direct.read() as cursor:
+            self._whom.run(cursor, which=which.value)
+            there = {(bytes(person), bytes(other), prefix) for person, other, prefix in cursor.fetchall()}
+        return len(there - named)
 
     def _write(self, entries: Sequence[NewEntry], report: Imported) -> None:
         with self._direct.read() as cursor:
@@ -145,8 +164,7 @@ class EntryImport:
                 columns = [cell.strip().lower() for cell in cells]
                 unknown = not set(columns) <= set(COLUMNS)
                 if unknown or "list" not in columns or len(set(columns)) < len(columns):
-                    detail = f"The first line names the columns: list and some of {', '.join(COLUMNS[1:])}."
-                    raise Refusal("file_malformed", "The file cannot be read", detail, 400)
+                    raise _without_columns()
                 continue
             row = dict(zip(columns, cells, strict=False))
             try:
@@ -156,6 +174,13 @@ class EntryImport:
             except Refusal as refusal:
                 field_of = refusal.extra["errors"][0]["field"]
                 yield line, f"{field_of} {refusal.detail}"
+        if columns is None:
+            raise _without_columns()
+
+
+def _without_columns() -> Refusal:
+    detail = f"The first line names the columns: list and some of {', '.join(COLUMNS[1:])}."
+    return Refusal("file_malformed", "The file cannot be read", detail, 400)
 
 
 def _entry(row: dict[str, str], now: int) -> NewEntry:

@@ -248,6 +248,8 @@ class Policies:
         row |= {"set_by": rule.set_by.value, "customer_id": rule.customer_id}
         async with self._database.begin() as connection:
             await self._check_customer(connection, owner)
+            if rule.number and not await store.may_name(connection, rule.number, owner.customer_id):
+                raise not_found("number")
             await store.begin_change(connection)
             mine = Owner(rule.set_by, rule.customer_id).where(policy_rules.c)
             if await store.count_rules(connection, mine) >= RULES_MAX:

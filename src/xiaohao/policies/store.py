@@ -15,6 +15,7 @@ from sqlalchemy import (
     func,
     insert,
     null,
+    or_,
     select,
     text,
     tuple_,
@@ -24,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.database.direct import Insert, Statement, insert_into
 from xiaohao.database.policy_tables import policy_days, policy_entries, policy_rules
-from xiaohao.database.schema import customers, marks
+from xiaohao.database.schema import customers, marks, numbers
 
 #: The row of `marks` that moves on with every change of any policy.
 MARK: Final = "policies"
@@ -79,6 +80,19 @@ async def revisions(connection: AsyncConnection) -> Revisions:
 async def customer_exists(connection: AsyncConnection, customer_id: str) -> bool:
     """Whether there is this customer."""
     return (await connection.execute(select(exists().where(customers.c.id == customer_id)))).scalar_one()
+
+
+async def may_name(connection: AsyncConnection, number: str, customer_id: str | None) -> bool:
+    """Whether a rule of this customer (None: of everybody) may be about this number of the platform."""
+    mine = [] if customer_id is None else [
+        or_(
+            numbers.c.customer_id.is_(None),
+            numbers.c.customer_id == customer_id,
+            numbers.c.assigned_by == customer_id,
+        )
+    ]  # fmt: skip
+    query = select(exists().where(numbers.c.number == number, *mine))
+    return (await connection.execute(query)).scalar_one()
 
 
 # Entries

@@ -107,19 +107,28 @@ class Keeping:
             raise not_found("deletion of a recording")
         return self._deletion(row)
 
-    async def hold(self, principal: Principal, call_id: str, reason: str | None) -> None:
-        """Put a recording under a legal hold, or (None) take it off. Raises Refusal as `delete`."""
-        action = Action.RECORDING_RELEASE if reason is None else Action.RECORDING_HOLD
-        sealed = None if reason is None else self._vault.seal(reason)
+    async def hold(self, principal: Principal, call_id: str, reason: str) -> None:
+        """Put a recording under a legal hold. Raises Refusal as `delete`: a second hold finds it held."""
+        await self._hold(principal, call_id, reason, held=True)
+
+    async def release(self, principal: Principal, call_id: str, reason: str) -> None:
+        """Take a legal hold off. Raises Refusal: `not_found`, `recording_not_held`, and as `delete`."""
+        await self._hold(principal, call_id, reason, held=False)
+
+    async def _hold(self, principal: Principal, call_id: str, reason: str, *, held: bool) -> None:
         async with self._database.begin() as connection:
             found = await store.find(connection, call_id, principal.customer_id, lock=True)
             if found is None:
                 raise not_found("recording")
             _check_there(found)
-            at = None if reason is None else found.held_at or self._clock()
+            if not held and found.held_at is None:
+                raise conflict("recording_not_held", "The recording is not held", "No legal hold is on it.")
+            if held and found.held_at is not None:
+                raise conflict("recording_held", "The recording is held", "It is under a legal hold already.")
+            at, sealed = (self._clock(), self._vault.seal(reason)) if held else (None, None)
             await keeping_store.hold(connection, call_id, at, sealed)
-            said = {} if reason is None else {"reason": reason}
-            await self._audit.record(connection, principal, action, thing=call_id, details=said)
+            action = Action.RECORDING_HOLD if held else Action.RECORDING_RELEASE
+            await self._audit.record(connection, principal, action, thing=call_id, details={"reason": reason})
 
     async def set_rule(self, principal: Principal, scope_id: str, keep_days: int | None) -> None:
         """Keep the recordings of a customer or pool for so many days, 0: for ever; None: as all others.

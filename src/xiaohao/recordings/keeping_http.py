@@ -73,9 +73,9 @@ def router(keeping: Keeping, vault: Vault) -> APIRouter:
         await keeping.hold(key, call_id, body.reason)
 
     @routes.post("/v1/recordings/{call_id}:release", status_code=204)
-    async def release_recording(key: OperatorKey, call_id: str) -> None:
+    async def release_recording(key: OperatorKey, call_id: str, body: Why) -> None:
         """End a legal hold."""
-        await keeping.hold(key, call_id, None)
+        await keeping.release(key, call_id, body.reason)
 
     _add_rules(routes, keeping, Cursors(vault, "recording rules"))
     return routes

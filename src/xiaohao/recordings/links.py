@@ -42,6 +42,8 @@ class Link(msgspec.Struct, frozen=True, array_like=True):
             raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
         except ValueError:
             return None
+        if urlsafe_b64encode(raw).rstrip(b"=").decode() != token:
+            return None  # the decoder passes over what does not belong there
         facts, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
         if not hmac.compare_digest(mac, vault.sign(_PURPOSE, facts)):
             return None

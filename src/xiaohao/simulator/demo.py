@@ -87,8 +87,10 @@ class Demo:
         (x, y), driver, passenger = _DECIDED, _DRIVER[0], _PASSENGER[0]
         ways = {(driver, y): (passenger, x), (passenger, x): (driver, y)}
         asked = delivery.document["data"]
-        callee, display = ways[asked["caller"], asked["dialled"]]
-        return 200, {"action": "connect", "callee": callee, "display": display}
+        way = ways.get((asked["caller"], asked["dialled"]))
+        if way is None:
+            return 200, {"action": "refuse", "reason": "unknown_number"}
+        return 200, {"action": "connect", "callee": way[0], "display": way[1]}
 
     async def play(self) -> None:
         """Three calls of scheme 1, two of scheme 2."""
