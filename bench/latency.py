@@ -14,12 +14,12 @@ from bench.sipp import call, callee
 from bench.subject import Subject
 
 _ENTRY = re.compile(r"^-{20,} (\S+ \S+)$", re.MULTILINE)
-_FROM = re.compile(r"^From: .*?<sip:(\d+)@", re.MULTILINE)
-_TO = re.compile(r"^To: <sip:\+86(\d+)@", re.MULTILINE)
+OF_CALLER = re.compile(r"^From: .*?<sip:(\d+)@", re.MULTILINE)
+OF_CALLEE = re.compile(r"^To: <sip:\+86(\d+)@", re.MULTILINE)
 _BRANCH = re.compile(r"^Via: .*branch=(\S+)", re.MULTILINE)
 
 
-def _invites(trace: Path, person: re.Pattern[str]) -> dict[str, list[float]]:
+def invites(trace: Path, person: re.Pattern[str]) -> dict[str, list[float]]:
     """When each person's INVITEs passed, each counted once however often it was sent."""
     text = trace.read_text(errors="replace")
     marks = list(_ENTRY.finditer(text))
@@ -41,7 +41,7 @@ async def added_ms(subject: Subject, folder: Path, rate: float, seconds: float) 
         old.unlink(missing_ok=True)
     async with callee(subject, folder, received):
         outcome = await call(subject, folder, rate, seconds, trace=sent)
-    out, into = _invites(sent, _FROM), _invites(received, _TO)
+    out, into = invites(sent, OF_CALLER), invites(received, OF_CALLEE)
     times = []
     for pair in subject.pairs:
         left, arrived = out.get(pair.caller, []), into.get(pair.callee, [])

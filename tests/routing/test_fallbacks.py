@@ -52,7 +52,7 @@ class Memory:
 
 def decide(terms: Terms, verdict: Verdict, answer: Answer | None, memory: Memory, bound: bool) -> Decision:
     call = Call("id", "edge1", 0, DIALLED, CALLER, customer_id="cus_1")
-    judge = Judge(Prefixes(("+86",), ("+86900",)), "CN", shown)
+    judge = Judge(Prefixes(("+86",), ("+86900",)), "CN", shown, lambda _, name: name != "missing")
     asking = Asking(call, Desk(terms, verdict, answer), judge, memory, bound, 1.0)
     return asyncio.run(asking.decide())
 
@@ -146,6 +146,7 @@ def test_every_fault_of_an_answer_has_its_word() -> None:
         (Connect(CALLER), "callee: is the caller"),
         (Connect(CALLEE, "+861062999999"), "display: is not one of your numbers"),
         (Connect(CALLEE, THEIRS), "display: is not one of your numbers"),
+        (Announce("missing"), "prompt: there is none of this name"),
     ):
         decision = decide(terms, Verdict.ANSWERED, answer, Memory(None), bound=False)
         assert decision.routed.problem == problem

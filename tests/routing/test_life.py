@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from standardwebhooks import Webhook
 
 from tests.routing.test_asking import SECRET, serving
@@ -15,7 +16,9 @@ from xiaohao.bindings.lookup_store import look_up
 from xiaohao.bindings.recognition import LegMatch, judge
 from xiaohao.calls.model import Call
 from xiaohao.clock import now_us
+from xiaohao.database.prompt_tables import prompts
 from xiaohao.database.routing_tables import routing_answers
+from xiaohao.errors import Refusal
 from xiaohao.outgoing.network import Network
 from xiaohao.routing.decision import Decision, Judge
 from xiaohao.routing.judging import Prefixes
@@ -194,3 +197,22 @@ async def test_nobodys_answer_is_kept_and_other_terms_keep_none(world: World) ->
     decision = await switch.decide(person(1), X)
     assert decision.routed.decided_by == "nobody"
     await switch.table.close()
+
+
+async def test_prompts_that_there_are_not(world: World) -> None:
+    async def announce(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"action": "announce", "prompt": "order is over"})
+
+    switch = Switch(await world.ride())
+    async with serving(announce) as url:
+        with pytest.raises(Refusal, match="no prompt of this name"):
+            await switch.routing.plan(switch.customer_id, Terms("", url, announcement="order is over"))
+        await switch.routing.plan(switch.customer_id, Terms("", url, announcement="routing_failed"))
+        routed = (await switch.routing.test(switch.customer_id, person(1), X)).decision.routed
+        assert (routed.verdict, routed.problem) == ("not_allowed", "prompt: there is none of this name")
+        row = {"name": "order is over", "version": 1, "revision": 1, "created_at": 0, "updated_at": 0}
+        for owner, there in (("cus_other", False), (switch.customer_id, True)):
+            async with world.database.begin() as connection:
+                await connection.execute(insert(prompts).values(id=f"prm_{owner}", owner=owner, **row))
+            routed = (await switch.routing.test(switch.customer_id, person(1), X)).decision.routed
+            assert (routed.verdict == "answered") is there

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from xiaohao.announcer.media import MediaError, Player
 from xiaohao.calls.model import Announcement, Call, Party, Reason
 from xiaohao.clock import now_us
-from xiaohao.prompts.model import Prompt, situation_of
+from xiaohao.prompts.model import NOTHING, Prompt, situation_of
 
 #: the edge's word to rtpengine may be under way still
 _TRIES: Final = 10
@@ -45,8 +45,12 @@ class Speech:
 
     def prompt_of(self, call: Call, reason: Reason, name: str | None = None) -> Prompt | None:
         """What is said of a call that ends for this reason, or the prompt of this name."""
-        wanted = name or situation_of(reason)
-        return self.prompt(call, wanted) if wanted else None
+        situation = situation_of(reason)
+        named = self.prompt(call, name) if name else None
+        if named is not None or name == NOTHING:
+            return named
+        # a name that is not there any more does not leave the caller in silence
+        return self.prompt(call, situation) if situation else None
 
     async def say(self, call: Call, to: Party, prompt: Prompt) -> None:
         """Play a prompt to its end, or until this is cancelled. Raises MediaError."""

@@ -133,6 +133,10 @@ class Prompts:
                     return known[1]
         return None if wanted in ONLY_IF_CHOSEN else self._defaults.get(wanted)
 
+    def has(self, customer_id: str, name: str) -> bool:
+        """Whether a customer may have something of this name played; yes as long as nothing is known yet."""
+        return not self._defaults or name == NOTHING or self.chosen(customer_id, None, None, name) is not None
+
     def _by_name(self, customer_id: str | None, name: str, situation: str | None) -> Prompt | None:
         if name == DEFAULT and situation is not None:
             return self._defaults.get(situation)

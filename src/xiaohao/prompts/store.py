@@ -96,6 +96,14 @@ async def names(connection: AsyncConnection, owners: Sequence[str]) -> set[str]:
     return set((await connection.execute(query)).scalars())
 
 
+async def playable(connection: AsyncConnection, customer_id: str) -> set[str]:
+    """The names and ids of a customer's prompts, and of those that the operator shares."""
+    query = select(prompts.c.name, prompts.c.id).where(
+        prompts.c.owner.in_([customer_id, ""]), prompts.c.version > 0
+    )
+    return {text for row in await connection.execute(query) for text in row}
+
+
 async def versions(connection: AsyncConnection, prompt_id: str) -> list[RowMapping]:
     """The versions of a prompt, the newest first, without their sound."""
     query = select(*_FACTS).where(prompt_versions.c.prompt_id == prompt_id)

@@ -75,6 +75,8 @@ class Judge:
     prefixes: Prefixes
     region: str
     shown: Shown
+    #: whether a customer has a prompt of this name
+    has_prompt: Callable[[str, str], bool] = lambda customer_id, name: True
 
 
 @dataclass(slots=True)
@@ -161,6 +163,8 @@ class Asking:
             case Connect():
                 return self._decision(decided_by, answer, asked, way=await self._way(answer))
             case Announce():
+                if not self.judge.has_prompt(str(self.call.customer_id), answer.prompt):
+                    raise NotAllowed("prompt: there is none of this name")
                 reason = Reason.CUSTOMER_ANNOUNCED
                 return self._decision(decided_by, answer, asked, reason=reason, prompt=answer.prompt)
             case Queue():

@@ -6,7 +6,7 @@ is for it as if it were not there.
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -21,9 +21,11 @@ from xiaohao.errors import conflict, not_found, validation_failed
 from xiaohao.numbers.model import canonical, is_foreign
 from xiaohao.outgoing.network import Network
 from xiaohao.outgoing.rules import check_url, checked_secret, new_secret
+from xiaohao.prompts.model import NOTHING, SITUATIONS
+from xiaohao.prompts.store import playable
 from xiaohao.routing import store
 from xiaohao.routing.asking import Desk
-from xiaohao.routing.decision import Asking, Decision
+from xiaohao.routing.decision import Asking, Decision, Judge
 from xiaohao.routing.fairness import Places
 from xiaohao.routing.judging import NotAllowed, way_of, wish_of
 from xiaohao.routing.memory import LastAnswers
@@ -86,6 +88,9 @@ class Routing:
         """
         await self._check(customer_id, wanted)
         async with self._database.begin() as connection:
+            named = wanted.announcement
+            if named is not None and named not in await _prompts(connection, customer_id):
+                raise validation_failed("announcement", "there is no prompt of this name")
             version = await store.begin_change(connection)
             old = await self._terms(connection, customer_id)
             secret = new_secret() if old is None else old.secret
@@ -172,15 +177,24 @@ class Routing:
                 raise not_found("number")
             terms = await self._terms(connection, customer_id)
             said = await store.number(connection, number)
+            prompts = await _prompts(connection, customer_id)
         if terms is None or terms.url is None:
             raise _not_set_up()
         is_asked = match.outcome is Outcome.ROUTING_MISSING
         if said is not None and match.door is Outcome.CONNECT:
             is_asked = is_asked or _said(said, terms).decider is Decider.ASK
-        return await self._play(customer_id, caller, number, match, terms, is_asked)
+        judging = replace(self._judge, has_prompt=lambda _, name: name in prompts)
+        return await self._play(customer_id, caller, number, match, terms, is_asked, judging)
 
     async def _play(
-        self, customer_id: str, caller: str | None, number: str, match: LegMatch, terms: Terms, is_asked: bool
+        self,
+        customer_id: str,
+        caller: str | None,
+        number: str,
+        match: LegMatch,
+        terms: Terms,
+        is_asked: bool,
+        judging: Judge,
     ) -> Trial:
         call = Call(str(uuid.uuid4()), "", self._clock(), number, caller, customer_id=customer_id)
         call.binding_id, call.order_ref = match.binding_id, match.order_ref
@@ -189,7 +203,7 @@ class Routing:
         answers = LastAnswers(self._database, self._vault)
         budget_s = terms.deadline_ms / 1000
         bound = is_bound(match, caller)
-        asking = Asking(call, desk, self._judge, answers, bound, budget_s, test=True)
+        asking = Asking(call, desk, judging, answers, bound, budget_s, test=True)
         try:
             _, text = asking.question(terms.deadline_ms)
             decision = await asking.decide()
@@ -269,6 +283,11 @@ class Routing:
         terms = await self._terms(connection, row["customer_id"])
         own = None if row["routing"] is None else Decider(row["routing"])
         return Said(own, None, terms is not None and terms.everything), row["customer_id"]
+
+
+async def _prompts(connection: AsyncConnection, customer_id: str) -> set[str]:
+    """What a customer may have played, by name."""
+    return await playable(connection, customer_id) | SITUATIONS | {NOTHING}
 
 
 def _said(row: Any, terms: Terms | None) -> Said:

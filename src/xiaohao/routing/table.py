@@ -147,18 +147,26 @@ class RoutingTable:
         self._network.close()
 
 
-def judge_of(settings: Settings, shown: Shown) -> Judge:
+def judge_of(
+    settings: Settings, shown: Shown, has_prompt: Callable[[str, str], bool] = lambda customer_id, name: True
+) -> Judge:
     """What answers are judged by on this platform."""
     limits = settings.routing
     prefixes = Prefixes(tuple(limits.callee_prefixes), tuple(limits.forbidden_prefixes))
-    return Judge(prefixes, settings.calls.region, shown)
+    return Judge(prefixes, settings.calls.region, shown, has_prompt)
 
 
-def routing_table(settings: Settings, database: Database, vault: Vault, shown: Shown) -> RoutingTable:
+def routing_table(
+    settings: Settings,
+    database: Database,
+    vault: Vault,
+    shown: Shown,
+    has_prompt: Callable[[str, str], bool],
+) -> RoutingTable:
     """The table of a switch."""
     allow_private = settings.notifications.allow_private_urls
     network = RememberingNetwork(allow_private, lookups_at_once=_LOOKUPS_AT_ONCE)
     # what waits for customers leaves room at the edge for the calls that wait for nobody
     most = max(settings.edge.undecided_calls * 3 // 4, 1)
-    judge = judge_of(settings, shown)
+    judge = judge_of(settings, shown, has_prompt)
     return RoutingTable(database, vault, network, judge, settings.calls.decision_ms, most)

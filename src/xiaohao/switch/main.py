@@ -94,7 +94,9 @@ class Switch:
         self._edge = EdgeConnection(self._on_signal, self._on_up, self._on_down)
         self._space = Space(settings)
         on_the_spot = OnTheSpot(Bindings(self._database, vault), settings.calls.decision_ms)
-        self._routing = routing_table(settings, self._database, vault, self._lookup.shown)
+        self._prompts = Prompts(self._database, Path(settings.prompts.folder))
+        shown, has_prompt = self._lookup.shown, self._prompts.has
+        self._routing = routing_table(settings, self._database, vault, shown, has_prompt)
         self._strangers, self._dialogues = Strangers(self._database, vault), Dialogues(self._database, vault)
         policing = self._policing = Policing(self._database, vault, settings.calls.decision_ms)
         self._database.at_close(policing.close)
@@ -105,7 +107,6 @@ class Switch:
             may_record=self._space.is_enough,
         )
         self.switchboard = Switchboard(tools, self._writer, self._edge.send)
-        self._prompts = Prompts(self._database, Path(settings.prompts.folder))
         player = Player(self._ng, Path(settings.runtime_folder) / "reels")
         self._announcer = Announcer(
             settings, self._prompts, player, self.switchboard, self._strangers, self._dialogues
