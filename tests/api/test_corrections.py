@@ -67,7 +67,7 @@ async def test_the_customer_is_told(
     operator: httpx.AsyncClient, customer: httpx.AsyncClient, call: Call
 ) -> None:
     path = f"/v1/cdrs/{call.id}/corrections"
-    made = await created(operator, path, {"answered_at": None, "note": "nobody answered"})
+    made = await created(operator, path, {"answered_at": None, "reason": "callee_no_answer", "note": "x"})
     found = (await customer.get("/v1/events?limit=500")).json()["items"]
     (event,) = [one for one in found if one["type"] == "cdr.corrected"]
     assert (event["sequence"], event["data"]["call_id"]) == (101, call.id)
@@ -91,6 +91,8 @@ async def test_what_cannot_be_right(
         {"note": "x", "ended_at": None},
         {"note": "x", "reason": None},
         {"note": "x", "reason": "bad_luck"},
+        {"note": "x", "reason": "callee_busy"},
+        {"note": "x", "answered_at": None},
         {"note": "x", "caller": "+8613700137000"},
         {"sip_code": 486},
     ]

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from xiaohao.audit.model import Action
 from xiaohao.audit.service import Audit
 from xiaohao.calls import correction_store, store
-from xiaohao.calls.model import Call
+from xiaohao.calls.model import Call, Reason
 from xiaohao.calls.wire import call_of, cdr_of_call
 from xiaohao.clock import now_us, rfc3339, rfc3339_or_none
 from xiaohao.database.engine import Database
@@ -31,6 +31,14 @@ FIELDS: Final = (
 )
 _MOMENTS: Final = ("ringing_at", "answered_at", "ended_at")
 _NEVER_NULL: Final = ("ended_at", "ended_by", "reason", "acd_ms")
+#: reasons that only calls have which were answered, or which were not; the platform's trouble ends both
+_OF_ANSWERED: Final = (
+    *(Reason.CALLER_HUNG_UP, Reason.CALLEE_HUNG_UP, Reason.MAX_DURATION, Reason.DEAD_MEDIA),
+)
+_OF_UNANSWERED: Final = (
+    *(Reason.CALLER_CANCELLED, Reason.CALLEE_BUSY, Reason.CALLEE_REJECTED, Reason.CALLEE_NO_ANSWER),
+    *(Reason.CALLEE_UNREACHABLE, Reason.CALLEE_NUMBER_INVALID, Reason.TRUNK_FAILURE),
+)
 
 #: a row, or a record that becomes one
 Facts = Mapping[Any, Any]
@@ -199,5 +207,11 @@ def _check(new: Facts, changed: set[str], now: int) -> None:
     for (_, earlier), (name, later) in itertools.pairwise(known):
         if later < earlier:
             raise validation_failed(name, "is before what comes before it in a call's life")
+    if changed & {"reason", "answered_at"}:
+        reason = Reason(new["reason"])
+        if new["answered_at"] is None and reason in _OF_ANSWERED:
+            raise validation_failed("answered_at", "only a call that was answered ends for this reason")
+        if new["answered_at"] is not None and reason in _OF_UNANSWERED:
+            raise validation_failed("reason", "no call that was answered ends for this reason")
     if "ended_at" in changed and new["ended_at"] > now:
         raise validation_failed("ended_at", "must not be in the future")

@@ -214,7 +214,7 @@ class Demo:
         copy = Path(self.stage.settings.runtime_folder) / f"{cdr['call_id']}.{info['format']}"
         copy.write_bytes(await self.customer.request("GET", info["url"]))
         left, right = sides_of(copy)
-        _say(f"   recording 录音 {_short(copy)}")
+        _say(f"   recording 录音 {_short(copy)} (a copy; encrypted in the store 副本，库中加密)")
         _say(f"      {info['duration_ms'] / 1000:.1f} s; left, the caller: {left}")
         _say(f"            right, the callee: {right}")
         self._check(left.hz is not None and abs(left.hz - left_hz) < 10, "the left channel is not the caller")
