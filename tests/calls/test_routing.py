@@ -239,3 +239,8 @@ async def test_a_call_that_is_only_played(scheme2: Scheme2) -> None:
     said = await scheme2.theatre.stage.command("routing", "test", *options)
     assert "verdict: answered" in said
     assert f"showing {x}" in said
+    # what a policy would refuse is not said to be connected
+    entry = {"list": "black", "person": "+8613700000078", "side": "callee"}
+    await scheme2.customer.request("POST", "/v1/policies/entries", {"entries": [entry]})
+    shown = await scheme2.customer.request("POST", "/v1/routing:test", body)
+    assert (shown["reason"], shown["decision"]["verdict"]) == ("callee_blacklisted", "not_allowed")

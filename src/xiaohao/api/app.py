@@ -149,7 +149,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
     recordings = app.state.recordings = Recordings(database, vault, settings, audit)
     feed = Feed(database, vault)
     streams = app.state.streams = Streams(feed)
-    policies = Policies(database, vault)
+    policies, explaining = Policies(database, vault), Explaining(database, vault)
     for router in (
         audit_routes.router(audit, vault),
         *_billing(settings, database, vault, Deeds(database, audit)),
@@ -172,10 +172,10 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         number_routes.router(numbers, vault),
         verification_routes.router(Verifications(database, vault), vault),
         complaint_routes.router(Complaints(database, vault), vault),
-        policy_routes.router(policies, Explaining(database, vault), vault),
+        policy_routes.router(policies, explaining, vault),
         policy_entry_routes.router(policies, database, vault),
         pool_routes.router(Pools(database, vault), vault),
-        routing_routes.router(Routing(database, vault, settings)),
+        routing_routes.router(Routing(database, vault, settings, explaining=explaining)),
         stranger_routes.router(Strangers(database, vault), Pools(database, vault)),
         planning_routes.router(Planner(database, vault)),
         prompt_routes.router(prompts, Defaults(Path(settings.prompts.folder)), vault),

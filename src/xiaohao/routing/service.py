@@ -21,13 +21,15 @@ from xiaohao.errors import conflict, not_found, validation_failed
 from xiaohao.numbers.model import canonical, is_foreign
 from xiaohao.outgoing.network import Network
 from xiaohao.outgoing.rules import check_url, checked_secret, new_secret
+from xiaohao.policies.decision import Facts
+from xiaohao.policies.explaining import Explaining
 from xiaohao.prompts.model import NOTHING, SITUATIONS
 from xiaohao.prompts.store import playable
 from xiaohao.routing import store
 from xiaohao.routing.asking import Desk
 from xiaohao.routing.decision import Asking, Decision, Judge
 from xiaohao.routing.fairness import Places
-from xiaohao.routing.judging import NotAllowed, way_of, wish_of
+from xiaohao.routing.judging import NotAllowed, Way, way_of, wish_of
 from xiaohao.routing.memory import LastAnswers
 from xiaohao.routing.model import BESIDE_MS, LEAST_DEADLINE_MS, Connect, Decider, Fallback, Terms
 from xiaohao.routing.table import is_bound, judge_of
@@ -66,8 +68,15 @@ class Routing:
     """Scheme 2 as customers set it up. `clock` gives microseconds since the epoch."""
 
     def __init__(
-        self, database: Database, vault: Vault, settings: Settings, clock: Callable[[], int] = now_us
+        self,
+        database: Database,
+        vault: Vault,
+        settings: Settings,
+        clock: Callable[[], int] = now_us,
+        explaining: Explaining | None = None,
     ) -> None:
+        """`explaining`: the process's own, for the calls that are played."""
+        self._explaining = explaining or Explaining(database, vault, clock)
         self._database, self._vault, self._settings, self._clock = database, vault, settings, clock
         self._judge = judge_of(settings, self._shown)
 
@@ -210,7 +219,25 @@ class Routing:
         finally:
             desk.close()
             network.close()
+        if decision.way is not None:
+            decision = await self._policed(call, decision, decision.way)
         return Trial(is_asked, match.outcome, msgspec.json.decode(text), decision)
+
+    async def _policed(self, call: Call, decision: Decision, way: Way) -> Decision:
+        facts = Facts(
+            customer_id=call.customer_id or "",
+            caller=call.caller,
+            callee=way.callee,
+            dialled=call.dialled,
+            displayed=way.display,
+            role=None,
+            at=call.received_at,
+            trunk_out=way.display_trunk_id,
+        )
+        reason = (await self._explaining.explain(facts)).reason
+        if reason is None:
+            return decision
+        return replace(decision, reason=reason, routed=decision.routed.refused_by(reason.value))
 
     async def _check(self, customer_id: str, wanted: Terms) -> None:
         allow_private = self._settings.notifications.allow_private_urls
