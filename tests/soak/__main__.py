@@ -8,10 +8,13 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from bench.machine import about
 
 from .run import Plan, run
+
+_STORES: dict[str, Literal["folder", "s3"]] = {"sqlite": "folder", "postgresql": "s3"}
 
 
 def main() -> int:
@@ -20,6 +23,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="what goes wrong when")
     parser.add_argument(
         "--database", choices=["sqlite", "postgresql"], nargs="+", default=["sqlite", "postgresql"]
+    )
+    parser.add_argument(
+        "--store",
+        choices=["folder", "s3"],
+        help="where recordings are kept; without it in a folder with SQLite, and in S3 with PostgreSQL",
     )
     parser.add_argument("--rate", type=float, default=20.0, help="calls a second")
     parser.add_argument("--gap", type=float, default=20.0, help="seconds between the mishaps of one part")
@@ -31,7 +39,8 @@ def main() -> int:
     faults = 0
     for database in options.database:
         seconds = options.minutes * 60 / len(options.database)
-        plan = Plan(seconds, options.seed, database, options.rate, options.gap, clock=options.clock)
+        store = options.store or _STORES[database]
+        plan = Plan(seconds, options.seed, database, store, options.rate, options.gap, clock=options.clock)
         folder = Path(tempfile.mkdtemp(prefix="soak-", dir=os.environ.get("BENCH_FOLDER", "."))).resolve()
         try:
             report = asyncio.run(run(plan, folder / "platform"))

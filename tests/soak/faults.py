@@ -24,6 +24,8 @@ from xiaohao.runtime.processes import alive
 from xiaohao.simulator.customer import CustomerEndpoint, failing, fast, flapping, hanging, slow
 from xiaohao.simulator.stage import Stage
 
+from .bucket import Bucket
+
 #: what a mishap is: entered to break something, left to make it good
 Mishap = Callable[[random.Random], AbstractAsyncContextManager[None]]
 #: until the mishap is over; a process that was killed comes back by itself
@@ -73,6 +75,7 @@ def deck(
     cluster: Cluster | None,
     store: "Store",
     clock: "Clock",
+    bucket: Bucket | None = None,
 ) -> Deck:
     """Everything that can go wrong here."""
     parts: dict[str, dict[str, Mishap]] = {
@@ -100,7 +103,12 @@ def deck(
             "stopped": _stopped(lambda: family_of(cluster.pid)),
         }
     )
-    parts["store"] = {"cut off": store.cut_off} | ({"full": store.full} if store.is_small else {})
+    away: dict[str, Mishap] = {"cut off": store.cut_off}
+    if bucket is not None:
+        away = {"cut off": bucket.cut_off, "killed": bucket.killed, "stopped": bucket.stopped}
+    elif store.is_small:
+        away["full"] = store.full
+    parts["store"] = away
     if clock.can_be_set:
         parts["clock"] = {"an hour forth": clock.set_by(3600), "an hour back": clock.set_by(-3600)}
     return Deck(seed, parts)

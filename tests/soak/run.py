@@ -16,12 +16,14 @@ from xiaohao.simulator.carrier import Carrier
 from xiaohao.simulator.customer import CustomerEndpoint
 from xiaohao.simulator.stage import Stage
 
+from .bucket import Bucket
 from .faults import Clock, Deck, Store, deck
 from .ledger import Account, Told, account
 from .load import Load
 
 #: of its own, so that it gets on with other platforms on the machine
 _HOST, _MOBILE, _CITY, _ENDPOINT = "127.0.1.1", "127.0.1.2", "127.0.1.3", "127.0.1.4"
+_STORE = "127.0.1.5"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Plan:
     seconds: float
     seed: int
     database: Literal["sqlite", "postgresql"] = "sqlite"
+    #: where recordings are kept
+    store: Literal["folder", "s3"] = "folder"
     calls_per_second: float = 20.0
     #: between the mishaps of one part of the platform
     mean_gap_s: float = 20.0
@@ -57,7 +61,7 @@ class Report:
         plan = self.plan
         return "\n".join(
             [
-                f"chaos on {plan.database}, seed {plan.seed}:"
+                f"chaos on {plan.database}, recordings in {plan.store}, seed {plan.seed}:"
                 f" {plan.seconds:g} s, {plan.calls_per_second:g} calls a second",
                 *(f"  {name:<52} {count:>8}" for name, count in sorted(self.deck.happened.items())),
                 f"  {'calls left out because everybody talked':<52} {self.load.left_out:>8}",
@@ -73,10 +77,13 @@ async def run(plan: Plan, folder: Path) -> Report:
     """Carry a plan out in an empty folder."""
     with Store.at(folder / "data" / "store") as store, _database(plan) as cluster:
         clock = Clock(folder, plan.clock)
-        async with _theatre(folder, store, cluster, clock) as theatre:
+        async with (
+            _bucket(plan, folder) as bucket,
+            _theatre(folder, store, cluster, clock, bucket) as theatre,
+        ):
             load = Load(theatre, plan.calls_per_second, plan.seed, plan.recorded)
             await load.prepare()
-            mishaps = deck(plan.seed, theatre.stage, theatre.endpoint, cluster, store, clock)
+            mishaps = deck(plan.seed, theatre.stage, theatre.endpoint, cluster, store, clock, bucket)
             told = Told()
             folding = asyncio.create_task(_fold(told, theatre))
             try:
@@ -109,6 +116,17 @@ def _database(plan: Plan) -> Iterator[Cluster | None]:
 
 
 @asynccontextmanager
+async def _bucket(plan: Plan, folder: Path) -> AsyncIterator[Bucket | None]:
+    if plan.store == "folder":
+        yield None
+        return
+    place = folder.with_name("bucket")  # not the platform's: what lies there is searched apart
+    place.mkdir()
+    async with Bucket.at(place, _STORE) as bucket:
+        yield bucket
+
+
+@asynccontextmanager
 async def _stopping(stage: Stage) -> AsyncIterator[None]:
     try:
         yield
@@ -118,7 +136,7 @@ async def _stopping(stage: Stage) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _theatre(
-    folder: Path, store: Store, cluster: Cluster | None, clock: Clock
+    folder: Path, store: Store, cluster: Cluster | None, clock: Clock, bucket: Bucket | None
 ) -> AsyncIterator[Theatre]:
     stage = Stage(
         folder,
@@ -126,6 +144,7 @@ async def _theatre(
         notifications={"retry_s": [1, 2], "timeout_s": 2.0},
         recording={"folder": str(store.folder.relative_to(folder)), "format": "mp3"},
         **({} if cluster is None else {"database": {"url": cluster.url("xiaohao")}}),
+        **({} if bucket is None else {"object_store": bucket.settings()}),
     )
     with clock.in_environment():
         await stage.start()

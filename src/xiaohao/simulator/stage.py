@@ -90,7 +90,7 @@ def configuration(host: str, changes: dict[str, Any]) -> dict[str, Any]:
         "trace": {"listen": f"{host}:{hep}"},
     }
     for name, change in changes.items():
-        values[name] = values[name] | change if isinstance(change, dict) else change
+        values[name] = values.get(name, {}) | change if isinstance(change, dict) else change
     return values
 
 
