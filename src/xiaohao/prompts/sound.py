@@ -60,6 +60,8 @@ def decoded(content: bytes) -> Samples:
     reader = next((name for begin, name in _SIGNATURES if content.startswith(begin)), None)
     if reader is None:
         raise SoundError("audio_not_supported", "The file is neither WAV, MP3 nor OGG.")
+    if reader == "wav" and len(content) < _said_length(content):
+        raise SoundError("audio_malformed", "The file is shorter than it says: its end is missing.")
     try:
         # A file in memory and one reader: nothing in it can name other files or addresses.
         with av.open(io.BytesIO(content), format=reader) as container:
@@ -68,6 +70,12 @@ def decoded(content: bytes) -> Samples:
         raise SoundError(
             "audio_malformed", "The file cannot be decoded: it is damaged, or no audio."
         ) from None
+
+
+def _said_length(wav: bytes) -> int:
+    """How long a WAV file says that it is; 0 where it was written to a stream and says nothing."""
+    said = int.from_bytes(wav[4:8], "little")
+    return 0 if said in (0, 0xFFFF_FFFF) else said + 8
 
 
 def _read(container: Any) -> Samples:
