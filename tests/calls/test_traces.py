@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import aiohttp
 import pytest_asyncio
 
+from xiaohao.clock import now_us, rfc3339
 from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.switch.steps import STEPS
 
@@ -206,10 +207,12 @@ async def test_a_refused_call(theatre: Theatre) -> None:
     """The platform refuses: one leg, and the decision says why."""
     pair = await theatre.pair()
     stranger = theatre.mobile.add_phone("+8613600990011", 500)
+    began = rfc3339(now_us())
     call = await stranger.call(pair.y)
     await call.wait_ended()
+    # other tests' strangers may have dialled the same Y before
     listed = await theatre.until_cdrs(
-        f"/v1/cdrs?number={pair.y.replace('+', '%2B')}&reason=unknown_caller", 1
+        f"/v1/cdrs?number={pair.y.replace('+', '%2B')}&reason=unknown_caller&since={began}", 1
     )
     found = await path(theatre, listed[0]["call_id"], 4)
     last = [e for e in found["entries"] if e["kind"] == "decision"][-1]
