@@ -39,7 +39,7 @@ def _held(paths: Iterator[Path], numbers: list[str]) -> list[tuple[str, str]]:
 async def test_nobodys_number_is_left_anywhere(theatre: Theatre) -> None:
     """While it goes on its metadata hold none; after it there is no capture, and none in any file."""
     captures = theatre.stage.settings.captures_folder
-    async with exchange(theatre, "127.0.0.81", "127.0.0.82") as bare:
+    async with exchange(theatre, "127.0.0.121", "127.0.0.122") as bare:
         line = await bare.line(record=True)
         telling, answer = (
             sdp(side.socket.host, 9000, *_LINES)
