@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, delete, exists, func, insert, or_, select
+from sqlalchemy import RowMapping, delete, exists, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.database.announcer_tables import stranger_terms
+from xiaohao.database.marks import move_mark, value_of_mark
 from xiaohao.database.schema import bindings, numbers
 
+#: The row of `marks` that moves on with every change of any terms.
+MARK: Final = "unknown_callers"
 _terms: Final = stranger_terms.c
 #: so many live bindings of a number are looked through for a caller
 MOST: Final = 2_000
@@ -36,10 +39,14 @@ async def remove(connection: AsyncConnection, scope_id: str) -> None:
     await connection.execute(delete(stranger_terms).where(_terms.scope_id == scope_id))
 
 
-async def state(connection: AsyncConnection) -> tuple[Any, ...]:
-    """What differs when anything has changed."""
-    query = select(func.count(), func.max(_terms.updated_at), func.sum(_terms.updated_at % 1_000_000_007))
-    return tuple((await connection.execute(query)).one())
+async def begin_change(connection: AsyncConnection) -> None:
+    """Move the mark on; nobody else changes any terms until the transaction's end."""
+    await move_mark(connection, MARK)
+
+
+async def mark(connection: AsyncConnection) -> int:
+    """The version of all terms; 0 before the first."""
+    return await value_of_mark(connection, MARK)
 
 
 async def everything(connection: AsyncConnection) -> Sequence[RowMapping]:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import RowMapping
 
@@ -29,7 +29,7 @@ class Strangers:
 
     def __init__(self, database: Database, vault: Vault, clock: Callable[[], int] = now_us) -> None:
         self._database, self._vault, self._clock = database, vault, clock
-        self._state: tuple[Any, ...] | None = None
+        self._known: int | None = None
         self._terms: dict[str, Terms] = {}
 
     async def get(self, scope_id: str) -> Terms | None:
@@ -53,22 +53,24 @@ class Strangers:
         async with self._database.begin() as connection:
             if terms.hotline is not None and await store.is_of_the_platform(connection, terms.hotline):
                 raise validation_failed("hotline", "A number of the platform would call in a circle.")
+            await store.begin_change(connection)
             await store.put(connection, row)
 
     async def remove(self, scope_id: str) -> None:
         """As if nothing had been said."""
         async with self._database.begin() as connection:
+            await store.begin_change(connection)
             await store.remove(connection, scope_id)
 
     async def load(self) -> None:
         """Bring what has changed into memory. Raises DatabaseUnavailable."""
         async with self._database.read() as connection:
-            state = await store.state(connection)
-            if state == self._state:
+            mark = await store.mark(connection)
+            if mark == self._known:
                 return
             rows = await store.everything(connection)
         self._terms = {row["scope_id"]: self._opened(row) for row in rows}
-        self._state = state
+        self._known = mark
 
     def terms_of(self, customer_id: str | None, pool_id: str | None) -> Terms:
         """What holds for a number of this pool of this customer: the pool's terms, or the customer's."""

@@ -14,6 +14,7 @@ from xiaohao.billing.reading import CORRECTED, ORDER, Place
 from xiaohao.database.billing_tables import usage_sums, usages
 from xiaohao.database.call_tables import cdr_corrections
 from xiaohao.database.direct import Statement, dialect_of, insert_into
+from xiaohao.database.marks import value_of_mark
 from xiaohao.database.schema import cdrs, marks
 
 _LOW: Final = "billing.low"
@@ -51,8 +52,7 @@ async def _of_calls(
 
 async def low_mark(connection: AsyncConnection) -> int:
     """CDRs up to this seq are all rated."""
-    found = await connection.execute(select(marks.c.value).where(marks.c.name == _LOW))
-    return found.scalar_one_or_none() or 0
+    return await value_of_mark(connection, _LOW)
 
 
 async def raise_low_mark(connection: AsyncConnection, seq: int) -> None:

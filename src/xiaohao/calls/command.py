@@ -10,9 +10,8 @@ from xiaohao.audit.service import Audit
 from xiaohao.calls.exporting import Format, written
 from xiaohao.calls.model import Reason
 from xiaohao.calls.records import CallRecords, CdrFilter
-from xiaohao.clock import parse_rfc3339
 from xiaohao.numbers.model import canonical
-from xiaohao.runtime.commands import opened, plainly
+from xiaohao.runtime.commands import opened, plainly, read_span
 from xiaohao.runtime.errors import ChoreFailed
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings
@@ -37,11 +36,7 @@ def export(settings: Settings, file: Path, wanted: Mapping[str, Any]) -> int:
 
 def _filter(fields: Mapping[str, Any]) -> CdrFilter:
     chosen = {name: value for name, value in fields.items() if value}
-    for name in {"since", "until"} & chosen.keys():
-        try:
-            chosen[name] = parse_rfc3339(chosen[name])
-        except ValueError as error:
-            raise ChoreFailed(f"--{name}: give a moment as in 2026-11-23T03:04:05Z") from error
+    read_span(chosen)
     if "number" in chosen:
         chosen["number"] = canonical(chosen["number"])
         if chosen["number"] is None:

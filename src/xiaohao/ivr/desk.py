@@ -77,7 +77,7 @@ class GraphDesk:
 
         Raises Refusal: `not_found`, `graph_not_valid`, `graph_name_taken`.
         """
-        owner = await self._owner(who, customer_id)
+        owner = await self._tenants.meant(who, customer_id)
         graph = await self._checked(owner, document)
         now = self._clock()
         row = {
@@ -170,7 +170,7 @@ class GraphDesk:
         Everywhere, or where a number of a pool or this number is dialled. Raises Refusal: `not_found`,
         `validation_failed`.
         """
-        owner = await self._owner(who, customer_id)
+        owner = await self._tenants.meant(who, customer_id)
         if pool_id is not None and number is not None:
             raise validation_failed("number", "give either a pool or a number")
         if pool_id is not None:
@@ -198,7 +198,7 @@ class GraphDesk:
 
     async def choices(self, who: Principal, customer_id: str | None) -> list[ChosenGraph]:
         """What is chosen for a customer, or (None) for all. Raises Refusal: `not_found`."""
-        owner = await self._owner(who, customer_id)
+        owner = await self._tenants.meant(who, customer_id)
         async with self._database.read() as connection:
             rows = await store.choices(connection, owner)
         return [
@@ -227,15 +227,6 @@ class GraphDesk:
             422,
             {"errors": [{"field": place_of(one), "detail": one.detail, "code": one.code} for one in faults]},
         )
-
-    async def _owner(self, who: Principal, customer_id: str | None) -> str:
-        if who.customer_id is not None:
-            if customer_id not in (None, who.customer_id):
-                raise not_found("customer")
-            return who.customer_id
-        if customer_id is not None:
-            await self._tenants.get_customer(customer_id)
-        return customer_id or ""
 
     async def _note(
         self, connection: AsyncConnection, who: Principal, did: str, graph: str | None, **more: Any

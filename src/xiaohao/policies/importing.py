@@ -56,7 +56,7 @@ class EntryImport:
     ) -> None:
         self._direct, self._vault, self._owner, self._by, self._clock = direct, vault, owner, by, clock
         self._put = store.put_entries(direct.dialect)
-        self._move = store.move_mark(direct.dialect)
+        self._move = store.mark_moving(direct.dialect)
         mine = (
             policy_entries.c.customer_id == (owner.customer_id or EVERYBODY),
             policy_entries.c.set_by == owner.set_by.value,

@@ -17,13 +17,13 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    text,
     tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.database.direct import Insert, Statement, insert_into
+from xiaohao.database.marks import move_mark
 from xiaohao.database.policy_tables import policy_days, policy_entries, policy_rules
 from xiaohao.database.schema import customers, marks, numbers
 
@@ -34,10 +34,6 @@ RULES_MARK: Final = "policy_rules"
 #: The greatest revision of an entry whose row is gone.
 PURGED_MARK: Final = "policies_purged"
 
-MOVE_MARK: Final = text(
-    "INSERT INTO marks (name, value) VALUES (:name, 1)"
-    " ON CONFLICT (name) DO UPDATE SET value = marks.value + 1 RETURNING value"
-)
 _READ_COLUMNS: Final = (
     *("id", "set_by", "customer_id", "list", "kind", "side", "person_key", "other_key", "prefix"),
     *("expires_at", "removed_at", "revision"),
@@ -66,8 +62,8 @@ async def begin_change(connection: AsyncConnection, *, entries: bool = False) ->
     `entries`: nothing but entries of lists is changed.
     """
     if not entries:
-        await connection.execute(MOVE_MARK, {"name": RULES_MARK})
-    return int((await connection.execute(MOVE_MARK, {"name": MARK})).scalar_one())
+        await move_mark(connection, RULES_MARK)
+    return await move_mark(connection, MARK)
 
 
 async def revisions(connection: AsyncConnection) -> Revisions:
@@ -109,7 +105,7 @@ def put_entries(dialect: Dialect) -> Insert:
     return Insert(dialect, policy_entries, ENTRY_COLUMNS, replace)
 
 
-def move_mark(dialect: Dialect) -> Statement:
+def mark_moving(dialect: Dialect) -> Statement:
     """The same as `begin_change` over a plain connection."""
     into = insert_into(dialect, marks).values(name=MARK, value=1)
     moved = into.on_conflict_do_update(index_elements=["name"], set_={"value": marks.c.value + 1})

@@ -69,7 +69,7 @@ class PromptDesk:
         """
         _check_name(name)
         _check_texts(task)
-        owner = await self._owner(who, customer_id)
+        owner = await self._tenants.meant(who, customer_id)
         made, audio = await self._studio.make(task)
         now, prompt_id = self._clock(), new_id("prm")
         row = {
@@ -187,7 +187,7 @@ class PromptDesk:
         """
         if situation not in SITUATIONS:
             raise validation_failed("situation", "is no situation in which something is said")
-        owner = await self._owner(who, customer_id)
+        owner = await self._tenants.meant(who, customer_id)
         if pool_id is not None:
             await self._pools.get(pool_id, owner or None)
         async with self._database.begin() as connection:
@@ -211,7 +211,7 @@ class PromptDesk:
 
     async def choices(self, who: Principal, customer_id: str | None) -> list[ChosenPrompt]:
         """What is chosen for a customer, or (None) for all. Raises Refusal: `not_found`."""
-        owner = await self._owner(who, customer_id)
+        owner = await self._tenants.meant(who, customer_id)
         async with self._database.read() as connection:
             return [chosen_of(row) for row in await store.choices(connection, [owner])]
 
@@ -219,16 +219,6 @@ class PromptDesk:
         """Names under which a customer (None: the operator) may have something played."""
         async with self._database.read() as connection:
             return await store.names(connection, [customer_id or "", ""]) | SITUATIONS
-
-    async def _owner(self, who: Principal, customer_id: str | None) -> str:
-        """A customer may only mean itself. Raises Refusal: `not_found`."""
-        if who.customer_id is not None:
-            if customer_id not in (None, who.customer_id):
-                raise not_found("customer")
-            return who.customer_id
-        if customer_id is not None:
-            await self._tenants.get_customer(customer_id)
-        return customer_id or ""
 
     async def _add_version(
         self,

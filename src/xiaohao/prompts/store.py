@@ -6,16 +6,12 @@ from typing import Any, Final
 from sqlalchemy import RowMapping, delete, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from xiaohao.database.marks import move_mark, value_of_mark
 from xiaohao.database.prompt_tables import prompt_choices, prompt_versions, prompts
-from xiaohao.database.schema import marks
 
 #: The row of `marks` that moves on with every change of any prompt.
 MARK: Final = "prompts"
 
-_MOVE_MARK: Final = text(
-    "INSERT INTO marks (name, value) VALUES (:name, 1)"
-    " ON CONFLICT (name) DO UPDATE SET value = marks.value + 1 RETURNING value"
-)
 _CHOOSE: Final = text(
     "INSERT INTO prompt_choices (owner, pool_id, situation, prompt_id, revision, updated_at)"
     " VALUES (:owner, :pool_id, :situation, :prompt_id, :revision, :updated_at)"
@@ -41,13 +37,12 @@ def _present() -> Any:
 
 async def begin_change(connection: AsyncConnection) -> int:
     """Move the mark on and give its value; nobody else changes any prompt until the transaction's end."""
-    return int((await connection.execute(_MOVE_MARK, {"name": MARK})).scalar_one())
+    return await move_mark(connection, MARK)
 
 
 async def mark(connection: AsyncConnection) -> int:
     """The value of the mark; 0 before the first prompt."""
-    found = await connection.execute(select(marks.c.value).where(marks.c.name == MARK))
-    return found.scalar_one_or_none() or 0
+    return await value_of_mark(connection, MARK)
 
 
 async def add(connection: AsyncConnection, row: dict[str, Any]) -> None:

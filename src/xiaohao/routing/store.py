@@ -8,16 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
 from xiaohao.database.direct import insert_into
+from xiaohao.database.marks import move_mark, value_of_mark
 from xiaohao.database.routing_tables import routing_answers, routing_pools, routings
-from xiaohao.database.schema import marks, numbers, pools
+from xiaohao.database.schema import numbers, pools
 
 #: The row of `marks` that moves on with every change of any customer's terms or of a pool.
 MARK: Final = "routing"
-
-_MOVE_MARK: Final = text(
-    "INSERT INTO marks (name, value) VALUES (:name, 1)"
-    " ON CONFLICT (name) DO UPDATE SET value = marks.value + 1 RETURNING value"
-)
 
 #: What an answer is judged by. Parameters: `display` and `callee`, canonical. Columns in the order of
 #: `judging.ShownRow`; no row: no number of the platform.
@@ -36,13 +32,12 @@ _SHOWN: Final = text(SHOWN_SQL).bindparams(bindparam("callee", type_=Text), bind
 
 async def begin_change(connection: AsyncConnection) -> int:
     """Move the mark on and give the version that rows changed now get; nobody else changes any until then."""
-    return int((await connection.execute(_MOVE_MARK, {"name": MARK})).scalar_one())
+    return await move_mark(connection, MARK)
 
 
 async def mark(connection: AsyncConnection) -> int:
     """The version of everything; 0 before the first change."""
-    found = await connection.execute(select(marks.c.value).where(marks.c.name == MARK))
-    return found.scalar_one_or_none() or 0
+    return await value_of_mark(connection, MARK)
 
 
 async def find(connection: AsyncConnection, customer_id: str) -> bytes | None:

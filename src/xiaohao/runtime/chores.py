@@ -18,7 +18,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from xiaohao import log
-from xiaohao.clock import parse_rfc3339
 from xiaohao.database.engine import Database
 from xiaohao.database.errors import DatabaseInUse
 from xiaohao.notifications.feed import Feed, Wanted
@@ -26,7 +25,7 @@ from xiaohao.notifications.model import EventState, Kind
 from xiaohao.rotation.files import KeyFiles
 from xiaohao.rotation.model import RotationFailed
 from xiaohao.rotation.service import Progress, Rotation
-from xiaohao.runtime.commands import opened, plainly
+from xiaohao.runtime.commands import opened, plainly, read_span
 from xiaohao.runtime.errors import ChoreFailed
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import KEY_VARIABLE, Settings
@@ -93,11 +92,7 @@ def replay_events(settings: Settings, wanted: Mapping[str, Any], send: bool) -> 
 
 def _wanted(fields: Mapping[str, Any]) -> Wanted:
     chosen = {name: value for name, value in fields.items() if value}
-    for name in {"since", "until"} & chosen.keys():
-        try:
-            chosen[name] = parse_rfc3339(chosen[name])
-        except ValueError as error:
-            raise ChoreFailed(f"--{name}: give a moment as in 2026-11-23T03:04:05Z") from error
+    read_span(chosen)
     try:
         if "state" in chosen:
             chosen["state"] = EventState(chosen["state"])

@@ -2,7 +2,9 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
+from xiaohao.clock import parse_rfc3339
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.errors import Refusal
 from xiaohao.runtime.errors import ChoreFailed
@@ -24,6 +26,15 @@ def plainly(*more: type[Exception]) -> Iterator[None]:
         raise ChoreFailed(f"{named}{error.strerror or error}") from error
     except plain as error:
         raise ChoreFailed(str(error)) from error
+
+
+def read_span(fields: dict[str, Any]) -> None:
+    """Read `since` and `until`, where they were given, as moments (RFC 3339). Raises ChoreFailed."""
+    for name in {"since", "until"} & fields.keys():
+        try:
+            fields[name] = parse_rfc3339(fields[name])
+        except ValueError as error:
+            raise ChoreFailed(f"--{name}: give a moment as in 2026-11-23T03:04:05Z") from error
 
 
 @contextlib.asynccontextmanager

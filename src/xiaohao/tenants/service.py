@@ -70,6 +70,19 @@ class Tenants:
             row = await store.find(connection, customer_id)
         return _customer(row)
 
+    async def meant(self, who: Principal, customer_id: str | None) -> str:
+        """The customer whose things somebody means; "": everybody's, the operator's own.
+
+        A customer may only mean itself. Raises Refusal: `not_found`.
+        """
+        if who.customer_id is not None:
+            if customer_id not in (None, who.customer_id):
+                raise not_found("customer")
+            return who.customer_id
+        if customer_id is not None:
+            await self.get_customer(customer_id)
+        return customer_id or ""
+
     async def page_customers(self, after: str, limit: int) -> list[Customer]:
         """At most `limit` customers whose ids come after `after`, in the order of their ids."""
         async with self._database.read() as connection:

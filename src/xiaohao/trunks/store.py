@@ -2,23 +2,19 @@
 
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, delete, exists, insert, select, text, update
+from sqlalchemy import RowMapping, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.database.schema import marks, numbers, trunks
+from xiaohao.database.marks import move_mark, value_of_mark
+from xiaohao.database.schema import numbers, trunks
 
 #: The row of `marks` that moves on with every change of any trunk.
 MARK: Final = "trunks"
 
-_MOVE_MARK: Final = text(
-    "INSERT INTO marks (name, value) VALUES (:name, 1)"
-    " ON CONFLICT (name) DO UPDATE SET value = marks.value + 1"
-)
-
 
 async def begin_change(connection: AsyncConnection) -> None:
     """Move the mark on; nobody else changes any trunk until the transaction's end."""
-    await connection.execute(_MOVE_MARK, {"name": MARK})
+    await move_mark(connection, MARK)
 
 
 async def add(connection: AsyncConnection, row: dict[str, Any]) -> None:
@@ -63,5 +59,4 @@ async def names(connection: AsyncConnection) -> dict[str, str]:
 
 async def mark(connection: AsyncConnection) -> int:
     """The version of the whole table; 0 before the first trunk."""
-    found = await connection.execute(select(marks.c.value).where(marks.c.name == MARK))
-    return found.scalar_one_or_none() or 0
+    return await value_of_mark(connection, MARK)
