@@ -14,23 +14,6 @@ from xiaohao.database.engine import Database
 from xiaohao.prompts import making
 from xiaohao.secrecy import Vault
 
-_TESTS = Path(__file__).parent
-#: these have platforms of their own, which they kill, starve or flood
-_OWN_PLATFORMS = tuple(
-    _TESTS / "calls" / f"test_{name}.py" for name in ("kills", "outages", "overload", "restarts", "tls")
-)
-_OWN_FOLDERS = tuple(_TESTS / name for name in ("announcer", "simulator", "soak"))
-
-
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests (pytest-xdist), two of them have the engines' between them."""
-    for item in items:
-        if item.path in _OWN_PLATFORMS or any(item.path.is_relative_to(folder) for folder in _OWN_FOLDERS):
-            item.add_marker(pytest.mark.xdist_group("platforms of their own"))
-        elif item.path.is_relative_to(_TESTS / "calls"):
-            item.add_marker(pytest.mark.xdist_group("one platform"))
-
 
 @pytest.fixture
 def vault() -> Vault:
