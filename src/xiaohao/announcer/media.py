@@ -6,7 +6,11 @@ is laid down once in such a file, in FFmpeg's own container (docs/decisions/0085
 """
 
 import asyncio
+import contextlib
 import hashlib
+import os
+import threading
+import time
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +20,7 @@ import structlog
 
 from xiaohao.calls.model import Party
 from xiaohao.edge.ng import Ng, NgError
+from xiaohao.prompts.service import KEPT_S
 
 _log = structlog.get_logger(__name__)
 
@@ -35,6 +40,8 @@ class Reels:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._made: dict[Path, Path] = {}
+        #: no file is taken up while old ones are being deleted
+        self._lock = threading.Lock()
 
     async def of(self, path: Path) -> Path:
         """The file to play for a prompt's. Raises MediaError where that cannot be read."""
@@ -46,15 +53,33 @@ class Reels:
     def _make(self, path: Path) -> Path:
         name = hashlib.sha256(str(path).encode()).hexdigest()[:32]
         try:
-            reel = self._folder / f"{name}-{path.stat().st_mtime_ns:x}.nut"
-            if not reel.exists():
-                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                draft = reel.with_suffix(".draft")
-                lay_down(path, draft)
-                draft.replace(reel)
+            with self._lock:
+                reel = self._folder / f"{name}-{path.stat().st_mtime_ns:x}.nut"
+                if reel.exists():
+                    os.utime(reel)
+                else:
+                    self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    draft = reel.with_suffix(".draft")
+                    lay_down(path, draft)
+                    draft.replace(reel)
+                    # they become more here only
+                    self._sweep()
         except (OSError, av.FFmpegError, ValueError) as error:
             raise MediaError(f"a prompt cannot be read: {type(error).__name__}") from error
         return reel
+
+    def _sweep(self) -> None:
+        """Delete what no prompt has used for so long that nobody can be listening to it."""
+        for path, reel in tuple(self._made.items()):
+            if path.exists():
+                with contextlib.suppress(OSError):
+                    os.utime(reel)
+            else:
+                self._made.pop(path, None)
+        for reel in self._folder.iterdir():
+            with contextlib.suppress(OSError):
+                if reel.stat().st_mtime < time.time() - KEPT_S:
+                    reel.unlink()
 
 
 def lay_down(source: Path, target: Path) -> None:

@@ -145,6 +145,7 @@ class Announcer:
             visit.on_gone = lambda: _cancel(task)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda _: work.close())
         else:
             visit.end()
 

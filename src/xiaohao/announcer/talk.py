@@ -145,6 +145,8 @@ class Talk:
         task = asyncio.get_running_loop().create_task(_quietly(call.id, work))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        # a call that is over at once is cancelled before its work has begun
+        task.add_done_callback(lambda _: work.close())
 
 
 async def _quietly(call_id: str, work: Coroutine[Any, Any, None]) -> None:
