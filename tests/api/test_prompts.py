@@ -45,10 +45,12 @@ def lay_out(settings: Settings, default_prompts: Path) -> None:
 
 
 @pytest.fixture
-def played(database: Database, settings: Settings, default_prompts: Path) -> Prompts:
+async def played(database: Database, settings: Settings, default_prompts: Path) -> Prompts:
     """What a switch on this machine would play."""
     lay_out(settings, default_prompts)
-    return Prompts(database, Path(settings.prompts.folder))
+    prompts = Prompts(database, Path(settings.prompts.folder))
+    await prompts.keep_up()
+    return prompts
 
 
 async def test_a_file_is_made_a_prompt_and_heard(

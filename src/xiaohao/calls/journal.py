@@ -119,9 +119,6 @@ class CallJournal:
 
     async def take_commands(self) -> list[tuple[str, str]]:
         """What the API asked for since the last time: (call id, command). Each is given out once."""
-        async with self._db.read() as connection:
-            if not await store.has_commands(connection):
-                return []
         async with self._db.begin() as connection:
             return await store.take_commands(connection)
 

@@ -30,9 +30,6 @@ _RECORDING_COLUMNS: Final = (
     *("tries", "due_at", "failure"),
 )
 
-#: asked five times a second, so that it is not built anew each time
-_ANY_COMMAND: Final = select(call_commands.c.seq).limit(1)
-
 _encode = msgspec.json.Encoder().encode
 _decode_call = msgspec.json.Decoder(Call).decode
 
@@ -150,11 +147,6 @@ async def live_call(connection: AsyncConnection, vault: Vault, call_id: str) -> 
     query = select(calls.c.facts_sealed).where(calls.c.id == call_id)
     sealed = (await connection.execute(query)).scalar_one_or_none()
     return None if sealed is None else _decode_call(vault.open(sealed))
-
-
-async def has_commands(connection: AsyncConnection) -> bool:
-    """Whether any command waits; cheaper than trying to take one, which needs the write lock."""
-    return (await connection.execute(_ANY_COMMAND)).first() is not None
 
 
 async def take_commands(connection: AsyncConnection) -> list[tuple[str, str]]:

@@ -81,18 +81,21 @@ class Prompts:
 
     async def load(self) -> None:
         """Bring what has changed into memory and onto this machine. Raises DatabaseUnavailable, OSError."""
-        if not self._defaults and (place := making.default_set(self._folder)) is not None:
-            self._defaults = making.read(place)
         async with self._database.read() as connection:
             mark = await store.mark(connection)
-            if mark != self._known:
-                prompts = await store.changed_prompts(connection, self._known)
-                choices = await store.changed_choices(connection, self._known)
-        if mark != self._known:
-            for row in prompts:
-                await self._fetch(row)
-            self._take(prompts, choices)
-            self._known = mark
+            if mark == self._known:
+                return
+            prompts = await store.changed_prompts(connection, self._known)
+            choices = await store.changed_choices(connection, self._known)
+        for row in prompts:
+            await self._fetch(row)
+        self._take(prompts, choices)
+        self._known = mark
+
+    async def keep_up(self) -> None:
+        """Once in a while: take the default set as soon as it is there, sweep up. Raises OSError."""
+        if not self._defaults and (place := making.default_set(self._folder)) is not None:
+            self._defaults = making.read(place)
         if time.monotonic() - self._swept_at > _SWEEP_S:
             self._swept_at = time.monotonic()
             await asyncio.to_thread(self._sweep)

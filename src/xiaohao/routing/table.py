@@ -127,9 +127,8 @@ class RoutingTable:
         return decision
 
     async def keep_up(self) -> None:
-        """Once in a while: learn of changes, write answers, show the state. Raises DatabaseUnavailable."""
+        """Once in a while: show the state, write answers. Raises DatabaseUnavailable."""
         self._show()
-        await self.load()
         await self.answers.write()
 
     def _show(self) -> None:

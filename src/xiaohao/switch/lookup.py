@@ -1,9 +1,12 @@
-"""The hot path's one query: who is to be connected when this caller dials this number?"""
+"""What is read for each call, and what is looked at many times a second, on connections of their own.
+
+The hot path's one query: who is to be connected when this caller dials this number?
+"""
 
 import asyncio
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, LiteralString, Protocol
+from typing import Any, Final, LiteralString, Protocol
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -16,6 +19,12 @@ from xiaohao.routing.store import SHOWN_PSYCOPG, SHOWN_SQL
 _PATIENCE_S = 1.0
 #: of SQLite's file, in bytes; no more than 2 GiB are mapped whatever is asked for
 _MAPPED = 1 << 31
+#: stands among the marks: whether a command waits (calls/store.py)
+COMMANDS: Final = "*commands"
+_NEWS: Final = (
+    "SELECT name, value FROM marks"
+    " UNION ALL SELECT '*commands', CASE WHEN EXISTS (SELECT 1 FROM call_commands) THEN 1 ELSE 0 END"
+)
 
 
 class Lookup(Protocol):
@@ -29,6 +38,9 @@ class Lookup(Protocol):
 
     async def shown(self, display: str, callee: str) -> Sequence[Any] | None:
         """The row for `routing.judging.way_of`. Raises DatabaseUnavailable."""
+
+    async def news(self) -> dict[str, int]:
+        """All marks (database/marks.py), and COMMANDS: 1 where one waits. Raises DatabaseUnavailable."""
 
     async def close(self) -> None:
         """Give connections back."""
@@ -46,24 +58,31 @@ class SqliteLookup:
 
     async def find(self, caller_key: bytes, dialled: str, now: int) -> Sequence[Any] | None:
         """See Lookup.find."""
-        return await self._ask(HOT_LOOKUP_SQL, parameters(caller_key, dialled, now))
+        return await self._first(HOT_LOOKUP_SQL, parameters(caller_key, dialled, now))
 
     async def shown(self, display: str, callee: str) -> Sequence[Any] | None:
         """See Lookup.shown."""
-        return await self._ask(SHOWN_SQL, {"display": display, "callee": callee})
+        return await self._first(SHOWN_SQL, {"display": display, "callee": callee})
 
-    async def _ask(self, statement: str, wanted: dict[str, Any]) -> Sequence[Any] | None:
+    async def news(self) -> dict[str, int]:
+        """See Lookup.news."""
+        return {row[0]: row[1] for row in await self._ask(_NEWS, {})}
+
+    async def _first(self, statement: str, wanted: dict[str, Any]) -> Sequence[Any] | None:
+        return next(iter(await self._ask(statement, wanted)), None)
+
+    async def _ask(self, statement: str, wanted: dict[str, Any]) -> Sequence[Sequence[Any]]:
         try:
             if self._connection is None:
                 self._connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=0.05)
                 # What the system holds in its memory is looked at there and not copied page by page.
                 self._connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
-            row: Sequence[Any] | None = self._connection.execute(statement, wanted).fetchone()
+            rows: Sequence[Sequence[Any]] = self._connection.execute(statement, wanted).fetchall()
         except sqlite3.Error as error:
             await self.close()
             # `from None`: the original may quote the statement's parameters
             raise DatabaseUnavailable(f"the look-up failed ({type(error).__name__})") from None
-        return row
+        return rows
 
     async def close(self) -> None:
         """Close the file."""
@@ -83,7 +102,7 @@ class PostgresqlLookup:
             reconnect_timeout=1.0,
             kwargs={"autocommit": True, "prepare_threshold": 1, "connect_timeout": 2},
         )  # fmt: skip
-        self._abandoned: set[asyncio.Task[Sequence[Any] | None]] = set()
+        self._abandoned: set[asyncio.Task[Sequence[Sequence[Any]]]] = set()
 
     async def open(self) -> None:
         """Start connecting in the background."""
@@ -91,13 +110,20 @@ class PostgresqlLookup:
 
     async def find(self, caller_key: bytes, dialled: str, now: int) -> Sequence[Any] | None:
         """See Lookup.find."""
-        return await self._patiently(HOT_LOOKUP_PSYCOPG, parameters(caller_key, dialled, now))
+        return await self._first(HOT_LOOKUP_PSYCOPG, parameters(caller_key, dialled, now))
 
     async def shown(self, display: str, callee: str) -> Sequence[Any] | None:
         """See Lookup.shown."""
-        return await self._patiently(SHOWN_PSYCOPG, {"display": display, "callee": callee})
+        return await self._first(SHOWN_PSYCOPG, {"display": display, "callee": callee})
 
-    async def _patiently(self, statement: LiteralString, wanted: dict[str, Any]) -> Sequence[Any] | None:
+    async def news(self) -> dict[str, int]:
+        """See Lookup.news."""
+        return {row[0]: row[1] for row in await self._patiently(_NEWS, {})}
+
+    async def _first(self, statement: LiteralString, wanted: dict[str, Any]) -> Sequence[Any] | None:
+        return next(iter(await self._patiently(statement, wanted)), None)
+
+    async def _patiently(self, statement: LiteralString, wanted: dict[str, Any]) -> Sequence[Sequence[Any]]:
         # A query that is cancelled is waited for by the driver for many seconds: leave it behind instead.
         question = asyncio.ensure_future(self._ask(statement, wanted))
         try:
@@ -111,13 +137,13 @@ class PostgresqlLookup:
             return question.result()
         raise DatabaseUnavailable("the look-up got no answer in time")
 
-    async def _ask(self, statement: LiteralString, wanted: dict[str, Any]) -> Sequence[Any] | None:
+    async def _ask(self, statement: LiteralString, wanted: dict[str, Any]) -> Sequence[Sequence[Any]]:
         tries = 1 + self._pool.max_size
         while True:
             tries -= 1
             try:
                 async with self._pool.connection() as connection:
-                    return await (await connection.execute(statement, wanted)).fetchone()
+                    return await (await connection.execute(statement, wanted)).fetchall()
             except psycopg.OperationalError as error:
                 # a server that was restarted has left us dead connections: take the next one
                 if not tries or isinstance(error, PoolTimeout):
@@ -125,7 +151,7 @@ class PostgresqlLookup:
             except psycopg.Error as error:
                 raise DatabaseUnavailable(f"the look-up failed ({type(error).__name__})") from None
 
-    def _forget(self, question: asyncio.Task[Sequence[Any] | None]) -> None:
+    def _forget(self, question: asyncio.Task[Sequence[Sequence[Any]]]) -> None:
         self._abandoned.discard(question)
         if not question.cancelled():
             question.exception()

@@ -6,9 +6,9 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -16,19 +16,23 @@ from aiohttp import web
 from xiaohao import log
 from xiaohao.announcer.media import Player
 from xiaohao.announcer.service import Announcer
+from xiaohao.announcer.store import MARK as UNKNOWN_CALLERS
 from xiaohao.announcer.strangers import Strangers
 from xiaohao.bindings.service import Bindings
 from xiaohao.calls.journal import CallJournal, JournalWriter
 from xiaohao.calls.model import HANG_UP, HANG_UP_BINDING, Reason
 from xiaohao.clock import SECOND, now_us
-from xiaohao.database.engine import Database, DatabaseUnavailable
-from xiaohao.database.errors import WrongMasterKey
+from xiaohao.database.engine import Database
 from xiaohao.edge import kamailio, rtpengine, wire
 from xiaohao.edge.evapi import EdgeConnection
 from xiaohao.edge.ng import Ng, NgError
 from xiaohao.edge.rpc import Rpc, RpcError
 from xiaohao.ivr.service import Dialogues
+from xiaohao.ivr.store import MARK as GRAPHS
+from xiaohao.policies.store import MARK as POLICIES
 from xiaohao.prompts.service import Prompts
+from xiaohao.prompts.store import MARK as PROMPTS
+from xiaohao.routing.store import MARK as ROUTING
 from xiaohao.routing.table import routing_table
 from xiaohao.runtime.peak import Peak, Processors
 from xiaohao.secrecy import vault_of
@@ -37,10 +41,12 @@ from xiaohao.switch import http, metrics
 from xiaohao.switch.admission import Governor, Watch
 from xiaohao.switch.carriers import Carriers
 from xiaohao.switch.causes import PLATFORM_ENDS
-from xiaohao.switch.chores import again_and_again
+from xiaohao.switch.chores import again_and_again, patiently
 from xiaohao.switch.custody import Custody, Pulse
+from xiaohao.switch.edge_memory import EdgeMemory
+from xiaohao.switch.following import Following
 from xiaohao.switch.hangup import hang_up
-from xiaohao.switch.lookup import lookup_for
+from xiaohao.switch.lookup import COMMANDS, lookup_for
 from xiaohao.switch.media import MediaWatch, identity_of, or_later
 from xiaohao.switch.on_the_spot import OnTheSpot
 from xiaohao.switch.policing import Policing
@@ -50,26 +56,23 @@ from xiaohao.switch.steps import Tools
 from xiaohao.switch.switchboard import Switchboard
 from xiaohao.switch.trunk_table import TrunkTable
 from xiaohao.trunks.service import Trunks
+from xiaohao.trunks.store import MARK as TRUNKS
 
 _log = structlog.get_logger()
-_T = TypeVar("_T")
 
 _CONFIRM_S = 0.1
 #: evapi reads 32 KiB at a time and loses what it read where that ends within a line's length
 _CONFIRMED_AT_ONCE = 200
-_COMMANDS_S = 0.2
-_TRUNKS_S = 1.0
-_PROMPTS_S = _ROUTING_S = 0.5
-_POLICIES_S = 0.3
+#: between two looks at what has been changed or commanded
+_LOOK_S = 0.2
+_SHOW_S = 0.5
 #: the edge is told again and again that we are here: one lost word must not stop all calls
 _READY_S = 1.0
 _RECONCILE_S = 30.0
 _MEMORY_S = 1.0
 #: new calls between two words to the edge, from which on calls are what fills the machine
 _MANY_CALLS = 100
-#: where no more of the edge's memory is free than this, or than many calls take until the next look, so many
-#: new calls a second come in
-_LEAST_PART, _LEAST_BYTES = 0.1, 2**25
+#: new calls a second that come in where the edge is short of memory
 _FEW_CALLS = 5.0
 #: the journal's thread must not keep the interpreter from an INVITE for Python's usual 5 ms
 _THREADS_TURN_S = 0.001
@@ -117,6 +120,16 @@ class Switch:
         self.switchboard.release_media = self._release = Release(settings.media.ng)
         folder = kamailio.folder(settings)
         self._trunks = TrunkTable(Trunks(self._database, vault), carriers, self._rpc, folder)
+        self._following = Following(
+            {
+                TRUNKS: self._change_trunks,
+                POLICIES: policing.follow,
+                ROUTING: self._routing.load,
+                PROMPTS: self._prompts.load,
+                UNKNOWN_CALLERS: self._strangers.load,
+                GRAPHS: self._dialogues.load,
+            }
+        )
         self._media = MediaWatch(
             self._ng,
             lambda: identity_of(rtpengine.pid_file(settings)),
@@ -137,7 +150,7 @@ class Switch:
         self._custody = Custody(self.switchboard, self._edge.send, self._release_media)
         self._pulse, self._peak, self._ready = Pulse(folder / "alive"), Peak(settings), False
         self._processors, self._invited = Processors(), 0
-        self._short_of_memory = False
+        self._memory = EdgeMemory(self._rpc)
         #: until when the edge lived that had those calls of which we do not know yet whether they still live
         self._died_at = self._pulse.last()
         self._taking_over: asyncio.Task[None] | None = None
@@ -207,7 +220,7 @@ class Switch:
 
     def _show_ready(self) -> None:
         limit = self._governor.limit
-        if self._short_of_memory:
+        if self._memory.is_short:
             limit = min(limit or _FEW_CALLS, _FEW_CALLS)
         self._edge.send(wire.ready(self._trunks.callers_with_password, limit))
 
@@ -253,6 +266,18 @@ class Switch:
         metrics.JOURNAL_REJECTED.set(self._writer.rejected)
         metrics.CALLS_LIVE.set(len(self.switchboard.calls))
 
+    async def _look_around(self) -> None:
+        """What has been commanded or changed since the last look, in this database that many write."""
+        looked_at = now_us() / SECOND
+        news = await self._lookup.news()
+        self._following.look(news)
+        if self._following.is_current(POLICIES):
+            metrics.POLICIES_IN_FORCE.set(looked_at)
+        if self._following.is_current(TRUNKS) and self._trunks.is_pushed:
+            metrics.TRUNKS_IN_FORCE.set(looked_at)
+        if news.get(COMMANDS):
+            await self._obey()
+
     async def _obey(self) -> None:
         for subject, command in await self._journal.take_commands():
             if command == HANG_UP:
@@ -260,14 +285,11 @@ class Switch:
             elif command == HANG_UP_BINDING:
                 self.switchboard.end_calls_of(subject, Reason.PLATFORM_HUNG_UP)
 
-    async def _follow_trunks(self) -> None:
-        looked_at = now_us()
+    async def _change_trunks(self) -> None:
         await self._trunks.load()
         if self._ready and not self._trunks.is_pushed:
             await self._trunks.push()
             self._show_ready()
-        if self._trunks.is_pushed:
-            metrics.TRUNKS_IN_FORCE.set(looked_at / SECOND)
 
     async def _live_on(self) -> None:
         # not where the journal is waited for: that is when it counts
@@ -282,17 +304,9 @@ class Switch:
             self._pulse.beat()
 
     async def _look_at_memory(self) -> None:
-        """Let hardly a new call in where the edge's memory runs out: what talks must be able to go on."""
+        """Let hardly a new call in where the edge's memory runs out."""
         self._space.is_enough()  # shown also where nobody calls
-        if not self._ready:
-            return
-        told = await self._rpc.call("core.shmmem")
-        total, free = told["total"], told["free"]
-        metrics.EDGE_MEMORY_FREE.set(free / total)
-        least = min(max(total * _LEAST_PART, _LEAST_BYTES), total / 2)
-        if self._short_of_memory != (free < least):
-            self._short_of_memory = not self._short_of_memory
-            _log.warning("edge_memory", short=self._short_of_memory, free=round(free / total, 2))
+        if self._ready and await self._memory.look():
             self._show_ready()
 
     async def _look_for_lost_calls(self) -> None:
@@ -322,10 +336,10 @@ class Switch:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises WrongMasterKey."""
         await self._lookup.open()
-        await self._patiently(self._database.agree)
+        await patiently(self._database.agree)
         for load in (self._trunks.load, self._policing.follow, self._routing.load):
-            await self._patiently(load)
-        self.switchboard.adopt(await self._patiently(self._journal.live))
+            await patiently(load)
+        self.switchboard.adopt(await patiently(self._journal.live))
         runner = web.AppRunner(http.application(lambda: self._ready, self._media_died), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, *host_port(self._settings.switch.listen)).start()
@@ -336,18 +350,14 @@ class Switch:
         if self._watch is not None:
             self._start(self._watch.run())
         self._start(again_and_again(_CONFIRM_S, self._confirm))
-        self._start(again_and_again(_COMMANDS_S, self._obey))
-        self._start(again_and_again(_TRUNKS_S, self._follow_trunks))
+        self._start(again_and_again(_LOOK_S, self._look_around))
         self._start(self._prompts.prepare())
-        self._start(again_and_again(_POLICIES_S, self._policing.follow))
-        self._start(again_and_again(_ROUTING_S, self._routing.keep_up))
+        self._start(again_and_again(_SHOW_S, self._prompts.keep_up))
+        self._start(again_and_again(_SHOW_S, self._routing.keep_up))
         self._start(again_and_again(_READY_S, self._live_on))
         # apart from the word that we are here: an edge that answers late must not make that late, too
         self._start(again_and_again(_MEMORY_S, self._look_at_memory))
         self._start(again_and_again(_RECONCILE_S, self._look_for_lost_calls, first_s=_RECONCILE_S))
-        self._start(again_and_again(_PROMPTS_S, self._prompts.load))
-        self._start(again_and_again(_PROMPTS_S, self._strangers.load))
-        self._start(again_and_again(_PROMPTS_S, self._dialogues.load))
         await stop.wait()
         for task in self._tasks:
             task.cancel()
@@ -366,16 +376,6 @@ class Switch:
         self._rpc.close()
         self._ng.close()
         await self._database.close()
-
-    async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:
-        while True:
-            try:
-                return await action()
-            except WrongMasterKey:
-                raise  # waiting does not help
-            except DatabaseUnavailable as error:
-                _log.warning("database_away", error=str(error))
-                await asyncio.sleep(0.5)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)

@@ -11,7 +11,6 @@ import structlog
 
 from xiaohao.bindings.model import Role
 from xiaohao.calls.model import Call, Reason
-from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.policies.counting import Claim, Counters
 from xiaohao.policies.decision import Counted, Facts, decide
@@ -38,9 +37,7 @@ class Policing:
 
     async def follow(self) -> None:
         """Read what has changed; from then on it is in force. Raises DatabaseUnavailable."""
-        looked_at = now_us()
         await self._table.load()
-        metrics.POLICIES_IN_FORCE.set(looked_at / SECOND)
 
     async def judge(self, call: Call, display_trunk_id: str | None) -> Reason | None:
         """Why this call is refused; None: it is not. Its customer, callee and displayed number are known."""
