@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint bench soak format clean install install-test
+.PHONY: help demo up test lint bench soak fuzz format clean install install-test
 
 CONFIG ?= xiaohao.toml
 # Debian keeps kamailio where an ordinary user's PATH does not look.
@@ -28,6 +28,9 @@ bench: install-test ## measure speed and cost beside the bare engines (ARGS="cos
 
 soak: install-test ## chaos: kill, stop, fill and cut off everything while calls go on (ARGS="--minutes 3 --seed 7")
 	@python -m tests.soak $(ARGS)
+
+fuzz: install-test ## send the API every boundary of every field, and much at random (a quarter of an hour)
+	@XIAOHAO_FUZZ=1 python -m pytest tests/api/test_description.py $(ARGS)
 
 format: install ## put the code in order as lint wants it
 	@ruff check --quiet --fix . ; ruff format --quiet .

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 import sys
@@ -388,9 +387,6 @@ async def run(settings: Settings) -> None:
     """Run the switch until SIGTERM or SIGINT."""
     log.configure(settings.log_level)
     sys.setswitchinterval(_THREADS_TURN_S)
-    # calls hold no cycles: what is there from the start need not be looked through for them again and again
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
