@@ -32,8 +32,8 @@ _BATCH: Final = 500
 #: Batches of one sweep; what is left is the next one's.
 _BATCHES: Final = 200
 #: Reservations in one transaction. PostgreSQL has a table of so many advisory locks for all its clients.
-_GROUP: Final = 500
-_POSTGRESQL_GROUP: Final = 100
+_GROUP: Final = 1000
+_POSTGRESQL_GROUP: Final = 250
 
 
 class Bindings:
@@ -194,7 +194,7 @@ class Bindings:
             parent_id=parent_id,
         )
         async with self._database.read() as connection:
-            rows = await store.page(connection, customer_id, before, limit, where)
+            rows = await store.page(connection, customer_id, before, limit, where, of_person=a is not None)
         return [self._clerk.binding(dict(row)) for row in rows]
 
     async def change(
