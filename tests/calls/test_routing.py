@@ -141,14 +141,14 @@ async def test_both_directions(scheme2: Scheme2) -> None:
 
 
 async def test_answers_that_do_not_connect(scheme2: Scheme2) -> None:
-    """A refusal with the customer's reason, a queue that there is not, and answers that nobody may give."""
+    """A refusal with the customer's reason, a queue without a voice, and answers that nobody may give."""
     x, y = scheme2.numbers()
     caller, callee = Person(scheme2.theatre), Person(scheme2.theatre)
     foreign = "+8617000000001"  # the theatre's own customer's
     wrong, not_ours = "routing_answer_refused", {"callee": callee.number, "display": foreign}
     cases = (
         ({"action": "refuse", "reason": "busy"}, 486, 17, "customer_refused"),
-        ({"action": "queue", "queue": "hotline"}, 480, 31, "queue_missing"),
+        ({"action": "queue", "queue": "hotline"}, 480, 41, "queue_unavailable"),
         ({"action": "connect", **not_ours}, 403, 29, wrong),
         ({"action": "connect", "callee": "+85223456789", "display": x}, 403, 29, wrong),
     )
