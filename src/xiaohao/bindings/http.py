@@ -55,9 +55,10 @@ def router(bindings: Bindings, vault: Vault) -> APIRouter:
 
     @routes.patch("/v1/bindings/{binding_id}")
     async def change_binding(key: CustomerKey, binding_id: str, body: BindingChange) -> BindingView:
-        """Change what is named, also A's or B's real number; X, Y and the mode stay as they are.
+        """Change what is named, also A's or B's real number, X or Y; the mode stays as it is.
 
         A person whose number is replaced reaches nobody by it any more, and sees nobody else: the key rests.
+        So it does where X or Y is another number from now on. Sent again it changes nothing more.
         """
         changes = body.changes(now_us())
         return view(await bindings.change(_customer(key), binding_id, changes, key.key_id))
