@@ -59,6 +59,9 @@ def _show(trial: dict[str, Any]) -> None:
     problem = f": {decision['problem']}" if decision["problem"] else ""
     typer.echo(f"\nverdict: {decision['verdict']}{problem}")
     typer.echo(f"decided by {decision['decided_by']} after {decision['took_ms']} ms: {decision['action']}")
+    if wait := trial["wait"]:
+        again, most = f"asked again after {wait['retry_after_s']} s", f"{wait['max_wait_s']} s at the most"
+        typer.echo(f"  waits in {wait['queue']!r}, {again}, {most}, then {wait['otherwise']}")
     if trial["callee"]:
         typer.echo(f"  to {trial['callee']}, showing {trial['displayed']}")
     if trial["reason"]:
