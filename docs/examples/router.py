@@ -1,4 +1,6 @@
-"""Decides calls: `SECRET=whsec_… python3 router.py PORT FILE`, lines of `caller dialled callee display`."""
+"""Decides calls: `SECRET=whsec_… python3 router.py PORT FILE`, lines of `caller dialled callee display`, or
+`caller dialled wait`: that caller hears music until another line stands there.
+"""
 
 import base64, hmac, json, os, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,9 +12,11 @@ KEY = base64.b64decode(os.environ["SECRET"].removeprefix("whsec_"))
 
 def decide(caller, dialled):
     lines = [line.split() for line in WAYS.read_text().splitlines()]  # put your database here
-    ways = {(line[0], line[1]): line[2:] for line in lines if len(line) == 4}
+    ways = {(line[0], line[1]): line[2:] for line in lines if len(line) in (3, 4)}
     if (caller, dialled) not in ways:
         return {"action": "refuse", "reason": "unknown_number"}
+    if ways[caller, dialled] == ["wait"]:  # you are asked again in three seconds
+        return {"action": "queue", "queue": "drivers", "retry_after_s": 3, "max_wait_s": 90}
     callee, display = ways[caller, dialled]
     return {"action": "connect", "callee": callee, "display": display}
 

@@ -115,6 +115,10 @@ class Routing(msgspec.Struct, forbid_unknown_fields=True):
     callee_prefixes: list[str] = msgspec.field(default_factory=lambda: ["+86"])
     #: and none that begins with one of these
     forbidden_prefixes: list[str] = msgspec.field(default_factory=list)
+    #: so many callers of one customer may wait at once until it says whom to call, on each switch
+    waiting_calls: int = 100
+    #: and so long at the most: networks end a call that is not answered for some minutes
+    longest_wait_s: int = 120
 
 
 class Bindings(msgspec.Struct, forbid_unknown_fields=True):

@@ -39,6 +39,10 @@ SWEEPS = {
     "recorded": (550, 1900, 0.4),
     "max_duration_soon": (1300, 2700, 0.5),
     "goodbye": (2600, 1700, 0.5),
+    "queued": (1700, 3000, 0.4),
+    "our_music": (400, 1000, 0.5),
+    "queue_timeout": (2700, 500, 0.5),
+    "queue_full": (1100, 2300, 0.5),
     "number_not_in_service": (1000, 1300, 8.0),
 }
 
@@ -48,6 +52,7 @@ TERMS: dict[str, Any] = {
     "calls": LIMITS | {"ring_s": 2},
     "announcements": {"warn_s": 3},
     "trace": {"sip": True},
+    "routing": {"waiting_calls": 2},
 }
 #: not said in every call
 WHILE_CONNECTING = ("before_connect", "waiting", "whisper", "recorded", "max_duration_soon", "goodbye")

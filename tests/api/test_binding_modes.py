@@ -119,19 +119,46 @@ async def test_changing_and_extending(
     problem(await customer.post(f"{path}:extend", json={"expires_in_s": 5}), 409, "binding_ended")
 
 
-@pytest.mark.parametrize("key", ["a", "direction", "record", "extension", "y_pool"])
+@pytest.mark.parametrize("key", ["mode", "a", "direction", "record", "extension", "x", "y_pool", "y_city"])
 async def test_what_is_never_null(customer: httpx.AsyncClient, inventory: Inventory, key: str) -> None:
     made = await pair(customer, inventory)
-    problem(await customer.patch(f"/v1/bindings/{made['id']}", json={key: None}), 422, "validation_failed")
+    answer = await customer.patch(f"/v1/bindings/{made['id']}", json={key: None})
+    assert problem(answer, 422, "validation_failed")["errors"][0]["field"] == key
 
 
 async def test_what_cannot_be_changed(customer: httpx.AsyncClient, inventory: Inventory) -> None:
     path = f"/v1/bindings/{(await pair(customer, inventory))['id']}"
-    for unknown in ("x", "y", "mode", "state"):
-        problem(await customer.patch(path, json={unknown: "axb"}), 422, "validation_failed")
+    for wrong in ("x", "y", "state"):
+        problem(await customer.patch(path, json={wrong: "axb"}), 422, "validation_failed")
+    kept = problem(await customer.patch(path, json={"mode": "axb"}), 409, "mode_unchangeable")
+    assert kept["mode"] == "axyb"
+    assert (await customer.patch(path, json={"mode": "axyb"})).status_code == 200
     problem(await customer.post(f"{path}:extend", json={}), 422, "validation_failed")
     foreign = {"y_pool": "pool_00000000000000000000000000000000"}
-    problem(await customer.patch(path, json=foreign), 422, "validation_failed")
+    problem(await customer.patch(path, json=foreign), 404, "pool_not_found")
+
+
+async def test_x_and_y_are_other_numbers(customer: httpx.AsyncClient, inventory: Inventory) -> None:
+    made = await pair(customer, inventory)
+    path = f"/v1/bindings/{made['id']}"
+    wish = {"instead_of_x": made["x"], "instead_of_y": made["y"], "order_ref": "4711"}
+    before = datetime.now(UTC).isoformat()
+    changed = (await customer.patch(path, json=wish)).json()
+    assert {changed["x"], changed["y"]}.isdisjoint({made["x"], made["y"]})
+    assert (changed["dial"], changed["order_ref"]) == (changed["y"], "4711")
+    assert (await customer.patch(path, json=wish)).json() == changed
+    named = (await customer.patch(path, json={"y": made["y"]})).json()
+    assert (named["x"], named["y"]) == (changed["x"], made["y"])
+    # who was behind which number at which second
+    after = datetime.now(UTC).isoformat()
+    for number, at, standing in (
+        (made["x"], before, "live"),
+        (made["x"], after, "quarantined"),
+        (changed["x"], after, "live"),
+    ):
+        question = {"number": number, "at": at, "window_s": 1, "reason": "ticket"}
+        found = (await customer.post("/v1/lookups/evidence", json=question)).json()
+        assert [(one["person"], one["standing"]) for one in found["relations"]] == [(made["a"], standing)]
 
 
 async def test_a_y_on_demand(customer: httpx.AsyncClient, inventory: Inventory) -> None:

@@ -33,7 +33,7 @@ from tests.postgresql import Cluster
 
 from xiaohao.api.app import create_app
 from xiaohao.database.engine import Database
-from xiaohao.notifications.model import Kind
+from xiaohao.notifications.model import CDR_BATCH, Kind
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.tenants.service import Tenants
@@ -168,4 +168,8 @@ def test_errors_are_described_as_problems_only() -> None:
 
 
 def test_every_event_is_described() -> None:
-    assert set(DESCRIPTION["webhooks"]) == {kind.value for kind in Kind}
+    assert set(DESCRIPTION["webhooks"]) == {*(kind.value for kind in Kind), CDR_BATCH}
+    for kind, operations in DESCRIPTION["webhooks"].items():
+        schema = operations["post"]["requestBody"]["content"]["application/json"]["schema"]
+        name = schema["$ref"].rpartition("/")[2]
+        assert name in DESCRIPTION["components"]["schemas"], kind

@@ -37,6 +37,19 @@ async def test_rules_of_every_kind_come_back(
     assert (await operator.get("/v1/policies/rules")).json()["items"] == []
 
 
+async def test_a_hotline_that_the_rules_bar_is_told(
+    customer: httpx.AsyncClient, operator: httpx.AsyncClient
+) -> None:
+    hotline = {"treatment": "hotline", "hotline": "+85221234567"}
+    put = (await customer.put("/v1/unknown-callers", json=hotline)).json()
+    assert put == {**hotline, "inherited": False, "hotline_barred": "international_barred"}
+    opened = {"kind": "destinations", "international": ["+852"]}
+    await created(operator, "/v1/policies/rules", {"name": "Hong Kong", "rule": opened})
+    assert (await customer.get("/v1/unknown-callers")).json()["hotline_barred"] is None
+    put = (await customer.put("/v1/unknown-callers", json={"treatment": "refuse"})).json()
+    assert (put["hotline"], put["hotline_barred"]) == (None, None)
+
+
 async def test_a_rule_about_a_number_that_is_not_ours(customer: httpx.AsyncClient) -> None:
     body = {"name": "r", "rule": {"kind": "direction", "roles": ["a"]}, "number": "+8613911111111"}
     answer = await customer.post("/v1/policies/rules", json=body)

@@ -1,10 +1,12 @@
 """Whatever goes wrong is a problem document, and none repeats what was sent."""
 
 import json
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from tests.api.conftest import Inventory, created
 
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.tenants.service import Tenants
@@ -12,10 +14,10 @@ from xiaohao.tenants.service import Tenants
 REAL = "13800138000"
 
 
-def problem(response: httpx.Response, status: int, code: str) -> dict[str, object]:
+def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
-    document: dict[str, object] = response.json()
+    document: dict[str, Any] = response.json()
     assert document["status"] == status
     assert document["code"] == code
     assert document["type"] == f"urn:xiaohao:problem:{code}"
@@ -78,6 +80,11 @@ BODIES = [
     (b"[]", 422, "validation_failed"),
     (b"1" * 400, 422, "validation_failed"),
     (b'"13800138000"', 422, "validation_failed"),
+    (b'{"name":"x","name":"y"}', 400, "json_name_twice"),
+    (b'{"name":"x","13800138000":1,"13800138000":2}', 400, "json_name_twice"),
+    (b'{"name":"a:b","na\\u006de":"y"}', 400, "json_name_twice"),
+    (b'{"name":"x","extra":[{"a":{"b":1,"b":1}}]}', 400, "json_name_twice"),
+    (b'{"name":"x","extra":[{"a":1},{"a":":"}]}', 422, "validation_failed"),
     (b'{"name":"\\u0000"}', 422, "validation_failed"),
     (b'{"name":13800138000}', 422, "validation_failed"),
     (b'{"name":"x","13800138000":1}', 422, "validation_failed"),
@@ -113,6 +120,62 @@ async def test_what_is_wrong_is_said_in_plain_words(customer: httpx.AsyncClient)
         assert "half" not in await detail("/v1/bindings", b'{"a":"' + other + b'"}'), other
 
 
+#: of forms, files and queries, too: what is asked, and what is said of which field
+FAULTS = [
+    ("POST", "/v1/customers", {"name": ""}, {"name": "must not be empty"}),
+    ("POST", "/v1/customers", {"name": "a\nb"}, {"name": "must be one line, without control characters"}),
+    ("POST", "/v1/customers", {"webhook_url": "x"}, {
+        "name": "is missing", "webhook_url": "must be an http or https URL",
+    }),
+    ("POST", "/v1/pools", {"name": 1, "recycle_s": "1", "kind": "x", "cities": "10"}, {
+        "name": "must be text", "recycle_s": "must be a whole number", "cities": "must be a list",
+        "kind": "must be one of '400', 'landline', 'mobile', '95', '700', 'foreign'",
+    }),
+    ("POST", "/v1/pools", {"name": "p", "recycle_s": -1, "cities": []}, {
+        "recycle_s": "must be 0 or more", "cities": "must not be empty",
+    }),
+    ("POST", "/v1/prompts:upload", None, {"name": "is missing"}),
+    ("POST", "/v1/prompts:upload?name=Welcome&languages=fr", None, {
+        "name": "must be small letters, digits, _, . and -, 64 at most",
+        "languages.0": "must be one of 'zh', 'en'",
+    }),
+    ("POST", "/v1/numbers:import?format=pdf&rows=perhaps&x=1", None, {
+        "format": "must be one of 'csv', 'xlsx'", "rows": "must be true or false",
+        "x": "there is no such field",
+    }),
+    ("GET", "/v1/customers?limit=many", None, {"limit": "must be a whole number"}),
+    ("GET", "/v1/customers?limit=501", None, {"limit": "must be 500 or less"}),
+    ("GET", "/v1/cdrs?since=2026-02-30T00:00:00Z", None, {"since": "there is no such day or time"}),
+    ("GET", "/v1/cdrs?since=0000-01-01T00:00:00Z&until=10000-01-01T00:00:00Z", None, dict.fromkeys(
+        ("since", "until"), "must lie within the years 2000 to 9999",
+    )),
+    ("GET", "/v1/cdrs?since=2026-01-01T00:00:00+08:00", None, {
+        "since": "not a date-time: the + of an offset is written %2B in a URL",
+    }),
+    ("PUT", "/v1/policies/days/0001-01-01", {"kind": "holiday", "name": "x"}, {
+        "day": "must lie within the years 2000 to 2100",
+    }),
+    ("PATCH", "/v1/customers/cus_0", {"name": None, "state": None}, dict.fromkeys(
+        ("name", "state"), "cannot be null: leave it out, and it stays as it is",
+    )),
+    ("PATCH", "/v1/pools/pool_0", {"name": None, "recycle_s": None, "choice": None}, dict.fromkeys(
+        ("name", "recycle_s", "choice"), "cannot be null: leave it out, and it stays as it is",
+    )),
+    ("PATCH", "/v1/policies/rules/rul_0", {"enabled": None}, {
+        "enabled": "cannot be null: leave it out, and it stays as it is",
+    }),
+]  # fmt: skip
+
+
+async def test_every_fault_is_said_in_our_own_words(operator: httpx.AsyncClient) -> None:
+    for method, path, body, wanted in FAULTS:
+        answer = (
+            await operator.request(method, path, json=body) if body else await operator.request(method, path)
+        )
+        document = problem(answer, 422, "validation_failed")
+        assert {fault["field"]: fault["detail"] for fault in document["errors"]} == wanted, path
+
+
 async def test_a_body_that_never_ends(operator: httpx.AsyncClient) -> None:
     sent = 0
 
@@ -136,6 +199,39 @@ async def test_other_media_types(operator: httpx.AsyncClient) -> None:
         "/v1/customers", content=b'{"name":"x"}', headers={"Content-Type": "Application/JSON; charset=utf-8"}
     )
     assert response.status_code == 201
+
+
+async def test_files_that_come_as_something_else(operator: httpx.AsyncClient) -> None:
+    table = b"number\n+861062000001\n"
+    for path in ("/v1/numbers:import", "/v1/policies/entries:import", "/v1/prompts:upload?name=w"):
+        refused = problem(await operator.post(path, files={"file": table}), 415, "media_type_not_supported")
+        assert "the file itself" in str(refused["detail"])
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        refused = problem(
+            await operator.post(path, content=table, headers=headers), 415, "media_type_not_supported"
+        )
+        assert "curl" in str(refused["detail"])
+        problem(await operator.post(path, content=table, headers={"Content-Type": "image/png"}), 415,
+                "media_type_not_supported")  # fmt: skip
+    for headers in ({}, {"Content-Type": "application/octet-stream"}):
+        read = await operator.post("/v1/numbers:import?dry_run=true", content=table, headers=headers)
+        assert (read.json()["rows"], read.json()["added"]) == (1, 1)
+        sheet = (await operator.get("/v1/numbers:export?format=xlsx")).content
+        read = await operator.post("/v1/numbers:import?dry_run=true", content=sheet, headers=headers)
+        assert read.json()["rows"] == 0
+    said = {"Content-Type": "text/csv"}
+    answer = await operator.post("/v1/numbers:import", content=sheet, headers=said)
+    assert "ZIP" in str(problem(answer, 400, "file_malformed")["detail"])
+
+
+async def test_digits_of_chinese_keyboards(customer: httpx.AsyncClient, inventory: Inventory) -> None:
+    pools = {"x_pool": inventory.x_pool, "y_pool": inventory.y_pool}
+    people = {"a": "１３８００１３８０００", "b": "＋８６　１３９－００１３－９０００"}
+    made = await created(customer, "/v1/bindings", {**people, **pools})
+    assert (made["a"], made["b"]) == ("+8613800138000", "+8613900139000")
+    entry = {"list": "black", "prefix": "＋８６１７０"}
+    listed = await created(customer, "/v1/policies/entries", {"entries": [entry]})
+    assert listed["items"][0]["prefix"] == "+86170"
 
 
 async def test_query_strings(operator: httpx.AsyncClient) -> None:

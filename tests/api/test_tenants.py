@@ -129,11 +129,21 @@ async def test_urls_into_private_networks_need_the_operators_leave(
         "169.254.169.254",
         "[::1]",
         "[fd00::1]",
+        *("2130706433", "0x7f.1", "017700000001", "10.0.0.1.", "[::ffff:10.0.0.1]", "a.internal"),
+        "me:secret@example.com",
     ):
         url = f"http://{host}:8080/hook"
-        problem(await customer.put("/v1/webhook", json={"url": url}), 422, "validation_failed")
+        put = problem(await customer.put("/v1/webhook", json={"url": url}), 422, "validation_failed")
+        asking = await customer.put("/v1/routing", json={"url": "https://example.com/", "second_url": url})
         patched = await operator.patch(f"/v1/customers/{customer_id}", json={"webhook_url": url})
-        problem(patched, 422, "validation_failed")
+        answers = {
+            "url": put,
+            "second_url": problem(asking, 422, "validation_failed"),
+            "webhook_url": problem(patched, 422, "validation_failed"),
+        }
+        for field, answer in answers.items():
+            assert [error["field"] for error in answer["errors"]] == [field]
+            assert "secret" not in str(answer)
     settings.notifications.allow_private_urls = True
     open_app = create_app(settings, database, vault)
     async with client_of(open_app, customer.headers["authorization"].removeprefix("Bearer ")) as client:

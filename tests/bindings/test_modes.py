@@ -511,7 +511,7 @@ async def test_extending(world: World) -> None:
         ({"b": None}, "validation_failed"),
         ({"b": person(3)}, "pair_taken"),
         ({"extension": "1"}, "validation_failed"),
-        ({"y_pool": "pool_1"}, "validation_failed"),
+        ({"y_pool": "pool_1"}, "pool_not_found"),
         ({"y_life_s": 60}, "validation_failed"),
         ({"max_duration_s": 0}, "validation_failed"),
     ],
@@ -562,3 +562,162 @@ async def test_what_does_not_fit_a_mode(world: World, mode: Mode, wanted: dict[s
         a = None if mode is Mode.X else person(1)
         await reserve(ride, {"a": a, "x_pool": ride.x_pool.id, "mode": mode, **wanted})
     assert refused.value.code == "validation_failed"
+
+
+async def state_of(world: World, number: str) -> str:
+    return (await holder_of(world, number))[0]
+
+
+async def test_x_is_another_number(world: World, vault: Vault) -> None:
+    ride = await graceful(world)
+    binding = await ride.reserve(1, 2)
+    world.clock.forward(5)
+    changed = await change(world, binding, instead_of_x=binding.x)
+    assert (changed.a, changed.b, changed.y) == (binding.a, binding.b, binding.y)
+    assert changed.x not in (binding.x, binding.y)
+    assert await call(world, person(2), changed.x) == ("connect", person(1), binding.y)
+    assert await call(world, person(1), str(binding.y)) == ("connect", person(2), changed.x)
+    # the old number is over for B at once, and nobody else's before it has rested
+    assert (await call(world, person(2), binding.x))[0] == "binding_expired"
+    assert await refusal(ride, Mode.AXB, 3, b=person(2), x=binding.x, x_pool=None) == "number_taken"
+    assert await holder_of(world, binding.x) == ("ageing", vault.index(person(1)))
+    assert await holder_of(world, changed.x) == ("in_service", vault.index(person(1)))
+    assert [await relations(world, number) for number in (binding.x, changed.x, binding.y)] == [0, 1, 1]
+    # sent again it says the same, however it was said
+    for again in ({"instead_of_x": binding.x}, {"x": changed.x}, {"x_pool": ride.x_pool.id}):
+        assert await change(world, changed, **again) == changed
+    assert len(await versions(world, binding)) == 1
+    # A's next binding has the new X, and not the one that A has left
+    assert (await ride.reserve(1, 3)).x == changed.x
+    world.clock.forward(60)
+    await world.bindings.sweep()
+    assert await holder_of(world, binding.x) == ("available", None)
+
+
+async def test_y_is_another_number_and_comes_back_by_name(world: World) -> None:
+    ride = await world.ride()
+    binding = await ride.reserve(1, 2)
+    changed = await change(world, binding, y_pool=ride.y_pool.id, instead_of_y=binding.y)
+    assert (changed.x, changed.y == binding.y) == (binding.x, False)
+    assert await call(world, person(1), str(changed.y)) == ("connect", person(2), binding.x)
+    assert await call(world, person(2), binding.x) == ("connect", person(1), changed.y)
+    assert (await call(world, person(1), str(binding.y)))[0] == "binding_expired"
+    third = await change(world, changed, instead_of_y=changed.y)
+    assert third.y not in (binding.y, changed.y)
+    # what rests from this binding itself is not chosen, and may be named
+    with pytest.raises(Refusal) as refused:
+        await change(world, third, instead_of_y=third.y)
+    assert refused.value.code == "number_pool_exhausted"
+    assert refused.value.extra["in_quarantine"] == 2
+    back = await change(world, third, y=binding.y, b=person(3))
+    assert await call(world, person(1), str(binding.y)) == ("connect", person(3), binding.x)
+    assert (await call(world, person(2), binding.x))[0] == "binding_expired"
+    assert back.y == binding.y
+    assert [await relations(world, y_number(place)) for place in (1, 2, 3)] == [1, 0, 0]
+
+
+async def test_one_of_several_bindings_does_not_leave_the_drivers_x(world: World, vault: Vault) -> None:
+    ride = await world.ride(xs=4)
+    first, second = await ride.reserve(1, 2), await ride.reserve(1, 3)
+    assert first.x == second.x
+    for wanted in ({"instead_of_x": first.x}, {"x": x_number(4)}):
+        with pytest.raises(Refusal) as refused:
+            await change(world, first, **wanted)
+        assert (refused.value.code, refused.value.extra["binding_id"]) == ("x_shared", second.id)
+    assert await call(world, person(2), first.x) == ("connect", person(1), first.y)
+    # to one that is the driver's already each goes by itself; the last one leaves none behind
+    other = await ride.reserve(1, 4, x=x_number(4), x_pool=None)
+    for binding in (first, second):
+        assert (await change(world, binding, instead_of_x=first.x)).x == other.x
+    assert await holder_of(world, first.x) == ("ageing", vault.index(person(1)))
+    assert await call(world, person(3), other.x) == ("connect", person(1), second.y)
+    # a fixed X stays the driver's, so that the binding stays with it
+    await world.numbers.assign(x_number(3), person(5), ride.customer.id)
+    fixed = await ride.reserve(5, 6)
+    with pytest.raises(Refusal) as refused:
+        await change(world, fixed, instead_of_x=x_number(3))
+    assert (refused.value.code, refused.value.extra["binding_id"]) == ("x_shared", None)
+
+
+async def test_most_x_does_not_count_the_x_that_is_left(world: World, vault: Vault) -> None:
+    world.bindings = Bindings(world.database, vault, world.clock, most_x=1)
+    ride = await world.ride()
+    binding = await ride.reserve(1, 2)
+    assert (await change(world, binding, instead_of_x=binding.x)).x != binding.x
+
+
+async def test_pairs_that_came_about_follow_the_x_of_their_binding(world: World) -> None:
+    ride = await world.ride()
+    parent = await on_demand(ride)
+    await world.bindings.give_y(parent.id, STRANGER)
+    (child,) = await world.bindings.page(ride.customer.id, None, 9, parent_id=parent.id)
+    with pytest.raises(Refusal) as refused:
+        await change(world, child, instead_of_x=parent.x)
+    assert (refused.value.code, refused.value.extra["binding_id"]) == ("x_shared", parent.id)
+    changed = await change(world, parent, x=x_number(3))
+    followed = await world.bindings.get(ride.customer.id, child.id)
+    assert (changed.x, followed.x, followed.y) == (x_number(3), x_number(3), child.y)
+    assert await call(world, STRANGER, changed.x) == ("connect", person(1), child.y)
+    assert await call(world, person(1), str(child.y)) == ("connect", STRANGER, changed.x)
+    assert await call(world, person(8), changed.x) == ("no_y_free", None, None)
+    assert (await call(world, STRANGER, parent.x))[0] == "binding_expired"
+    assert [await relations(world, number) for number in (parent.x, changed.x)] == [0, 2]
+    assert await state_of(world, parent.x) == "ageing"
+    assert len(await versions(world, child)) == 1
+
+
+async def test_x_of_the_other_modes(world: World, vault: Vault) -> None:
+    ride = await world.ride(xs=12)
+    ax, axe = await bind(ride, Mode.AX, 1), await bind(ride, Mode.AXE, 2, extension="7")
+    axb, marker = await bind(ride, Mode.AXB, 3, b=person(4)), await bind(ride, Mode.X, None)
+    match = await world.bindings.look_up(STRANGER, ax.x)
+    await remember(world, vault, match, ax.x, STRANGER)
+    new = {
+        binding.id: (await change(world, binding, instead_of_x=binding.x)).x
+        for binding in (ax, axe, axb, marker)
+    }
+    assert len({*new.values(), ax.x, axe.x, axb.x, marker.x}) == 8
+    assert await call(world, person(8), new[ax.id]) == ("connect", person(1), new[ax.id])
+    assert await call(world, person(1), new[ax.id]) == ("connect", STRANGER, new[ax.id])  # who called last
+    assert await call(world, person(3), new[axb.id]) == ("connect", person(4), new[axb.id])
+    assert (await call(world, person(8), new[marker.id]))[0] == "routing_missing"
+    assert (await call(world, person(8), new[axe.id]))[0] == "extension_needed"
+    for binding, caller in ((ax, person(8)), (axb, person(4)), (marker, person(8))):
+        assert (await call(world, caller, binding.x))[0] == "binding_expired"
+    expected = {ax: 2, axe: 1, axb: 2, marker: 1}
+    for binding, legs_there in expected.items():
+        assert await relations(world, new[binding.id]) == legs_there
+        assert await relations(world, binding.x) == 0
+    assert [await state_of(world, binding.x) for binding in (ax, axe, axb, marker)] == [
+        *("ageing", "ageing", "available", "ageing")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"x": person(9)}, "number_not_found"),
+        ({"x": x_number(9)}, "number_not_found"),
+        ({"x": y_number(1)}, "validation_failed"),
+        ({"y": x_number(1)}, "validation_failed"),
+        ({"y": y_number(2)}, "number_taken"),
+        ({"x": x_number(2), "x_pool": "pool_1"}, "validation_failed"),
+        ({"x": x_number(2), "instead_of_x": x_number(1)}, "validation_failed"),
+        ({"x_pool": "pool_1"}, "pool_not_found"),
+        ({"x_city": "755"}, "number_pool_exhausted"),
+        ({"mode": Mode.AXB}, "mode_unchangeable"),
+    ],
+)
+async def test_numbers_that_a_binding_cannot_have(
+    world: World, changes: dict[str, object], code: str
+) -> None:
+    ride = await world.ride()
+    await world.pool(await world.customer("Other"), 60, [x_number(9)])
+    binding = await ride.reserve(1, 2)
+    await ride.reserve(1, 3)
+    assert (binding.x, binding.y) == (x_number(1), y_number(1))
+    with pytest.raises(Refusal) as refused:
+        await change(world, binding, **changes)
+    assert refused.value.code == code
+    assert await world.bindings.get(ride.customer.id, binding.id) == binding
+    assert await change(world, binding, mode=Mode.AXYB) == binding

@@ -141,14 +141,14 @@ async def test_both_directions(scheme2: Scheme2) -> None:
 
 
 async def test_answers_that_do_not_connect(scheme2: Scheme2) -> None:
-    """A refusal with the customer's reason, a queue that there is not, and answers that nobody may give."""
+    """A refusal with the customer's reason, a queue without a voice, and answers that nobody may give."""
     x, y = scheme2.numbers()
     caller, callee = Person(scheme2.theatre), Person(scheme2.theatre)
     foreign = "+8617000000001"  # the theatre's own customer's
     wrong, not_ours = "routing_answer_refused", {"callee": callee.number, "display": foreign}
     cases = (
         ({"action": "refuse", "reason": "busy"}, 486, 17, "customer_refused"),
-        ({"action": "queue", "queue": "hotline"}, 480, 31, "queue_missing"),
+        ({"action": "queue", "queue": "hotline"}, 480, 41, "queue_unavailable"),
         ({"action": "connect", **not_ours}, 403, 29, wrong),
         ({"action": "connect", "callee": "+85223456789", "display": x}, 403, 29, wrong),
     )
@@ -239,6 +239,19 @@ async def test_a_call_that_is_only_played(scheme2: Scheme2) -> None:
     said = await scheme2.theatre.stage.command("routing", "test", *options)
     assert "verdict: answered" in said
     assert f"showing {x}" in said
+    # nobody waits either
+    waits = {"action": "queue", "queue": "night shift", "max_wait_s": 500, "music": "none"}
+    scheme2.answers["+8613700000077", y] = waits
+    shown = await scheme2.customer.request(
+        "POST", "/v1/routing:test", body | {"attempt": 3, "waited_ms": 9000}
+    )
+    data = shown["question"]["data"]
+    assert (data["attempt"], data["queue"], data["waited_ms"] // 1000) == (3, "queue", 9)
+    assert (shown["decision"]["action"], shown["decision"]["attempt"], shown["reason"]) == ("queue", 3, None)
+    assert (shown["wait"]["max_wait_s"], shown["wait"]["music"]) == (120, "none")
+    said = await scheme2.theatre.stage.command("routing", "test", *options, "--attempt", "2")
+    assert "waits in 'night shift', asked again after 5 s, 120 s at the most, then announcement" in said
+    scheme2.answer("+8613700000077", y, action="connect", callee="+8613700000078", display=x)
     # what a policy would refuse is not said to be connected
     entry = {"list": "black", "person": "+8613700000078", "side": "callee"}
     await scheme2.customer.request("POST", "/v1/policies/entries", {"entries": [entry]})

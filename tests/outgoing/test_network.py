@@ -10,7 +10,7 @@ import pytest
 
 from tests.notifications.conftest import SECRET
 from xiaohao.notifications.sender import Failure, Subscription
-from xiaohao.outgoing.network import Network, PrivateAddress, is_public, names_a_private_place
+from xiaohao.outgoing.network import Network, PrivateAddress, is_host, is_public, names_a_private_place
 
 PRIVATE = [
     *("127.0.0.1", "127.255.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1"),
@@ -33,9 +33,25 @@ def test_public_addresses(address: str) -> None:
     assert not names_a_private_place(address)
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "::1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "::1", "meta.internal", "printer.local"),
+        *("127.1", "2130706433", "0x7f000001", "017700000001", "0xa.1", "10.0.0.1.", "0", "::ffff:10.0.0.1"),
+    ],
+)
 def test_hosts_that_need_no_look_up_to_be_private(host: str) -> None:
     assert names_a_private_place(host)
+
+
+@pytest.mark.parametrize("host", ["example.com", "example.com.", "0x08080808", "8.8.8.8", "::1", "3.example"])
+def test_hosts(host: str) -> None:
+    assert is_host(host)
+
+
+@pytest.mark.parametrize("host", ["", ".", "a..b", "1.2.3.4.5", "256.1.1.1", "example.123", "0xg.0x"])
+def test_what_can_be_no_host(host: str) -> None:
+    assert not is_host(host)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from tests.api.facts import ended, journal_of
 from tests.policies.claimers import AT_A_TIME, OF_THE_CALLER, claim
 from tests.world import NOON, Clock, World, person, x_number, y_number
 from xiaohao.bindings.model import Role
-from xiaohao.calls.model import Reason
+from xiaohao.calls.model import Call, Reason
 from xiaohao.clock import SECOND, parse_rfc3339
 from xiaohao.database.direct import Direct
 from xiaohao.database.engine import Database
@@ -30,11 +30,12 @@ from xiaohao.policies.decision import Facts, decide
 from xiaohao.policies.explaining import Explaining
 from xiaohao.policies.fraud import FraudWatch
 from xiaohao.policies.importing import EntryImport, Imported
-from xiaohao.policies.model import Every, Fraud, Frequency, Hours, List, Per, SetBy, Spec, Times
+from xiaohao.policies.model import Concurrent, Every, Fraud, Frequency, Hours, List, Per, SetBy, Spec, Times
 from xiaohao.policies.service import NewEntry, Owner, Policies
 from xiaohao.policies.sweeping import Sweeping
 from xiaohao.policies.table import PolicyTable
 from xiaohao.secrecy import Vault
+from xiaohao.switch.policing import Policing
 
 ALL = Owner(SetBy.OPERATOR, None)
 CALL = Facts("", person(1), person(2), y_number(1), x_number(1), Role.A, NOON)
@@ -217,6 +218,35 @@ async def test_a_switch_that_died_holds_no_line(database: Database) -> None:
     async with database.read() as connection:
         assert (await connection.execute(select(policy_seats.c.call_id))).scalars().all() == []
     await counters.close()
+
+
+@pytest.mark.parametrize("per", [Per.CUSTOMER, Per.TRUNK, Per.CALLER])
+async def test_a_call_that_waits_keeps_its_seat(house: House, per: Per) -> None:
+    """While its caller waits it is one call at a time, and it does not stand in its own way afterwards."""
+    world = house.world
+    await house.rule(ALL, Concurrent(per, 1))
+    await house.rule(ALL, Concurrent(Per.CALLEE, 0))  # who is called is not known while they wait
+    one, other = (
+        Call(f"call {n}", "edge", world.clock.now, x_number(1), person(1), customer_id=house.id) for n in "12"
+    )
+    one.trunk_in = other.trunk_in = "trk_1"
+    policing = Policing(world.database, world.vault, 10_000)
+    await policing.follow()
+    full = {Per.CUSTOMER: "customer", Per.TRUNK: "trunk", Per.CALLER: "caller"}[per]
+    assert await policing.seat(one) is None
+    assert await policing.seat(other) is Reason(f"{full}_calls_full")
+    one.callee, one.displayed = person(2), y_number(1)
+    assert await policing.judge(one, "trk_2") is Reason.CALLEE_CALLS_FULL
+    for rule in await house.policies.rules(ALL, "", 10):
+        if rule.spec == Concurrent(Per.CALLEE, 0):
+            await house.policies.remove_rule(ALL, rule.id)
+    await policing.follow()
+    assert await policing.judge(one, "trk_2") is None
+    assert await policing.seat(other) is Reason(f"{full}_calls_full")
+    policing.release(one.id)
+    await asyncio.gather(*policing._counters._tasks)
+    assert await policing.seat(other) is None
+    await policing.close()
 
 
 @pytest.mark.parametrize("two_workers", [False, True])

@@ -9,9 +9,11 @@ import msgspec
 import pytest
 from tests.repository.files import blocks, read
 
+from xiaohao.api.app import create_app
 from xiaohao.calls.model import Call, Party, Reason, Routed, State
 from xiaohao.calls.wire import cdr_of_call
 from xiaohao.clock import SECOND, parse_rfc3339
+from xiaohao.database.engine import Database
 from xiaohao.digests.model import Digest, Tally, digest_document
 from xiaohao.notifications.http import DeliveryView
 from xiaohao.notifications.model import CDR_BATCH, SEQUENCE, Kind, event_id
@@ -25,6 +27,7 @@ from xiaohao.notifications.rows import (
 from xiaohao.notifications.store import correction_event_row, event_row
 from xiaohao.notifications.wire import (
     DOCUMENTS,
+    BatchDocument,
     EventData,
     FraudEventData,
     PoolEventData,
@@ -39,6 +42,7 @@ from xiaohao.numbers.model import NumberState
 from xiaohao.recordings.model import Failure, Recording, RecordingState, Sound, Voice
 from xiaohao.recordings.wire import recording_document
 from xiaohao.secrecy import Vault
+from xiaohao.settings import Settings
 
 PAGE = read("docs/events.md")
 CALL = "0199f3c2-a1b0-7c3e-9d5e-6f708192a3b4"
@@ -184,6 +188,7 @@ def test_nothing_else_is_shown_but_a_batch() -> None:
     batch = shown()[CDR_BATCH]
     made = batch_document([one["id"] for one in batch["events"]], ["{}"], AT)
     assert batch == {**json.loads(made[1]), "events": [documents()[Kind.CDR_CREATED]]}
+    msgspec.convert(batch, BatchDocument)
 
 
 def test_the_events_of_a_call_stand_in_their_order() -> None:
@@ -196,6 +201,11 @@ def fields(head: str, after: str = "") -> set[str]:
     text = PAGE[PAGE.index(f"## {after}") :] if after else PAGE
     table = text[text.index(f"| {head} |") :].split("\n\n")[0]
     return set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE))
+
+
+def test_what_is_on_the_page_is_what_openapi_says_is_posted() -> None:
+    app = create_app(Settings(), Database("sqlite:///nowhere.db"), VAULT)
+    assert set(app.openapi()["webhooks"]) == set(re.findall(r'"type": "([a-z_]+\.[a-z_]+)"', PAGE))
 
 
 def test_every_field_of_the_envelope_is_explained() -> None:

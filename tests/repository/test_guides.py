@@ -1,18 +1,23 @@
 """What the guides say is true: same structure in both languages, every key, code, command and link."""
 
 import ast
+import json
 import re
 import tomllib
 from typing import Any
 
+import jsonschema_rs
 import msgspec
 import pytest
 from tests.repository.files import ROOT, blocks, files, read, texts
 from typer.testing import CliRunner
 
+from xiaohao.api.app import create_app
 from xiaohao.calls.model import Reason
 from xiaohao.cli import app
+from xiaohao.database.engine import Database
 from xiaohao.notifications.model import SEQUENCE
+from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 
 PAGES = [path for path in files() if path.suffix == ".md"]
@@ -134,6 +139,28 @@ def test_the_operators_guide_explains_every_key_with_its_default() -> None:
     rows = re.findall(r"^\| `([a-z_.]+)` \| (?:`(.*?)`|none) \| .+ \|$", section, re.MULTILINE)
     told = {key: tomllib.loads(f"value = {default}")["value"] if default else None for key, default in rows}
     assert told == keys(Settings())
+
+
+def test_every_request_with_a_body_is_shown_with_one_that_is_taken() -> None:
+    description = create_app(Settings(), Database("sqlite:///nowhere.db"), Vault(bytes(32))).openapi()
+    for page, tags in (
+        ("docs/billing.md", {"billing", "invoices"}),
+        ("docs/announcements.md", {"prompts", "graphs"}),
+    ):
+        shown = re.findall(r"^\| `([A-Z]+) (/v1/\S+)` \| `(\{.+?\})` \|", read(page), re.MULTILINE)
+        for method, path, body in shown:
+            operation = description["paths"][path][method.lower()]
+            schema = operation["requestBody"]["content"]["application/json"]["schema"]
+            whole = {**schema, "components": description["components"]}
+            jsonschema_rs.validate(whole, json.loads(body))
+        with_body = {
+            (method.upper(), path)
+            for path, operations in description["paths"].items()
+            for method, operation in operations.items()
+            if tags & {*operation["tags"]}
+            and "application/json" in operation.get("requestBody", {}).get("content", {})
+        }
+        assert with_body <= {(method, path) for method, path, _ in shown}
 
 
 def test_every_reason_is_explained() -> None:

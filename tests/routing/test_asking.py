@@ -193,6 +193,26 @@ async def test_the_breaker_opens_and_closes() -> None:
         assert [(await ask(desk)).verdict for _ in range(2)] == [Verdict.ANSWERED] * 2
 
 
+async def test_who_gives_up_asking_leaves_the_place_to_the_next_one() -> None:
+    """A caller who waits hangs up while the breaker tries whether the URL answers again."""
+    clock, works = [1000.0], [False]
+
+    async def sometimes(_: web.Request) -> web.StreamResponse:
+        if not works[0]:
+            await asyncio.sleep(30)
+        return web.json_response(GOOD)
+
+    async with desk_of(sometimes, deadline_ms=100, clock=lambda: clock[0]) as desk:
+        assert {(await ask(desk)).verdict for _ in range(FAILURES)} == {Verdict.NO_ANSWER}
+        clock[0] += 2.5
+        trial = asyncio.ensure_future(ask(desk))
+        await asyncio.sleep(0.02)
+        trial.cancel()
+        await asyncio.wait({trial})
+        works[0] = True
+        assert (await ask(desk)).verdict is Verdict.ANSWERED
+
+
 async def test_a_hundred_who_hang_and_one_who_answers() -> None:
     """The one's questions go through, while the others wait or are turned away."""
     network, places = Network(allow_private=True), Places(150)

@@ -20,7 +20,7 @@ from xiaohao.outgoing.network import Network
 from xiaohao.routing import wire
 from xiaohao.routing.asking import Asked, Desk
 from xiaohao.routing.fairness import Places
-from xiaohao.routing.model import Connect, RefusalReason, Refuse, Terms, Verdict
+from xiaohao.routing.model import Connect, Queue, RefusalReason, Refuse, Terms, Verdict
 from xiaohao.simulator.stage import free_ports
 
 SECRET = "whsec_" + "YSBzZWNyZXQgb2YgdGhlIHJvdXRpbmcgdGVzdHM="
@@ -28,7 +28,8 @@ SCHEMA = json.loads(read("docs/routing.schema.json"))
 ANSWER = jsonschema_rs.validator_for({**SCHEMA["properties"]["answer"], "$defs": SCHEMA["$defs"]})
 QUESTION = jsonschema_rs.validator_for({"$ref": "#/$defs/Question", "$defs": SCHEMA["$defs"]})
 
-_TEXT = st.one_of(st.text(max_size=6), st.sampled_from(["", "busy", "+8613800000001", "x" * 101, "a\0b"]))
+_WORDS = ["", "busy", "default", "+8613800000001", "x" * 101, "a\0b"]
+_TEXT = st.one_of(st.text(max_size=6), st.sampled_from(_WORDS))
 _VALUE = st.one_of(
     st.none(), st.booleans(), st.integers(-1, 90_000), _TEXT, st.dictionaries(_TEXT, _TEXT, max_size=2),
     st.dictionaries(st.sampled_from(["to_caller", "ringing"]), _TEXT, max_size=2),
@@ -37,7 +38,8 @@ _ANSWERS = st.fixed_dictionaries(
     {"action": st.sampled_from(["connect", "announce", "queue", "refuse", "other"])},
     optional=dict.fromkeys(
         ("callee", "display", "prompt", "queue", "reason", "record", "max_duration_s", "prompts", "user_data",
-         "order_ref", "extra"), _VALUE,
+         "order_ref", "extra", "retry_after_s", "max_wait_s", "music", "otherwise", "otherwise_prompt"),
+        _VALUE,
     ),
 )  # fmt: skip
 
@@ -129,5 +131,8 @@ async def test_the_endpoint_that_is_ready_to_be_run(tmp_path: Path) -> None:
         assert known.answer == Connect("+8613900000002", "+8617000000001")
         unknown = await ask(url, SECRET, "+8613800000009")
         assert unknown.answer == Refuse(RefusalReason.UNKNOWN_NUMBER)
+        ways.write_text("+8613800000001 +861062000001 wait\n")
+        waits = await ask(url, SECRET, "+8613800000001")
+        assert waits.answer == Queue("drivers", retry_after_s=3, max_wait_s=90)
         forged = await ask(url, "whsec_" + "b3RoZXIgb3RoZXIgb3RoZXIgb3RoZXI=", "+8613800000001")
         assert (forged.verdict, forged.last and forged.last.status) == (Verdict.BAD_STATUS, 401)

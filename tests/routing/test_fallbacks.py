@@ -1,6 +1,7 @@
 """Which fallback is taken, against a model that is slow and obvious."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,19 @@ from xiaohao.calls.model import Call, Reason
 from xiaohao.routing.asking import Asked, Attempt
 from xiaohao.routing.decision import Asking, Decision, Judge
 from xiaohao.routing.judging import Prefixes
-from xiaohao.routing.model import Announce, Answer, Connect, Destination, Fallback, Refuse, Terms, Verdict
+from xiaohao.routing.model import (
+    Announce,
+    Answer,
+    Connect,
+    Destination,
+    Fallback,
+    Otherwise,
+    Queue,
+    Refuse,
+    Terms,
+    Verdict,
+)
+from xiaohao.routing.waiting import Waiting
 
 CALLER, CALLEE, HOTLINE = "+8613800000001", "+8613900000002", "+861085000000"
 DIALLED, OURS, THEIRS = "+861062000001", "+8617000000001", "+8617000000002"
@@ -50,16 +63,34 @@ class Memory:
         return self.answer
 
 
-def decide(terms: Terms, verdict: Verdict, answer: Answer | None, memory: Memory, bound: bool) -> Decision:
+def asking_of(
+    terms: Terms,
+    verdict: Verdict,
+    answer: Answer | None,
+    memory: Memory,
+    bound: bool,
+    waiting: Waiting | None = None,
+) -> Asking:
     call = Call("id", "edge1", 0, DIALLED, CALLER, customer_id="cus_1")
     judge = Judge(Prefixes(("+86",), ("+86900",)), "CN", shown, lambda _, name: name != "missing")
-    asking = Asking(call, Desk(terms, verdict, answer), judge, memory, bound, 1.0)
-    return asyncio.run(asking.decide())
+    return Asking(call, Desk(terms, verdict, answer), judge, memory, bound, 1.0, waiting=waiting)
+
+
+def decide(
+    terms: Terms,
+    verdict: Verdict,
+    answer: Answer | None,
+    memory: Memory,
+    bound: bool,
+    waiting: Waiting | None = None,
+) -> Decision:
+    return asyncio.run(asking_of(terms, verdict, answer, memory, bound, waiting).decide())
 
 
 _LAST: st.SearchStrategy[Answer | None] = st.sampled_from(
-    [None, Connect(CALLEE, OURS), Connect(CALLEE, THEIRS), Connect(CALLER), Refuse(), Announce("over")]
-)
+    [None, Connect(CALLEE, OURS), Connect(CALLEE, THEIRS), Connect(CALLER), Refuse(), Announce("over"),
+     Queue("night"), Queue("night", music="missing")]
+)  # fmt: skip
 _DEFAULT = st.sampled_from(
     [None, Destination(HOTLINE), Destination(HOTLINE, OURS), Destination(HOTLINE, THEIRS)]
 )
@@ -69,6 +100,8 @@ def good(answer: Answer | None) -> bool:
     """Whether it may be carried out, in this small world."""
     if isinstance(answer, Connect):
         return answer.callee != CALLER and answer.display != THEIRS
+    if isinstance(answer, Queue):
+        return answer.music != "missing"
     return answer is not None
 
 
@@ -117,7 +150,9 @@ def test_the_first_that_leads_anywhere_is_taken(
             assert (decision.way.callee, decision.way.display) == (HOTLINE, default.display or DIALLED)
         case Fallback.LAST_ANSWER:
             assert (decision.way is not None) == isinstance(last, Connect)
-    ends = [decision.way is not None, decision.as_bound, decision.reason is not None]
+            assert (decision.waiting is not None) == isinstance(last, Queue)
+    waits = decision.waiting is not None
+    ends = [decision.way is not None, decision.as_bound, waits, decision.reason is not None]
     assert sum(ends) == 1
 
 
@@ -147,6 +182,53 @@ def test_every_fault_of_an_answer_has_its_word() -> None:
         (Connect(CALLEE, "+861062999999"), "display: is not one of your numbers"),
         (Connect(CALLEE, THEIRS), "display: is not one of your numbers"),
         (Announce("missing"), "prompt: there is none of this name"),
+        (Queue("night", prompt="missing"), "prompt: there is none of this name"),
+        (Queue("night", music="missing"), "music: there is none of this name"),
+        (Queue("night", otherwise_prompt="missing"), "otherwise_prompt: there is none of this name"),
     ):
         decision = decide(terms, Verdict.ANSWERED, answer, Memory(None), bound=False)
         assert decision.routed.problem == problem
+
+
+NIGHT = Queue("night", otherwise_prompt="try later")
+
+
+@given(_LAST, st.sampled_from([*FAILED, None]))
+def test_who_waits_goes_on_waiting_unless_the_customer_says_something(
+    answer: Answer | None, failure: Verdict | None
+) -> None:
+    """No fallback is taken, whatever fails; each answer counts as it would for a call that has just come."""
+    if (answer is None) == (failure is None):
+        return
+    terms = Terms("whsec_", "http://x/", fallbacks=(Fallback.BINDING, Fallback.ANNOUNCEMENT))
+    now = time.time_ns() // 1000
+    waiting = Waiting(NIGHT, now - 2_500_000, now + 57_500_000, 2)
+    said = None if failure else answer
+    decision = decide(terms, failure or Verdict.ANSWERED, said, Memory(None), True, waiting)
+    assert (decision.routed.attempt, decision.routed.waited_ms // 100) == (3, 25)
+    if said is None:
+        assert decision.waiting == Waiting(NIGHT, waiting.since, waiting.until, 3)
+        assert (decision.routed.action, decision.routed.decided_by) == ("queue", "nobody")
+    elif isinstance(said, Queue) and good(said):
+        assert decision.waiting is not None
+        assert (decision.waiting.answer, decision.waiting.since) == (said, waiting.since)
+    else:
+        assert decision.waiting is None
+        assert (decision.way is not None) == (isinstance(said, Connect) and good(said))
+
+
+@given(st.sampled_from(Otherwise), _DEFAULT, st.booleans())
+def test_what_is_after_the_waiting(otherwise: Otherwise, default: Destination | None, bound: bool) -> None:
+    terms = Terms("whsec_", "http://x/", fallbacks=(Fallback.BINDING,), default=default)
+    waiting = Waiting(Queue("night", otherwise=otherwise, otherwise_prompt="try later"), 0, 1, 4)
+    asking = asking_of(terms, Verdict.ANSWERED, None, Memory(None), bound, waiting)
+    asked = Asked(Verdict.NO_ANSWER, 800)
+    decision = asyncio.run(asking.give_up(waiting, asked, Reason.QUEUE_TIMEOUT))
+    assert (decision.routed.attempt, decision.routed.verdict) == (4, "no_answer")
+    if otherwise is Otherwise.BINDING and bound:
+        assert decision.as_bound
+    elif otherwise is Otherwise.DEFAULT and default is not None and default.display != THEIRS:
+        assert decision.way is not None
+    else:
+        assert (decision.reason, decision.prompt) == (Reason.QUEUE_TIMEOUT, "try later")
+        assert decision.routed.decided_by == "nobody"

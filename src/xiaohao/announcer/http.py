@@ -8,7 +8,9 @@ from xiaohao.announcer.strangers import Strangers
 from xiaohao.api.auth import AnyKey, CustomerKey
 from xiaohao.api.fields import Number, Request
 from xiaohao.api.route import api_router
+from xiaohao.calls.model import Reason
 from xiaohao.errors import not_found
+from xiaohao.policies.explaining import Explaining
 from xiaohao.pools.model import Pool
 from xiaohao.pools.service import Pools
 from xiaohao.tenants.model import Principal
@@ -27,15 +29,27 @@ class UnknownCallersView(BaseModel):
     treatment: Treatment
     hotline: str | None
     inherited: bool = Field(description="Nothing is set here: this is what holds all the same")
+    hotline_barred: Reason | None = Field(
+        description="For this reason calls to the hotline would be refused now, by the rules for all of the"
+        " customer's numbers; null: they would not"
+    )
 
 
-def router(strangers: Strangers, pools: Pools) -> APIRouter:
+def router(strangers: Strangers, pools: Pools, explaining: Explaining) -> APIRouter:
     """The routes of callers whom no binding knows."""
     router = api_router("bindings")
 
     async def holding(customer_id: str | None) -> UnknownCallersView:
         terms = await strangers.get(customer_id) if customer_id else None
-        return _view(terms or USUAL, inherited=terms is None)
+        return await view(customer_id or "", terms or USUAL, inherited=terms is None)
+
+    async def view(customer_id: str, terms: Terms, *, inherited: bool) -> UnknownCallersView:
+        barred = None
+        if terms.hotline is not None:
+            barred = await explaining.barred(customer_id, terms.hotline)
+        return UnknownCallersView(
+            treatment=terms.treatment, hotline=terms.hotline, inherited=inherited, hotline_barred=barred
+        )
 
     @router.get("/v1/unknown-callers")
     async def get_unknown_callers(key: CustomerKey) -> UnknownCallersView:
@@ -68,7 +82,7 @@ def router(strangers: Strangers, pools: Pools) -> APIRouter:
         pool, customer_id = await own(key, pool_id)
         terms = await strangers.get(pool.id)
         if terms is not None:
-            return _view(terms, inherited=False)
+            return await view(customer_id, terms, inherited=False)
         return (await holding(customer_id)).model_copy(update={"inherited": True})
 
     @router.put("/v1/pools/{pool_id}/unknown-callers")
@@ -79,7 +93,7 @@ def router(strangers: Strangers, pools: Pools) -> APIRouter:
         pool, customer_id = await own(key, pool_id)
         terms = Terms(body.treatment, body.hotline)
         await strangers.put(pool.id, customer_id, terms)
-        return _view(terms, inherited=False)
+        return await view(customer_id, terms, inherited=False)
 
     @router.delete("/v1/pools/{pool_id}/unknown-callers", status_code=204)
     async def forget_unknown_callers_of_pool(key: AnyKey, pool_id: str) -> None:
@@ -88,7 +102,3 @@ def router(strangers: Strangers, pools: Pools) -> APIRouter:
         await strangers.remove(pool.id)
 
     return router
-
-
-def _view(terms: Terms, *, inherited: bool) -> UnknownCallersView:
-    return UnknownCallersView(treatment=terms.treatment, hotline=terms.hotline, inherited=inherited)

@@ -9,8 +9,10 @@ from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from xiaohao.announcer.dialogue import Dialogue
+from xiaohao.announcer.hold import Hold
 from xiaohao.announcer.keys import Keys
 from xiaohao.announcer.media import MediaError, Player
 from xiaohao.announcer.model import Treatment
@@ -55,6 +57,9 @@ class Board(Protocol):
     def turn_away(self, passage: Passage, reason: Reason) -> str:
         """What the edge is to do with one who has not."""
 
+    async def go_on_waiting(self, passage: Passage) -> str | None:
+        """What the edge is to do with one who waits until their customer decides; None: nothing yet."""
+
 
 class Announcer:
     """Speaks to callers."""
@@ -77,6 +82,8 @@ class Announcer:
         self._door = Door(host_port(own.listen), host_port(own.edge), self._receive)
         #: callers who are refused; a call that went wrong is not among the live ones
         self._refused: dict[str, tuple[Call, Prompt]] = {}
+        #: callers whom their customer lets wait
+        self._waiting: dict[str, Passage] = {}
         #: callers who are asked whom they mean
         self._asked: dict[str, tuple[Search, Graph]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,6 +106,9 @@ class Announcer:
         """The way of a call that is refused: to be told why, or to be asked; None where neither is to be."""
         call, refused = passage.call, passage.refused
         end = End(how.sip_code, how.q850_cause, reason, Party.PLATFORM)
+        if refused is not None and refused.waits and self._speech.on:
+            self._waiting[call.id] = passage
+            return self._leg("waiting", replace(end, waits=True))
         treatment = self._strangers.terms_of(call.customer_id, call.pool_id).treatment
         if reason is Reason.UNKNOWN_CALLER and treatment is Treatment.REFUSE:
             return None
@@ -131,6 +141,7 @@ class Announcer:
         """The call has ended."""
         self._refused.pop(call.id, None)
         self._asked.pop(call.id, None)
+        self._waiting.pop(call.id, None)
         self.talk.ended(call)
 
     def _leg(self, role: str, end: End | None = None) -> Leg:
@@ -155,11 +166,12 @@ class Announcer:
             return self._tell(visit, known[0], [known[1]])
         if visit.role == "asked" and (asked := self._asked.get(visit.call_id)):
             return self._ask(visit, *asked)
+        waits = self._waiting.get(visit.call_id) if visit.role == "waiting" else None
         call = self._board.calls.get(visit.call_id)
         if call is None:
             return None
-        if visit.role == "before":
-            return self._go_before(visit, call)
+        if visit.role == "before" or waits is not None:
+            return self._go_before(visit, call) if waits is None else self._keep(visit, waits)
         code, _, cause = visit.ended.partition(" ")
         if code.isdigit() and cause.isdigit():
             reason, _ = not_answered(int(code), int(cause))
@@ -210,6 +222,13 @@ class Announcer:
                     visit.end(480, [_next(line)])
                     return
                 await self._let_go(visit, passage.call, _next(await self._board.go_on(passage)))
+
+    async def _keep(self, visit: Visit, passage: Passage) -> None:
+        """Let the caller wait until their customer says whom to call."""
+        if visit.listen():
+            await asyncio.sleep(_OPENING_S)
+            line = await Hold(self._speech, visit, passage, self._board.go_on_waiting).run()
+            await self._let_go(visit, passage.call, _next(line))
 
     async def _let_go(self, visit: Visit, call: Call, *headers: str) -> None:
         """To the callee, with music until they answer where there is any."""

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from xiaohao.announcer.media import MediaError, Player
+from xiaohao.bindings.model import PromptMoment
 from xiaohao.calls.model import Announcement, Call, Party, Reason
 from xiaohao.clock import now_us
-from xiaohao.prompts.model import NOTHING, Prompt, situation_of
+from xiaohao.prompts.model import DEFAULT, NOTHING, Prompt, Situation, situation_of
 
 #: the edge's word to rtpengine may be under way still
 _TRIES: Final = 10
@@ -17,6 +19,8 @@ _PAUSE_S: Final = 0.05
 CLOSING_S: Final = 0.2
 #: music goes round so often
 _ROUNDS: Final = 1000
+#: as a binding says it
+_DEFAULT_MUSIC: Final = json.dumps({PromptMoment.RINGING.value: DEFAULT})
 
 
 class Chooser(Protocol):
@@ -51,6 +55,12 @@ class Speech:
             return named
         # a name that is not there any more does not leave the caller in silence
         return self.prompt(call, situation) if situation else None
+
+    def music(self, call: Call) -> Prompt | None:
+        """What is played to a caller who waits to be connected, also where nobody has chosen anything."""
+        return self.prompt(call, Situation.WAITING.value) or self._prompts.chosen(
+            None, None, _DEFAULT_MUSIC, Situation.WAITING.value
+        )
 
     async def say(self, call: Call, to: Party, prompt: Prompt) -> None:
         """Play a prompt to its end, or until this is cancelled. Raises MediaError."""

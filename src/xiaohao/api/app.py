@@ -176,7 +176,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         policy_entry_routes.router(policies, database, vault),
         pool_routes.router(Pools(database, vault), vault),
         routing_routes.router(Routing(database, vault, settings, explaining=explaining)),
-        stranger_routes.router(Strangers(database, vault), Pools(database, vault)),
+        stranger_routes.router(Strangers(database, vault), Pools(database, vault), explaining),
         planning_routes.router(Planner(database, vault)),
         prompt_routes.router(prompts, Defaults(Path(settings.prompts.folder)), vault),
         graph_routes.router(GraphDesk(database, vault, audit, prompts), vault),

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from xiaohao import __version__
 from xiaohao.api.errors import Problem
-from xiaohao.notifications.wire import DOCUMENTS
+from xiaohao.notifications.wire import POSTED
 
 DESCRIPTION: Final = """\
 Two phones call each other through the platform and never learn each other's number.
@@ -123,25 +123,24 @@ def _remove_the_frameworks_errors(document: dict[str, Any], schemas: dict[str, A
 
 
 def _webhooks(schemas: dict[str, Any]) -> dict[str, Any]:
-    """What the platform sends, one operation for each kind of event; adds its schemas to `schemas`."""
-    kinds = tuple(DOCUMENTS)
+    """What the platform sends, one operation for each `type`; adds its schemas to `schemas`."""
     events, parts = msgspec.json.schema_components(
-        [DOCUMENTS[kind] for kind in kinds], ref_template="#/components/schemas/Webhook{name}"
+        list(POSTED.values()), ref_template="#/components/schemas/Webhook{name}"
     )
     schemas.update({f"Webhook{name}": part for name, part in parts.items()})
     answers = {"2XX": {"description": "Taken. Anything else, or silence, and it is sent again."}}
     return {
-        kind.value: {
+        kind: {
             "post": {
                 "tags": ["webhook"],
-                "operationId": kind.value.replace(".", "_"),
+                "operationId": kind.replace(".", "_"),
                 "description": "Signed as Standard Webhooks has it: `webhook-id`, `webhook-timestamp`,"
                 " `webhook-signature`.",
                 "requestBody": {"required": True, "content": {"application/json": {"schema": event}}},
                 "responses": answers,
             }
         }
-        for kind, event in zip(kinds, events, strict=True)
+        for kind, event in zip(POSTED, events, strict=True)
     }
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from xiaohao.api.words import words_of
 from xiaohao.database.engine import DatabaseUnavailable
 from xiaohao.errors import Refusal
 
@@ -33,15 +34,8 @@ _CODES: Final = {
     415: "media_type_not_supported",
     416: "range_not_satisfiable",
 }
-#: where the library's own words name classes of Python, or are none of the caller's
-_PLAIN_WORDS: Final = {
-    "extra_forbidden": "there is no such field",
-    "model_type": "must be a JSON object",
-    "model_attributes_type": "must be a JSON object",
-    "dict_type": "must be a JSON object",
-    "string_unicode": "has half of a surrogate pair, which is no character",
-}
-_HARMLESS_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_-]{0,39}")
+#: a field's name that may be repeated: no number stands in it
+HARMLESS_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_-]{0,39}")
 
 
 class FieldFault(BaseModel):
@@ -174,7 +168,6 @@ def _invalid(error: RequestValidationError) -> tuple[int, str, str, str, dict[st
 def _fault(item: Mapping[str, Any]) -> dict[str, str]:
     # Only the place and the rule are told, never `input`, `ctx` or a name that the caller made up.
     place = [str(part) for part in item["loc"][1:]]
-    if item["type"] == "extra_forbidden" and place and not _HARMLESS_NAME.fullmatch(place[-1]):
+    if item["type"] == "extra_forbidden" and place and not HARMLESS_NAME.fullmatch(place[-1]):
         place[-1] = "?"
-    detail = _PLAIN_WORDS.get(item["type"]) or str(item["msg"]).removeprefix("Value error, ")
-    return {"field": ".".join(place), "detail": detail}
+    return {"field": ".".join(place), "detail": words_of(item)}

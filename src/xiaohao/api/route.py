@@ -14,8 +14,10 @@ from starlette.responses import Response
 
 from xiaohao.api import idempotency
 from xiaohao.api.auth import AUDIENCES, PRINCIPAL, Audience
-from xiaohao.api.errors import MEDIA_TYPE
+from xiaohao.api.doubles import name_given_twice
+from xiaohao.api.errors import HARMLESS_NAME, MEDIA_TYPE
 from xiaohao.api.patience import patiently
+from xiaohao.api.receiving import media_type_of, wrong_media_type
 from xiaohao.errors import Refusal, not_found
 
 BODY_MAX: Final = 1_000_000
@@ -93,11 +95,11 @@ class _LimitedRequest(Request):
         body = await self.body()
         if not body:
             return
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise Refusal("media_type_not_supported", "Unsupported media type", "Send application/json.", 415)
+        if (kind := media_type_of(self)) != "application/json":
+            raise wrong_media_type(kind, ("application/json",))
         try:
             self._document = msgspec.json.decode(body)
+            twice = name_given_twice(body, self._document)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             # The text of a DecodeError tells what is wrong and where, and quotes nothing.
             reason = str(error)
@@ -110,6 +112,10 @@ class _LimitedRequest(Request):
             elif isinstance(error, RecursionError):
                 reason = "The text is nested too deeply"
             raise Refusal("json_malformed", "The body is not JSON", f"{reason}.", 400) from None
+        if twice is not None:
+            which = f"The name {twice!r}" if HARMLESS_NAME.fullmatch(twice) else "A name"
+            detail = f"{which} is given twice in one object: nobody can say which of the two is meant."
+            raise Refusal("json_name_twice", "A name is given twice", detail, 400)
 
 
 class Route(APIRoute):

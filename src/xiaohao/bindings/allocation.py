@@ -114,15 +114,17 @@ class Allocation:
         predecessors: list[BindingRow],
         capital_of: CapitalOf,
         most_x: int = 0,
+        leaving: str | None = None,
+        more_legs: int = 0,
     ) -> None:
-        self._desk = desk
-        self._wish = wish
+        """`leaving`: an X that A gives up for this one. `more_legs` are dialled on the X besides."""
+        self._desk, self._wish = desk, wish
         self._predecessors = predecessors
         self._past: list[str] = [row["id"] for row in predecessors]
         self._capital_of = capital_of
-        self._most_x = most_x
+        self._most_x, self._leaving = most_x, leaving
         #: legs that will be dialled on X
-        self._legs_on_x = 2 if wish.mode in (Mode.AXB, Mode.AX) else 1
+        self._legs_on_x = (2 if wish.mode in (Mode.AXB, Mode.AX) else 1) + more_legs
         #: mode axe: what was wished for, or is chosen
         self.extension: str | None = wish.extension
 
@@ -132,12 +134,13 @@ class Allocation:
             number = getattr(self._wish, person)
             if number is not None and self._desk.number(number) is not None:
                 raise validation_failed(person, "is a number of the platform, not of a person")
-        x = self._x()
+        x = self.x()
         if self._wish.mode is Mode.AXE and self.extension is None:
             self.extension = self._free_extension(x.facts)
-        return x, self._y(x.facts) if self._wish.has_y else None
+        return x, self.y(x.facts) if self._wish.has_y else None
 
-    def _x(self) -> Found:
+    def x(self) -> Found:
+        """The number that stands for A. Raises as `choose`."""
         wish = self._wish
         if wish.x is not None:
             facts = self._named("x", wish.x, self._legs_on_x)
@@ -164,9 +167,10 @@ class Allocation:
         wish = self._wish
         if not self._most_x or wish.a_key is None or wish.claim != wish.a_key:
             return
-        mine = [facts for facts in self._desk.own(wish.a_key) if facts.assigned_by == wish.customer_id]
-        if len(mine) >= self._most_x:
-            detail = f"A has {len(mine)} numbers already, as many as one person may have."
+        own = [facts for facts in self._desk.own(wish.a_key) if facts.number != self._leaving]
+        mine = sum(facts.assigned_by == wish.customer_id for facts in own)
+        if mine >= self._most_x:
+            detail = f"A has {mine} numbers already, as many as one person may have."
             raise conflict("x_limit", "No further X for this person", detail, field=field)
 
     def _fits_as_x(self, facts: NumberFacts) -> bool:
@@ -200,8 +204,9 @@ class Allocation:
 
         def order(facts: NumberFacts) -> tuple[Any, ...]:
             nearness = 0 if cities == (None,) else cities.index(facts.city)
+            is_resting = facts.state != NumberState.IN_SERVICE
             # Those that the group has used were used last.
-            return nearness, not facts.fixed, facts.used, facts.last_used_at, facts.number
+            return nearness, not facts.fixed, is_resting, facts.used, facts.last_used_at, facts.number
 
         return min(own, key=order, default=None)
 
@@ -308,7 +313,8 @@ class Allocation:
                     return extension
         return _taken("x", "Hardly an extension is free behind this number: name another X.")
 
-    def _y(self, x: NumberFacts) -> Found:
+    def y(self, x: NumberFacts) -> Found:
+        """The number that stands for B. Raises as `choose`."""
         wish = self._wish
         if wish.y is not None:
             facts = self._named("y", wish.y, 1)

@@ -24,7 +24,7 @@ from xiaohao.database.schema import numbers
 from xiaohao.numbers.model import Kind, NumberState
 
 #: rows that one statement of a big batch reads or writes
-AT_ONCE: Final = 256
+AT_ONCE: Final = 1024
 _BOUND_STATES: Final = ("none", "verified")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from xiaohao.bindings.allocation import Wish
-from xiaohao.bindings.model import Changes, PromptMoment, Reservation
+from xiaohao.bindings.model import Changes, NewNumber, PromptMoment, Reservation
 from xiaohao.bindings.modes import is_extension, misfit
 from xiaohao.errors import validation_failed
 from xiaohao.numbers.model import canonical
@@ -68,18 +68,43 @@ def wish_of(vault: Vault, customer_id: str, wanted: Reservation) -> Wish:
 
 def changed_values(changes: Changes) -> dict[str, Any]:
     """Changes as `changing.Change` takes them. Raises Refusal: `validation_failed`."""
-    values: dict[str, Any] = dict(changes)
+    numbers = {part for parts in _NUMBER_PARTS.values() for part in parts}
+    values: dict[str, Any] = {name: value for name, value in changes.items() if name not in numbers}
     _check_terms(values)
     for person in ("a", "b"):
         if values.get(person) is not None:
             values[person] = number_of(person, values[person])
     if "extension" in values and not is_extension(values["extension"]):
         raise validation_failed("extension", "must be one to six digits")
-    if "direction" in values:
-        values["direction"] = values["direction"].value
+    for name in ("direction", "mode"):
+        if name in values:
+            values[name] = values[name].value
     return values
 
 
+def new_numbers(changes: Changes) -> dict[str, NewNumber]:
+    """What of changes is about X and about Y. Raises Refusal: `validation_failed`."""
+    found = {}
+    for name, parts in _NUMBER_PARTS.items():
+        number, pool, city, other = [changes.get(part) for part in parts]
+        if (number, pool, city, other) == (None, None, None, None):
+            continue
+        for part in parts[1:]:
+            if number is not None and part in changes:
+                raise validation_failed(part, f"{name} names a number already")
+        found[name] = NewNumber(
+            None if number is None else number_of(name, str(number)),
+            None if pool is None else str(pool),
+            None if city is None else str(city),
+            None if other is None else number_of(parts[3], str(other)),
+        )
+    return found
+
+
+#: X and Y, and by what they are wished for
+_NUMBER_PARTS: Final = {
+    name: (name, f"{name}_pool", f"{name}_city", f"instead_of_{name}") for name in ("x", "y")
+}
 _LIMITS: Final = {
     "expires_in_s": _LONGEST_LIFE_S,
     "y_life_s": _LONGEST_LIFE_S,

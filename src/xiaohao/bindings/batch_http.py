@@ -13,7 +13,7 @@ from xiaohao.api.auth import CustomerKey
 from xiaohao.api.errors import Problem, document_of
 from xiaohao.api.fields import Id, Request
 from xiaohao.api.route import ONLY_READS, api_router
-from xiaohao.bindings.bodies import BindingView, NewBinding, view
+from xiaohao.bindings.bodies import BindingView, NewBinding, shown
 from xiaohao.bindings.choice import How
 from xiaohao.bindings.explain import Chosen, Explanation
 from xiaohao.bindings.jobs import Reserved
@@ -131,7 +131,7 @@ def _explained(explanation: Explanation) -> Response:
         "x": _chosen(explanation.x),
         "y": _chosen(explanation.y),
         "extension": explanation.extension,
-        "binding": None if existing is None else _shown(existing),
+        "binding": None if existing is None else shown(existing),
         "problem": None if refusal is None else document_of(refusal),
     }
     return Response(msgspec.json.encode(document), media_type="application/json")
@@ -174,12 +174,8 @@ def _answer(outcomes: Sequence[_Outcome]) -> Response:
 
 def _result(outcome: _Outcome) -> dict[str, Any]:
     if isinstance(outcome, Reserved):
-        return {"status": 201 if outcome.fresh else 200, "binding": _shown(outcome.binding), "problem": None}
+        return {"status": 201 if outcome.fresh else 200, "binding": shown(outcome.binding), "problem": None}
     if isinstance(outcome, Binding):
-        return {"status": 200, "binding": _shown(outcome), "problem": None}
+        return {"status": 200, "binding": shown(outcome), "problem": None}
     problem = document_of(outcome)
     return {"status": problem["status"], "binding": None, "problem": problem}
-
-
-def _shown(binding: Binding) -> dict[str, Any]:
-    return view(binding).__dict__

@@ -1,10 +1,21 @@
 """The JSON of bindings: what a request says, and how a binding is shown."""
 
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from xiaohao.api.fields import CityCode, Id, Moment, Number, Reference, Request, Timestamp, UserData
+from xiaohao.api.fields import (
+    CityCode,
+    Id,
+    Moment,
+    NotNull,
+    Number,
+    Reference,
+    Request,
+    Timestamp,
+    UserData,
+    UsualDigits,
+)
 from xiaohao.api.paging import PageQuery
 from xiaohao.bindings.model import (
     Binding,
@@ -25,6 +36,7 @@ _DAY_S: Final = 86_400
 _Extension = Annotated[
     str,
     StringConstraints(pattern=rf"^[0-9]{{1,{LONGEST_EXTENSION}}}$"),
+    UsualDigits,
     Field(description="What tells A apart from others behind the same X", examples=["123"]),
 ]
 _PromptName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
@@ -37,6 +49,14 @@ _Prompts = Annotated[
 _Direction = Annotated[Direction, Field(strict=False, description="Who may call whom")]
 _LifeS = Annotated[int, Field(ge=1, le=LONGEST_LIFE_S)]
 _DurationS = Annotated[int, Field(ge=1, le=_DAY_S, description="Ends each call after so long")]
+
+_MODE: Final = "What it is already; another one is refused"
+_POOL: Final = "X shall be one of this pool: another is chosen unless it is; never null"
+_CITY: Final = "X shall be of this city, or of those that the pool tries then; never null"
+_INSTEAD: Final = (
+    "The X that is to go: another one is chosen, of its pool and city unless x_pool and x_city say otherwise."
+    " Where it is another already nothing changes; never null"
+)
 
 
 class _Expiring(Request):
@@ -132,24 +152,27 @@ class NewBinding(_Expiring):
 class BindingChange(_Expiring):
     """What is to become different; what is not named stays as it is. null takes away what may be absent."""
 
-    a: Number | None = Field(None, description="A's new real number; never null")
+    mode: Annotated[Mode | None, NotNull] = Field(None, strict=False, description=_MODE)
+    a: Annotated[Number | None, NotNull] = Field(None, description="A's new real number; never null")
     b: Number | None = Field(None, description="B's new real number; null only in mode ax")
-    extension: _Extension | None = Field(None, description="Mode axe; never null")
-    direction: _Direction | None = Field(None, description="Never null")
-    y_pool: Id | None = Field(None, description="Where y_on_demand; never null")
+    x: Annotated[Number | None, NotNull] = Field(None, description="Another X, by its number; never null")
+    x_pool: Annotated[Id | None, NotNull] = Field(None, description=_POOL)
+    x_city: Annotated[CityCode | None, NotNull] = Field(None, description=_CITY)
+    instead_of_x: Annotated[Number | None, NotNull] = Field(None, description=_INSTEAD)
+    y: Annotated[Number | None, NotNull] = Field(None, description="Another Y, by its number; never null")
+    y_pool: Annotated[Id | None, NotNull] = Field(
+        None, description="The same for Y; where y_on_demand, where numbers come from from now on. Never null"
+    )
+    y_city: Annotated[CityCode | None, NotNull] = Field(None, description="The same for Y; never null")
+    instead_of_y: Annotated[Number | None, NotNull] = Field(None, description="The same for Y; never null")
+    extension: Annotated[_Extension | None, NotNull] = Field(None, description="Mode axe; never null")
+    direction: Annotated[_Direction | None, NotNull] = Field(None, description="Never null")
     y_life_s: _LifeS | None = Field(None, description="Where y_on_demand, of pairs that come about from now")
-    record: bool | None = Field(None, description="Never null")
+    record: Annotated[bool | None, NotNull] = Field(None, description="Never null")
     max_duration_s: _DurationS | None = None
     prompts: _Prompts | None = None
     order_ref: Reference | None = None
     user_data: UserData | None = None
-
-    @model_validator(mode="after")
-    def _not_null(self) -> Self:
-        for name in ("a", "extension", "direction", "y_pool", "record"):
-            if name in self.model_fields_set and getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null")
-        return self
 
     def changes(self, now: int) -> Changes:
         """What is asked for. Raises Refusal: `validation_failed`."""
@@ -230,31 +253,43 @@ class BindingSearch(Request):
     limit: int = Field(100, ge=1, le=500)
 
 
+_DIALS: Final = {Mode.AXYB: "y", Mode.AXB: "x", Mode.AX: "x"}
+
+
+def shown(binding: Binding) -> dict[str, Any]:
+    """How a binding is shown: the fields of `BindingView`, ready to be written as JSON.
+
+    Written as it is where it is the answer: having it checked once more costs as much as deciding on it.
+    """
+    dial = _DIALS.get(binding.mode)
+    return {
+        "id": binding.id,
+        "mode": binding.mode,
+        "state": binding.state,
+        "parent_id": binding.parent_id,
+        "dial": None if dial is None else getattr(binding, dial),
+        "a": binding.a,
+        "b": binding.b,
+        "x": binding.x,
+        "y": binding.y,
+        "extension": binding.extension,
+        "direction": binding.direction,
+        "y_on_demand": binding.y_on_demand,
+        "y_pool": binding.y_pool,
+        "y_life_s": binding.y_life_s,
+        "expires_at": rfc3339_or_none(binding.expires_at),
+        "ended_at": rfc3339_or_none(binding.ended_at),
+        "recycle_until": rfc3339_or_none(binding.recycle_until),
+        "record": binding.record,
+        "max_duration_s": binding.max_duration_s,
+        "prompts": None if binding.prompts is None else dict(binding.prompts),
+        "order_ref": binding.order_ref,
+        "user_data": binding.user_data,
+        "created_at": rfc3339(binding.created_at),
+        "updated_at": rfc3339(binding.updated_at),
+    }
+
+
 def view(binding: Binding) -> BindingView:
-    """How a binding is shown."""
-    return BindingView(
-        id=binding.id,
-        mode=binding.mode,
-        state=binding.state,
-        parent_id=binding.parent_id,
-        dial={Mode.AXYB: binding.y, Mode.AXB: binding.x, Mode.AX: binding.x}.get(binding.mode),
-        a=binding.a,
-        b=binding.b,
-        x=binding.x,
-        y=binding.y,
-        extension=binding.extension,
-        direction=binding.direction,
-        y_on_demand=binding.y_on_demand,
-        y_pool=binding.y_pool,
-        y_life_s=binding.y_life_s,
-        expires_at=rfc3339_or_none(binding.expires_at),
-        ended_at=rfc3339_or_none(binding.ended_at),
-        recycle_until=rfc3339_or_none(binding.recycle_until),
-        record=binding.record,
-        max_duration_s=binding.max_duration_s,
-        prompts=None if binding.prompts is None else dict(binding.prompts),
-        order_ref=binding.order_ref,
-        user_data=binding.user_data,
-        created_at=rfc3339(binding.created_at),
-        updated_at=rfc3339(binding.updated_at),
-    )
+    """The same as a part of another answer."""
+    return BindingView(**shown(binding))

@@ -24,7 +24,7 @@ from xiaohao.numbers.model import DEFAULT_RECYCLE_S
 
 #: what `Changing` may alter in a row
 _CHANGED: Final = (
-    *("a_key", "a_sealed", "b_key", "b_sealed", "extension", "direction", "y_pool", "y_life_s"),
+    *("a_key", "a_sealed", "b_key", "b_sealed", "x", "y", "extension", "direction", "y_pool", "y_life_s"),
     *("expires_at", "record", "max_duration_s", "prompts", "order_ref", "user_data", "updated_at"),
 )
 _VERSION_COLUMNS: Final = tuple(c.name for c in binding_versions.columns if c.name != "seq")
@@ -122,7 +122,11 @@ class ChangeStatements:
 
     def serves_others(self, cursor: Cursor, x: str, ids: Sequence[str]) -> bool:
         """Whether a live binding besides these has this X."""
-        return bool(self._serves_others.fetch(cursor, ids, x=x))
+        return self.other_with(cursor, x, ids) is not None
+
+    def other_with(self, cursor: Cursor, x: str, ids: Sequence[str]) -> str | None:
+        """A live binding besides these that has this X."""
+        return next((id_ for (id_,) in self._serves_others.fetch(cursor, ids, x=x)), None)
 
     def pass_on(self, cursor: Cursor, row: BindingRow, changed_by: str | None) -> None:
         """Make the X of a binding the new A's."""

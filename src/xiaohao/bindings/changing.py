@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from xiaohao.bindings.change_store import ChangeStatements
-from xiaohao.bindings.model import BindingState, Direction, LegState, Mode, PromptMoment, Role
-from xiaohao.bindings.modes import claim_of, is_of_many, leg_rows, misfit
+from xiaohao.bindings.model import BindingState, Direction, LegState, Mode, NewNumber, PromptMoment, Role
+from xiaohao.bindings.modes import claim_of, is_of_many, leg_rows, legs_of, misfit
+from xiaohao.bindings.renumbering import Renumbering
 from xiaohao.bindings.writing_store import BindingRow, WritingStatements
 from xiaohao.database.direct import Cursor
 from xiaohao.database.writer import LostRace
@@ -19,7 +20,7 @@ from xiaohao.errors import Refusal, conflict, not_found, validation_failed
 from xiaohao.secrecy import Vault
 
 #: what says who can be reached by a binding
-_WHO: Final = ("a_key", "b_key", "extension")
+_WHO: Final = ("a_key", "b_key", "x", "y", "extension")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Change:
     binding_id: str
     values: Mapping[str, Any] = field(repr=False)
     changed_by: str | None = None
+    #: what X and Y shall be
+    numbers: Mapping[str, NewNumber] = field(default_factory=dict)
     extend: bool = False
     weight: int = 3
 
@@ -41,34 +44,63 @@ class Change:
 class Changing:
     """Carries changes out inside a transaction."""
 
-    def __init__(self, statements: WritingStatements, changes: ChangeStatements, vault: Vault) -> None:
+    def __init__(
+        self,
+        statements: WritingStatements,
+        changes: ChangeStatements,
+        vault: Vault,
+        renumbering: Renumbering,
+    ) -> None:
         self._statements = statements
         self._changes = changes
         self._vault = vault
+        self._renumbering = renumbering
 
     def carry_out(self, cursor: Cursor, job: Change, now: int) -> BindingRow:
-        """Gives back the row as it is from now on. Raises Refusal, LostRace, IntegrityError."""
+        """Gives back the row as it is from now on. Raises Refusal, NotLeft, LostRace, IntegrityError."""
         sealed = self._sealed(job.values)
         was = self._locked(cursor, job, sealed)
+        numbers = dict(job.numbers)
+        if was["y_on_demand"] and "y" in numbers and numbers["y"].is_pool_only:
+            sealed["y_pool"] = numbers.pop("y").pool  # of the numbers that are given out from now on
         if was["state"] != BindingState.LIVE or (was["expires_at"] or now + 1) <= now:
             raise conflict("binding_ended", "The binding has ended", "Only a live binding can be changed.")
+        if sealed.get("mode", was["mode"]) != was["mode"]:
+            detail = "The mode says who reaches whom by which number: release this binding and bind anew."
+            raise conflict("mode_unchangeable", "The mode cannot be changed", detail, mode=was["mode"])
         row = {**was, **{name: value for name, value in sealed.items() if value != was[name]}}
         row = _keeping_what_is_the_same(was, row)
         if job.extend:
             row["expires_at"] = _later(was["expires_at"], row["expires_at"])
         _check(row, sealed)
-        if row == was:
+        if row == was and not numbers:
             return was
-        row["updated_at"] = now
         self._check_pool(cursor, row, sealed)
         children = self._live_children(cursor, row)
+        if numbers:
+            self._renumbering.choose(cursor, was, row, numbers, children, now)
+            if row == was:
+                return was
+        row["updated_at"] = now
         self._check_people(cursor, job, was, row, [child["id"] for child in children], now)
-        if was["a_key"] != row["a_key"] and claim_of(Mode(row["mode"]), row["a_key"]) == row["a_key"]:
+        is_passed_on = was["a_key"] != row["a_key"] and was["x"] == row["x"]
+        if is_passed_on and claim_of(Mode(row["mode"]), row["a_key"]) == row["a_key"]:
             self._changes.pass_on(cursor, row, job.changed_by)
         self._write(cursor, was, row, now, job.changed_by)
         for child in children:
             self._follow(cursor, child, was, row, now, job.changed_by)
+        if (was["x"], was["y"]) != (row["x"], row["y"]):
+            self._let_go(cursor, was, row, children, now)
         return row
+
+    def _let_go(
+        self, cursor: Cursor, was: BindingRow, row: BindingRow, children: Sequence[BindingRow], now: int
+    ) -> None:
+        old, new = [[leg.dialled for leg in legs_of(content)] for content in (was, row)]
+        old += [was["x"]] * len(children)
+        new += [row["x"]] * len(children)
+        ids = [row["id"], *(child["id"] for child in children)]
+        self._renumbering.let_go(cursor, ids, old, new, now)
 
     def _live_children(self, cursor: Cursor, row: BindingRow) -> list[BindingRow]:
         if not row["y_on_demand"]:
@@ -141,7 +173,7 @@ class Changing:
                         x=other["x"],
                         y=other["y"],
                     )
-        personal = claim_of(Mode(row["mode"]), row["a_key"]) == row["a_key"]
+        personal = claim_of(Mode(row["mode"]), row["a_key"]) == row["a_key"] and was["x"] == row["x"]
         mine = [row["id"], *children]
         if personal and "a" in changed and self._changes.serves_others(cursor, row["x"], mine):
             raise conflict(
@@ -170,7 +202,8 @@ class Changing:
         changed_by: str | None,
     ) -> None:
         """A pair that came about on the spot has the A of its parent, and lives no longer."""
-        new = {**child, "a_key": row["a_key"], "a_sealed": row["a_sealed"], "updated_at": now}
+        people = {"a_key": row["a_key"], "a_sealed": row["a_sealed"]}
+        new = {**child, **people, "x": row["x"], "updated_at": now}
         if child["a_key"] == row["a_key"]:
             new["a_sealed"] = child["a_sealed"]
         if was["expires_at"] != row["expires_at"]:
@@ -190,7 +223,7 @@ class Changing:
         if was["b_key"] is None and row["b_key"] is None:
             self._keep_last_caller(list(old.values()), new)
         self._changes.rest(cursor, list(old.keys() - keys), now)
-        self._take_keys(cursor, row, list(keys - old.keys()), now)
+        self._take_keys(cursor, was, row, list(keys - old.keys()), now)
         self._changes.replace_live_legs(cursor, row["id"], new)
         self._changes.put(cursor, row)
         if any(was[name] != row[name] for name in _WHO):
@@ -205,7 +238,12 @@ class Changing:
                 leg["callee_sealed"] = by_a[0]
 
     def _take_keys(
-        self, cursor: Cursor, row: BindingRow, keys: Sequence[tuple[bytes, str]], now: int
+        self,
+        cursor: Cursor,
+        was: BindingRow,
+        row: BindingRow,
+        keys: Sequence[tuple[bytes, str]],
+        now: int,
     ) -> None:
         """Make sure that keys are free. Raises Refusal: `number_taken`."""
         mine = {row["id"]}
@@ -218,7 +256,7 @@ class Changing:
             if resting and ((until or 0) <= now or binding_id in mine):
                 free.append((key, number))
                 continue
-            field = _field_of(row, key)
+            field = "x" if number == row["x"] != was["x"] else _field_of(row, key)
             detail = "It is in use on this platform number already, or was a short while ago."
             if holder != row["customer_id"]:
                 detail = "This number cannot be given to this pair: make a new binding, with other numbers."
@@ -275,5 +313,3 @@ def _check(row: BindingRow, named: Mapping[str, Any]) -> None:
     wrong = misfit(Mode(row["mode"]), Direction(row["direction"]), given)
     if wrong is not None:
         raise validation_failed(*wrong)
-    if "y_pool" in named and not row["y_on_demand"]:
-        raise validation_failed("y_pool", "only a binding with y_on_demand takes numbers later")

@@ -15,19 +15,20 @@ from xiaohao.bindings.change_store import change_statements
 from xiaohao.bindings.changing import Change, Changing, prompts_json, prompts_of
 from xiaohao.bindings.choice import CapitalOf
 from xiaohao.bindings.desk import Desk
+from xiaohao.bindings.entitled import check_owner
 from xiaohao.bindings.jobs import Decide, Decision, Expire, GiveY, Purge, Release, Reserve, Reserved
 from xiaohao.bindings.model import Binding, BindingState, Direction, Mode, Reservation
 from xiaohao.bindings.modes import ANYONE, leg_rows
+from xiaohao.bindings.renumbering import NotLeft, Renumbering
 from xiaohao.bindings.reusing import check_same, live_alike, lock_of, of_same_people
 from xiaohao.bindings.writing_store import BINDING_COLUMNS, BindingRow, WritingStatements
 from xiaohao.clock import SECOND
 from xiaohao.database.direct import Cursor
-from xiaohao.errors import Refusal, conflict, not_found
+from xiaohao.errors import Refusal, not_found
 from xiaohao.ids import ordered_id
 from xiaohao.numbers.cities import capital_of
 from xiaohao.numbers.model import NumberState
 from xiaohao.secrecy import Vault
-from xiaohao.tenants.model import CustomerState
 
 #: what a binding shows as its row has it
 _SHOWN: Final = tuple(item.name for item in fields(Binding) if item.name not in ("a", "b"))
@@ -52,7 +53,8 @@ class Clerk:
         self._vault = vault
         self._clock = clock
         self._changes = change_statements("sqlite" if statements.is_sqlite else "postgresql")
-        self._changing = Changing(statements, self._changes, vault)
+        renumbering = Renumbering(statements, self._changes, capital_of, most_x)
+        self._changing = Changing(statements, self._changes, vault, renumbering)
         self._do: dict[type, Callable[[Cursor, Sequence[Any]], list[Any]]] = {
             Reserve: self._reserve_all,
             Decide: self._each(self._explain),
@@ -138,7 +140,7 @@ class Clerk:
 
     def _decide(self, desk: Desk, wish: Wish, wanted: Reservation) -> Decision:
         """Raises Refusal, Exhausted."""
-        _check_owner(desk, wish)
+        check_owner(desk, wish)
         past = of_same_people(desk, wish)
         if past and past[0]["state"] == BindingState.LIVE:
             check_same(past[0], wish, wanted)
@@ -196,12 +198,12 @@ class Clerk:
             "updated_at": now,
         }
 
-    def _change(self, cursor: Cursor, job: Change) -> Binding | Refusal:
+    def _change(self, cursor: Cursor, job: Change) -> Binding | Refusal | NotLeft:
         cursor.execute("SAVEPOINT change")
-        outcome: Binding | Refusal
+        outcome: Binding | Refusal | NotLeft
         try:
             outcome = self.binding(self._changing.carry_out(cursor, job, self._clock()))
-        except Refusal as refused:
+        except (Refusal, NotLeft) as refused:
             # one of several bindings that change together may be in the way when others are written
             cursor.execute("ROLLBACK TO SAVEPOINT change")
             outcome = refused
@@ -294,25 +296,3 @@ class Clerk:
 
 def _is_overdue(row: BindingRow, now: int) -> bool:
     return row["state"] == BindingState.LIVE and row["expires_at"] is not None and row["expires_at"] <= now
-
-
-def _check_owner(desk: Desk, wish: Wish) -> None:
-    customer = desk.customer(wish.customer_id)
-    if customer is None:
-        raise not_found("customer")
-    if customer.state == CustomerState.EXHAUSTED:
-        raise Refusal(
-            "credit_exhausted", "Credit used up", "The money, or the month's limit, is used up.", 403
-        )
-    if customer.state != CustomerState.ACTIVE:
-        raise Refusal("customer_suspended", "Customer suspended", "Ask the operator of the platform.", 403)
-    for name, pool_id in (("x_pool", wish.x_pool), ("y_pool", wish.y_pool)):
-        if pool_id is None:
-            continue
-        pool = desk.pool(pool_id)
-        if pool is None or pool.customer_id not in (None, wish.customer_id):
-            raise Refusal("pool_not_found", "No such pool", "There is no such pool.", 404, {"field": name})
-    if customer.real_names and wish.a_key is not None and not desk.is_verified(wish.customer_id, wish.a_key):
-        # Carriers block the calls of people whom they do not know: better said now than then.
-        detail = "The real name of A has not been verified, or its verification is over."
-        raise conflict("person_not_verified", "Person not verified", detail, field="a")

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Query, Response
 
 from xiaohao.api.auth import CustomerKey
@@ -14,6 +15,7 @@ from xiaohao.bindings.bodies import (
     BindingView,
     NewBinding,
     NewEnd,
+    shown,
     view,
 )
 from xiaohao.bindings.service import Bindings
@@ -28,14 +30,13 @@ def router(bindings: Bindings, vault: Vault) -> APIRouter:
     """The routes of this room."""
     routes = api_router("bindings")
 
-    @routes.post("/v1/bindings", status_code=201)
-    async def reserve(key: CustomerKey, body: NewBinding, response: Response) -> BindingView:
+    @routes.post("/v1/bindings", status_code=201, response_model=BindingView)
+    async def reserve(key: CustomerKey, body: NewBinding) -> Response:
         """Let two people call each other; the answer's `dial` is what A dials."""
         reserved = await bindings.reserved(_customer(key), body.reservation(now_us()))
-        if not reserved.fresh:
-            response.status_code = 200
-        response.headers["Location"] = f"/v1/bindings/{reserved.binding.id}"
-        return view(reserved.binding)
+        where = {"Location": f"/v1/bindings/{reserved.binding.id}"}
+        document = msgspec.json.encode(shown(reserved.binding))
+        return Response(document, 201 if reserved.fresh else 200, where, media_type="application/json")
 
     @routes.get("/v1/bindings")
     async def list_bindings(key: CustomerKey, query: Annotated[BindingQuery, Query()]) -> Page[BindingView]:
@@ -54,9 +55,10 @@ def router(bindings: Bindings, vault: Vault) -> APIRouter:
 
     @routes.patch("/v1/bindings/{binding_id}")
     async def change_binding(key: CustomerKey, binding_id: str, body: BindingChange) -> BindingView:
-        """Change what is named, also A's or B's real number; X, Y and the mode stay as they are.
+        """Change what is named, also A's or B's real number, X or Y; the mode stays as it is.
 
         A person whose number is replaced reaches nobody by it any more, and sees nobody else: the key rests.
+        So it does where X or Y is another number from now on. Sent again it changes nothing more.
         """
         changes = body.changes(now_us())
         return view(await bindings.change(_customer(key), binding_id, changes, key.key_id))

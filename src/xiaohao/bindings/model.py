@@ -101,14 +101,42 @@ class Reservation:
     y_city: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NewNumber:
+    """What the X or the Y of a binding that lives shall be: this `number`, or one of a pool and a city.
+
+    Without `pool` it is that of the present number, and without either its city, too. `instead_of`: any but
+    this one. A present number that is as wanted stays, so that the same wish again changes nothing.
+    """
+
+    number: str | None = None
+    pool: str | None = None
+    city: str | None = None
+    instead_of: str | None = None
+
+    @property
+    def is_pool_only(self) -> bool:
+        """Whether nothing but a pool is named."""
+        return self == NewNumber(pool=self.pool)
+
+
 class Changes(TypedDict, total=False):
     """What a customer changes of a binding: what is named becomes so. Numbers in any spelling.
 
-    `expires_at` in microseconds, None: no end.
+    `expires_at` in microseconds, None: no end. What begins with x or y, and `instead_of_…`: see `NewNumber`;
+    of a binding with `y_on_demand` `y_pool` says where it takes numbers from now on.
     """
 
+    mode: Mode
     a: str
     b: str | None
+    x: str
+    x_pool: str
+    x_city: str
+    instead_of_x: str
+    y: str
+    y_city: str
+    instead_of_y: str
     extension: str
     direction: Direction
     y_pool: str

@@ -11,13 +11,14 @@ from sqlalchemy import Connection
 
 from xiaohao.bindings import lookup_store, store
 from xiaohao.bindings.allocation import Exhausted, Wish
-from xiaohao.bindings.asking import changed_values, number_of, wish_of
+from xiaohao.bindings.asking import changed_values, new_numbers, number_of, wish_of
 from xiaohao.bindings.changing import Change
 from xiaohao.bindings.clerk import Clerk
 from xiaohao.bindings.explain import Explaining, Explanation
 from xiaohao.bindings.jobs import Decide, Decision, Expire, GiveY, Purge, Release, Reserve, Reserved
 from xiaohao.bindings.model import Binding, BindingState, Changes, Mode, Reservation, Role
 from xiaohao.bindings.recognition import LegMatch, judge
+from xiaohao.bindings.renumbering import NotLeft
 from xiaohao.bindings.writing_store import writing_statements
 from xiaohao.clock import now_us
 from xiaohao.database.driver_errors import errors_translated
@@ -32,8 +33,8 @@ _BATCH: Final = 500
 #: Batches of one sweep; what is left is the next one's.
 _BATCHES: Final = 200
 #: Reservations in one transaction. PostgreSQL has a table of so many advisory locks for all its clients.
-_GROUP: Final = 500
-_POSTGRESQL_GROUP: Final = 100
+_GROUP: Final = 1000
+_POSTGRESQL_GROUP: Final = 250
 
 
 class Bindings:
@@ -194,7 +195,7 @@ class Bindings:
             parent_id=parent_id,
         )
         async with self._database.read() as connection:
-            rows = await store.page(connection, customer_id, before, limit, where)
+            rows = await store.page(connection, customer_id, before, limit, where, of_person=a is not None)
         return [self._clerk.binding(dict(row)) for row in rows]
 
     async def change(
@@ -203,11 +204,21 @@ class Bindings:
         """Change a live binding; the same change again is no error. `changed_by`: the key that asks.
 
         The key of a person who is replaced rests, so that their late call reaches nobody. Raises Refusal:
-        `not_found`, `binding_ended`, `validation_failed`, `pair_taken`, `number_taken`, `pool_not_found`;
-        DatabaseUnavailable.
+        `not_found`, `binding_ended`, `validation_failed`, `pair_taken`, `number_taken`, `pool_not_found`, and
+        of another X or Y those of `reserve`, and `x_shared`; DatabaseUnavailable.
         """
-        job = Change(customer_id, binding_id, changed_values(changes), changed_by)
-        return self._or_refused(await self._do(job))
+        numbers = new_numbers(changes)
+        job = Change(customer_id, binding_id, changed_values(changes), changed_by, numbers)
+        try:
+            return self._or_refused(await self._do(job))
+        except NotLeft:
+            await self.sweep()  # as where a new binding finds nothing
+        try:
+            return self._or_refused(await self._do(job))
+        except NotLeft as left:
+            wish, exhausted = left.wish, left.exhausted
+        async with self._database.read() as connection:
+            raise await Explaining(connection, self._clock()).refusal(wish, exhausted)
 
     async def extend(
         self, customer_id: str, binding_id: str, expires_at: int, changed_by: str | None = None

@@ -29,9 +29,16 @@ async def page(
     before: int | None,
     limit: int,
     where: Sequence[ColumnElement[bool]] = (),
+    *,
+    of_person: bool = False,
 ) -> list[RowMapping]:
-    """Bindings of a customer, newest first, those made before the one with seq `before`."""
-    query = select(bindings).where(bindings.c.customer_id == customer_id, *where)
+    """Bindings of a customer, newest first, those made before the one with seq `before`.
+
+    `of_person`: `where` names an A, whose bindings are so few that they are looked through and sorted.
+    """
+    customer = bindings.c.customer_id
+    mine = (customer + "" if of_person else customer) == customer_id
+    query = select(bindings).where(mine, *where)
     if before is not None:
         query = query.where(bindings.c.seq < before)
     return list((await connection.execute(query.order_by(bindings.c.seq.desc()).limit(limit))).mappings())

@@ -21,12 +21,14 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     update,
 )
 
 from xiaohao.bindings.allocation_store import AT_ONCE, NumberStatements
 from xiaohao.bindings.model import BindingState, LegState, Role
 from xiaohao.clock import SECOND
+from xiaohao.database.binding_tables import PAIR_TURN
 from xiaohao.database.direct import Cursor, ForKeys, ForRows, Row, Statement, dialect_of
 from xiaohao.database.schema import bindings, customers, legs, numbers, pools, verifications
 from xiaohao.numbers.model import DEFAULT_RECYCLE_S, is_proven
@@ -35,7 +37,6 @@ from xiaohao.pools.model import POLICY_COLUMNS
 BINDING_COLUMNS: Final = tuple(column.name for column in bindings.columns)
 _NEW_BINDING: Final = BINDING_COLUMNS[1:]  # `seq` comes from the database
 _LEG_COLUMNS: Final = tuple(column.name for column in legs.columns)
-_EMPTY_LEG: Final = dict.fromkeys(_LEG_COLUMNS)
 # These make hundreds of tuples a millisecond.
 _binding_values = itemgetter(*_NEW_BINDING)
 _leg_values = itemgetter(*_LEG_COLUMNS)
@@ -52,7 +53,7 @@ _LOCK_PEOPLE: Final = "SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[
 _OF_PAIRS: Final = """
 WITH given(customer_id, a_key, b_key) AS (VALUES {rows})
 SELECT {columns} FROM given CROSS JOIN bindings AS b
-WHERE b.customer_id = given.customer_id AND b.a_key = given.a_key AND b.b_key = given.b_key
+WHERE b.a_key = given.a_key AND b.b_key = given.b_key AND b.customer_id || '' = given.customer_id
 AND (b.state = 'live' OR b.recycle_until > {marker})
 ORDER BY b.seq DESC
 """
@@ -188,7 +189,7 @@ class WritingStatements:
         self, cursor: Cursor, rows: Sequence[BindingRow], leg_rows: Sequence[dict[str, Any]]
     ) -> dict[str, int]:
         """Insert bindings and legs; gives the seq of each id. Raises IntegrityError where one is taken."""
-        of_legs = [_leg_values({**_EMPTY_LEG, **leg}) for leg in leg_rows]
+        of_legs = map(_leg_values, leg_rows)
         self._add_legs.run(cursor, sorted(of_legs, key=_leg_key))
         added = self._add.fetch(cursor, [_binding_values(row) for row in rows])
         return dict(added)
@@ -262,11 +263,11 @@ def _last_of_pair() -> Any:
     return (
         select(bindings)
         .where(
-            bindings.c.customer_id == bindparam("of_customer"),
+            bindings.c.customer_id + "" == bindparam("of_customer"),
             bindings.c.a_key == bindparam("a"),
             bindings.c.b_key == bindparam("b"),
         )
-        .order_by(bindings.c.seq.desc())
+        .order_by(text(f"{PAIR_TURN} DESC"))
         .limit(1)
     )
 

@@ -65,6 +65,8 @@ class RoutingView(BaseModel):
     took_ms: int = Field(description="For how long the call waited for it")
     url: str | None = Field(description="Whose answer it is, or who was asked last: first or second")
     problem: str | None = Field(description="What is wrong with the answer")
+    attempt: int = Field(description="Which question about the call it was: from 2 on the caller waited")
+    waited_ms: int = Field(description="For how long they had waited then")
 
 
 class CdrView(_CallFacts):

@@ -181,10 +181,10 @@ class _Rows:
         return sorted(found, key=lambda row: (row["a_key"], row["x"]))
 
     def _go_on(self, call: Call, began: bool) -> None:
+        if call.routing is not None and call.routing.is_told:
+            self._tell(Kind.ROUTING_ANSWER_REFUSED, call, self._now)  # once a call, as every kind
         if began:
             self._tell(Kind.RECEIVED, call, call.received_at)
-            if call.routing is not None and call.routing.is_told:
-                self._tell(Kind.ROUTING_ANSWER_REFUSED, call, self._now)
             if call.mode == Mode.AX and call.role == Role.B and call.callee and call.trunk_out:
                 self._to_ax[call.callee, call.dialled] = call  # it was let through: A will see it
         elif call.state is State.RINGING:

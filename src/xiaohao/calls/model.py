@@ -68,7 +68,9 @@ class Reason(StrEnum):
     ROUTING_ANSWER_REFUSED = "routing_answer_refused"
     CUSTOMER_REFUSED = "customer_refused"
     CUSTOMER_ANNOUNCED = "customer_announced"
-    QUEUE_MISSING = "queue_missing"
+    QUEUE_TIMEOUT = "queue_timeout"
+    QUEUE_FULL = "queue_full"
+    QUEUE_UNAVAILABLE = "queue_unavailable"
     NO_TRUNK = "no_trunk"
     CHANNELS_FULL = "channels_full"
     OVERLOAD = "overload"
@@ -124,6 +126,9 @@ class Routed(msgspec.Struct, frozen=True, omit_defaults=True):
     url: str | None = None
     #: what is wrong with the answer, or why there was none; it quotes no number
     problem: str | None = None
+    #: which question about the call it was: from 2 on the caller waited
+    attempt: int = 1
+    waited_ms: int = 0
 
     @property
     def is_told(self) -> bool:

@@ -1,8 +1,13 @@
 """The tables of bindings, of the same schema as `schema.py`, whose conventions hold here."""
 
+from typing import Final
+
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text, false, text
 
 from xiaohao.database.base import Serial, metadata
+
+#: Makes the bindings of a pair different from one another, but for two live ones; the live one is the last.
+PAIR_TURN: Final = "(CASE WHEN state = 'live' THEN 9223372036854775807 ELSE seq END)"
 
 bindings = Table(
     "bindings",
@@ -35,20 +40,13 @@ bindings = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Index("bindings_customer", "customer_id", "seq"),
-    Index("bindings_pair", "customer_id", "a_key", "b_key"),
+    # A pair has one live binding (two requests at the same moment: the second one finds the pair taken) and
+    # any number of ended ones: one index for both, as each costs every new binding a page at a random place.
+    # The person comes first: whoever means this index writes `customer_id` so that no index is found by it.
+    Index("bindings_pair", "a_key", "b_key", "customer_id", text(PAIR_TURN), unique=True),
     # who was behind this number at this second?
     Index("bindings_x", "x", "created_at"),
     Index("bindings_y", "y", "created_at"),
-    # two requests for one pair at the same moment: the second one finds the pair taken
-    Index(
-        "bindings_live_pair",
-        "customer_id",
-        "a_key",
-        "b_key",
-        unique=True,
-        sqlite_where=text("state = 'live'"),
-        postgresql_where=text("state = 'live'"),
-    ),
     Index(
         "bindings_expiry",
         "expires_at",
@@ -88,6 +86,8 @@ binding_versions = Table(
 
 #: The heart: who may be connected to whom. A leg in quarantine keeps its key until `quarantine_until`.
 #: `caller_key` is a person's blind index (16 bytes), or one of `bindings.model`'s keys for anyone.
+#: With row ids on SQLite: only the keys lie at random places then, a hundred to a page, and rows come one
+#: behind the other (decision 0111).
 legs = Table(
     "legs",
     metadata,
@@ -116,5 +116,4 @@ legs = Table(
         sqlite_where=text("state = 'quarantined'"),
         postgresql_where=text("state = 'quarantined'"),
     ),
-    sqlite_with_rowid=False,
 )

@@ -7,11 +7,14 @@ statement gives up Python's global lock and has to win it back from a busy event
 Nothing here is asynchronous: use it from a thread of your own, one thread at a time.
 """
 
+import itertools
+import re
 import select
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any, Final, Protocol
+from functools import lru_cache
+from typing import Any, Final, Protocol, Self
 
 import psycopg
 from sqlalchemy import URL, Column, Dialect, Table, bindparam
@@ -29,6 +32,8 @@ from xiaohao.database.fence import Fence
 #: so that few different texts are ever compiled and prepared.
 _OWN_STATEMENT: Final = 8
 _ROWS_AT_ONCE: Final = 32
+_BY_KEYS: Final = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+_MARKER: Final = re.compile("%[s%]")
 
 Row = tuple[Any, ...]
 
@@ -67,12 +72,16 @@ class Direct:
         cache_kib: int = 2000,
         fence: Fence | None = None,
         durable: bool = True,
+        by_keys: bool = False,
     ) -> None:
         """`checkpoint_pages`: how long SQLite's log may be before this connection copies it into the file.
 
         `cache_kib`: memory for SQLite's pages. `fence`: that of the `Database` beside which it works. What is
         not `durable` may be lost, in whole transactions, with a machine that stops, and never with a process.
+        `by_keys`: every statement finds its rows by keys that it names; PostgreSQL shall never read a whole
+        table instead, as it would for as long as it has not counted a table that grew.
         """
+        self._by_keys = by_keys
         self._durable = durable
         self._cache_kib = cache_kib
         self._url = url
@@ -178,10 +187,30 @@ class Direct:
             plain,
             autocommit=True,
             prepare_threshold=2,
+            cursor_factory=_NumberingCursor,
             options=f"-c lock_timeout={BUSY_TIMEOUT_MS}"
-            + ("" if self._durable else " -c synchronous_commit=off"),
+            + ("" if self._durable else " -c synchronous_commit=off")
+            + (_BY_KEYS if self._by_keys else ""),
             **POSTGRESQL_CONNECT,
         )
+
+
+class _NumberingCursor(psycopg.RawCursor[Row]):
+    """Writes `$1` for `%s` once for each text: the driver would do so at every execution of a long one."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        """Run one statement."""
+        return super().execute(query if params is None else _numbered(query), params, **options)
+
+    def executemany(self, query: Any, params_seq: Any, **options: Any) -> None:
+        """Run one statement for each of several sets of parameters."""
+        super().executemany(_numbered(query), params_seq, **options)
+
+
+@lru_cache(maxsize=1024)
+def _numbered(text: str) -> str:
+    places = itertools.count(1)
+    return _MARKER.sub(lambda found: "%" if found[0] == "%%" else f"${next(places)}", text)
 
 
 def _was_left(connection: psycopg.Connection[Row]) -> bool:

@@ -111,7 +111,7 @@ class Writer:
             thread.start()
 
     def _run(self) -> None:
-        direct = Direct(self._url, _CHECKPOINT_PAGES, _CACHE_KIB, self._fence, self._durable)
+        direct = Direct(self._url, _CHECKPOINT_PAGES, _CACHE_KIB, self._fence, self._durable, True)
         while (group := self._group()) is not None:
             began = time.monotonic()
             # Who does not wait any more has gone, or was told that the database is away.

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from xiaohao.edge.q850 import USUAL_CAUSES
+from xiaohao.routing.model import LONGEST_WAIT_S
 from xiaohao.secrecy import Vault, vault_of
 from xiaohao.settings import Settings, host_port
 
@@ -52,6 +53,8 @@ _REFUSALS_TOLD = 5
 
 #: the announcer says every second that it is there; a caller who listens to one that has died is let go
 _ANNOUNCER_SILENT_MS = 3500
+#: what callers hear in one call before the answer, and after the callee has not answered
+_SPOKEN_S = 300
 
 #: the switch says every second that it is there; after so long without a word no call is given to it
 _SWITCH_SILENT_S = 3
@@ -142,6 +145,7 @@ def _values(settings: Settings) -> dict[str, str]:
         "REFUSALS_TOLD": str(_REFUSALS_TOLD),
         "UNDECIDED": str(edge.undecided_calls),
         "DECISION_MS": str(settings.calls.decision_ms),
+        "LONGEST_INVITE_MS": str(_longest_invite_s(settings) * 1000),
         "SILENT_S": str(_SWITCH_SILENT_S),
         "CAUSES": "\n".join(
             f"        case {code}: $var(cause) = {cause}; break;" for code, cause in USUAL_CAUSES.items()
@@ -165,6 +169,12 @@ def _values(settings: Settings) -> dict[str, str]:
                 '\nmodparam("tls", "verify_certificate", 1)'
             )
     return values
+
+
+def _longest_invite_s(settings: Settings) -> int:
+    """Until Kamailio gives up an INVITE whatever becomes of it; 180 s are the least (RFC 3261 16.8)."""
+    calls, waits_s = settings.calls, min(settings.routing.longest_wait_s, LONGEST_WAIT_S)
+    return max(180, waits_s + calls.ring_s + calls.progress_s + _SPOKEN_S)
 
 
 def hep_key(vault: Vault) -> str:

@@ -276,9 +276,12 @@ class End(msgspec.Struct, frozen=True):
     q850_cause: int
     reason: str
     by: Party
+    #: whoever hangs up meanwhile has given up; else that changes nothing of why they were not connected
+    waits: bool = False
 
     def __str__(self) -> str:
-        return f"{self.sip_code},{self.q850_cause},{self.reason},{self.by}"
+        end = f"{self.sip_code},{self.q850_cause},{self.reason},{self.by}"
+        return f"{end},waits" if self.waits else end
 
 
 class Manner(msgspec.Struct, frozen=True):

@@ -39,6 +39,12 @@ class FileError(Exception):
     """The file is not what its format says. The text says what is wrong and quotes nothing."""
 
 
+def format_of(path: Path) -> Format:
+    """What a file looks like: XLSX where it is an archive, else CSV. Raises OSError."""
+    with path.open("rb") as file:
+        return Format.XLSX if file.read(len(_ZIP)) == _ZIP else Format.CSV
+
+
 def rows(path: Path, format_: Format) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, each with its line (the header's is 1) and stripped cells.
 
@@ -51,9 +57,8 @@ def rows(path: Path, format_: Format) -> Iterator[tuple[int, list[str]]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    with path.open("rb") as begun:
-        if begun.read(len(_ZIP)) == _ZIP:
-            raise FileError("it is a ZIP archive, as XLSX files are, and not CSV")
+    if format_of(path) is Format.XLSX:
+        raise FileError("it is a ZIP archive, as XLSX files are, and not CSV")
     encoding = _encoding(path)
     line = 0
     try:

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse
 
 from xiaohao.api.auth import OperatorKey
 from xiaohao.api.receiving import received
-from xiaohao.api.route import NO_KEY, PROBLEM_CONTENT, api_router
+from xiaohao.api.route import PROBLEM_CONTENT, api_router
 from xiaohao.database.direct import Direct
 from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal, conflict, validation_failed
@@ -23,6 +23,7 @@ from xiaohao.inventory.exporting import What, export, inventory, totals
 from xiaohao.inventory.files import MEDIA_TYPES, FileError, Format
 from xiaohao.inventory.importing import FAULTS_KEPT, Import
 from xiaohao.inventory.model import Outcome, Report, RowReport, Take
+from xiaohao.inventory.uploads import IMPORT, TABLE, format_of_file, said_format
 from xiaohao.numbers.cities import city_name
 from xiaohao.numbers.model import NumberState
 from xiaohao.secrecy import Vault
@@ -30,7 +31,6 @@ from xiaohao.secrecy import Vault
 FILE_MAX: Final = 100_000_000
 #: rows that an answer tells of one by one
 ROWS_TOLD: Final = 10_000
-_KINDS: Final = {media_type.partition(";")[0]: format_ for format_, media_type in MEDIA_TYPES.items()}
 _WHY: Final = {
     400: "The file is not what its format says",
     408: "The file came too slowly",
@@ -39,23 +39,10 @@ _WHY: Final = {
     415: "The body is neither CSV nor XLSX",
     422: "A field cannot be used, or the first line does not name the columns",
 }
-_IMPORT: Final[dict[str, Any]] = {
-    **NO_KEY,
-    "requestBody": {
-        "required": True,
-        "content": {
-            "text/csv": {"schema": {"type": "string"}},
-            MEDIA_TYPES[Format.XLSX]: {"schema": {"type": "string", "format": "binary"}},
-        },
-    },
-}
 _FILES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The file",
-        "content": {
-            "text/csv": {"schema": {"type": "string"}},
-            MEDIA_TYPES[Format.XLSX]: {"schema": {"type": "string", "format": "binary"}},
-        },
+        "content": TABLE,
     }
 }
 
@@ -65,9 +52,9 @@ class ImportQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Annotated[Format | None, Field(description="null: what Content-Type says; csv without one")] = (
-        None
-    )
+    format: Annotated[
+        Format | None, Field(description="null: what Content-Type says; without one, what it looks like")
+    ] = None
     take: Annotated[Take, Field(description="all of the rows or none, or the valid ones")] = Take.ALL
     dry_run: Annotated[bool, Field(description="Say what would become of each row; change nothing")] = False
     rows: Annotated[bool, Field(description=f"Tell of every row, of the first {ROWS_TOLD}")] = False
@@ -137,20 +124,23 @@ def router(database: Database, vault: Vault) -> APIRouter:
 
     @router.post(
         "/v1/numbers:import",
-        openapi_extra=_IMPORT,
+        openapi_extra=IMPORT,
         responses={status: {"description": why, "content": PROBLEM_CONTENT} for status, why in _WHY.items()},
     )
     async def import_numbers(
         key: OperatorKey, query: Annotated[ImportQuery, Query()], request: Request
     ) -> ImportView:
         """Put the numbers of a CSV or XLSX file (the body) into the inventory. Again is no error."""
-        format_ = _format(query.format, request.headers.get("content-type", ""))
+        said = said_format(request)
+        if None not in (query.format, said) and query.format is not said:
+            raise validation_failed("format", "is not what Content-Type says")
         if at_work.locked():
             raise conflict("import_at_work", "An import is at work", "One file after the other, please.")
         async with at_work:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "numbers"
                 await received(request, file, FILE_MAX)
+                format_ = format_of_file(query.format or said, file)
                 told: list[RowReport] = []
                 report = await asyncio.to_thread(
                     _imported, database, vault, file, format_, query, key.key_id, told
@@ -191,18 +181,6 @@ def router(database: Database, vault: Vault) -> APIRouter:
         return InventoryView(items=items, states=sums, total=sum(sums.values()))
 
     return router
-
-
-def _format(asked: Format | None, content_type: str) -> Format:
-    """What the body is. Raises Refusal: `media_type_not_supported`, `validation_failed`."""
-    kind = content_type.partition(";")[0].strip().lower()
-    said = _KINDS.get(kind)
-    if said is None and kind:
-        detail = f"Send {' or '.join(_KINDS)}."
-        raise Refusal("media_type_not_supported", "Unsupported media type", detail, 415)
-    if None not in (asked, said) and asked is not said:
-        raise validation_failed("format", "is not what Content-Type says")
-    return asked or said or Format.CSV
 
 
 def _imported(

@@ -61,6 +61,16 @@ class EventDocument(msgspec.Struct, frozen=True):
     data: EventData
 
 
+class BatchDocument(msgspec.Struct, frozen=True):
+    """The body of a POST with several records. Its `id` is no event's: each of `events` has its own."""
+
+    id: str
+    type: Literal["cdr.batch"]
+    timestamp: str
+    timestamp_local: str
+    events: list[EventDocument]
+
+
 class NumberEventData(msgspec.Struct, frozen=True):
     """What became of a number of the platform. No person stands in it."""
 
@@ -204,6 +214,11 @@ DOCUMENTS: Final[dict[Kind, type[msgspec.Struct]]] = {
     Kind.SPENDING_CHANGED: SpendingEventDocument,
     Kind.FRAUD_SUSPECTED: FraudEventDocument,
     Kind.ROUTING_ANSWER_REFUSED: RoutingEventDocument,
+}
+#: everything that is POSTed, by its `type`
+POSTED: Final[dict[str, type[msgspec.Struct]]] = {
+    **{kind.value: document for kind, document in DOCUMENTS.items()},
+    CDR_BATCH: BatchDocument,
 }
 
 

@@ -170,13 +170,18 @@ _CHINESE: Final = re.compile(
     r"|(?P<area>(?!86|950)(?:[3-9][1-9]\d|70[1-9]|90[1-9]))[2-8]\d{6,7}"
 )
 _SEPARATORS: Final = str.maketrans("", "", " -.()")
-#: digits and plus as Chinese keyboards write them; nothing else that NFKC would change means a number
-_FULL_WIDTH: Final = str.maketrans("０１２３４５６７８９＋", "0123456789+")
+#: what Chinese keyboards write for the characters of a number; nothing else that NFKC would change means one
+_FULL_WIDTH: Final = str.maketrans("０１２３４５６７８９＋－（）．\u3000", "0123456789+-(). ")
 _TEL: Final = "tel:"
 _SHAPE: Final = re.compile(r"\+?[0-9]{3,20}", re.ASCII)
 _LONGEST: Final = 40
 _TRUNK_PREFIX: Final = "0"
 _ABROAD: Final = "00"
+
+
+def usual_digits(text: str) -> str:
+    """Digits and plus as Chinese keyboards write them (full width) as ASCII; all else as it stands."""
+    return text.translate(_FULL_WIDTH)
 
 
 def canonical(raw: str, region: str = _CHINA) -> str | None:
@@ -202,7 +207,7 @@ def _is_plain_mobile(raw: str) -> bool:
 
 @lru_cache(maxsize=65_536)
 def _canonical(raw: str, region: str) -> str | None:
-    text = raw.strip().translate(_FULL_WIDTH)
+    text = usual_digits(raw.strip())
     if text[: len(_TEL)].lower() == _TEL:
         text = _of_tel_uri(text[len(_TEL) :])
     text = text.translate(_SEPARATORS)

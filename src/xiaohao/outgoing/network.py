@@ -8,6 +8,7 @@ rebinding) gains nothing.
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from typing import Final
 _LOOKUPS_AT_ONCE: Final = 64
 #: prefixes that carry an IPv4 address: who takes 10.0.0.1 must not get it as 64:ff9b::a00:1
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+#: names that no public name server answers for (RFC 6761, RFC 6762, RFC 8375; `internal` by ICANN)
+_PRIVATE_NAMES: Final = ("localhost", "local", "internal", "home.arpa")
+_ENDS_IN_A_NUMBER: Final = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)$")
 
 Lookup = Callable[[str, int], list[str]]
 
@@ -40,15 +44,31 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
+def is_host(host: str) -> bool:
+    """Whether it can be the host of a URL: whose last part is a number is an IPv4 address, or nothing."""
+    name = host.rstrip(".")
+    if not name or ".." in name:
+        return False
+    return ":" in name or not _ENDS_IN_A_NUMBER.search(name) or _ipv4(name) is not None
+
+
 def names_a_private_place(host: str) -> bool:
     """Whether a URL's host, without asking any name server, is one that customers may not name."""
     name = host.lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
+    if any(name == private or name.endswith(f".{private}") for private in _PRIVATE_NAMES):
         return True
     try:
-        return not is_public(name)
+        return not is_public(_ipv4(name) or name)
     except ValueError:
         return False
+
+
+def _ipv4(name: str) -> str | None:
+    """An IPv4 address in its usual spelling, of any that systems understand: `127.1`, `0x7f000001`."""
+    try:
+        return socket.inet_ntoa(socket.inet_aton(name))
+    except OSError:
+        return None
 
 
 def look_up(host: str, port: int) -> list[str]:

@@ -3,10 +3,10 @@
 import secrets
 from base64 import b64decode, b64encode
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from xiaohao.errors import validation_failed
-from xiaohao.outgoing.network import names_a_private_place
+from xiaohao.outgoing.network import is_host, names_a_private_place
 
 _WHSEC: Final = "whsec_"
 _SECRET_BYTES: Final = 32
@@ -17,10 +17,15 @@ def check_url(field: str, url: str | None, *, allow_private: bool) -> None:
     """Whether a customer may name this URL; None always. Raises Refusal: `validation_failed` of the field."""
     if url is None:
         return
-    host = _host_of(url)
-    if host is None:
+    parts = _parts_of(url)
+    if parts is None:
         raise validation_failed(field, "must be an http or https URL of at most 2000 characters")
-    if not allow_private and names_a_private_place(host):
+    if allow_private:
+        return
+    if parts.username is not None or parts.password is not None:
+        # It would be shown to whoever may look at the URL, and there is the signature.
+        raise validation_failed(field, "must have no user name or password: our signature says who asks")
+    if names_a_private_place(parts.hostname or ""):
         raise validation_failed(field, "must not lead into a private network")
 
 
@@ -40,13 +45,13 @@ def checked_secret(secret: str) -> str:
     return secret
 
 
-def _host_of(url: str) -> str | None:
-    """The host of a URL that can be POSTed to; None where it is no such URL."""
+def _parts_of(url: str) -> SplitResult | None:
+    """The parts of a URL that can be POSTed to; None where it is no such URL."""
     if len(url) > _LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
         return None
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.port != 0
+        usable = parts.scheme in ("http", "https") and parts.port != 0 and is_host(parts.hostname or "")
     except ValueError:
         return None
-    return parts.hostname if usable else None
+    return parts if usable else None

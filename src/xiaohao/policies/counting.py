@@ -85,7 +85,8 @@ class Counters:
         statements = self._statements
         statements.lock(cursor, (c.subject for claim in claims for c in (*claim.hits, *claim.seats)))
         windows = [(c.subject, c.limit.since(claim.at)) for claim in claims for c in claim.hits]
-        places = [(c.subject, claim.at - FRESH_US) for claim in claims for c in claim.seats]
+        # a call that waited has its seats, and keeps them
+        places = [(c.subject, claim.at - FRESH_US, claim.call_id) for claim in claims for c in claim.seats]
         hit = iter(statements.count_hits(cursor, windows) if windows else [])
         taken = iter(statements.count_seats(cursor, places) if places else [])
         #: what this group itself has let through

@@ -26,9 +26,10 @@ SELECT place, (SELECT count(*) FROM policy_hits
 FROM wanted
 """
 _SEATS: Final = """
-WITH wanted(place, subject, fresh) AS (VALUES {rows})
+WITH wanted(place, subject, fresh, own) AS (VALUES {rows})
 SELECT place, (SELECT count(*) FROM policy_seats
-    WHERE policy_seats.subject = wanted.subject AND (policy_seats.at > wanted.fresh
+    WHERE policy_seats.subject = wanted.subject AND policy_seats.call_id <> wanted.own
+        AND (policy_seats.at > wanted.fresh
         OR EXISTS (SELECT 1 FROM calls WHERE calls.id = policy_seats.call_id)))
 FROM wanted
 """
@@ -40,7 +41,7 @@ class CountingStatements:
     def __init__(self, dialect: Dialect) -> None:
         self._is_sqlite = dialect.name == "sqlite"
         self._hits = ForRows(dialect, 3, lambda rows: _HITS.format(rows=rows))
-        self._seats = ForRows(dialect, 3, lambda rows: _SEATS.format(rows=rows))
+        self._seats = ForRows(dialect, 4, lambda rows: _SEATS.format(rows=rows))
         self._put_hits = Insert(
             dialect, policy_hits, ("subject", "at", "call_id"), lambda into: into.on_conflict_do_nothing()
         )
@@ -62,8 +63,10 @@ class CountingStatements:
         """How many calls of each (subject, since) there were after `since`."""
         return _in_order(self._hits.fetch(cursor, [(place, *row) for place, row in enumerate(wanted)]))
 
-    def count_seats(self, cursor: Cursor, wanted: Sequence[tuple[bytes, int]]) -> list[int]:
-        """How many calls in progress each (subject, moment after which a call may not be written yet) has."""
+    def count_seats(self, cursor: Cursor, wanted: Sequence[tuple[bytes, int, str]]) -> list[int]:
+        """How many calls in progress each (subject, moment after which a call may not be written yet, a call
+        that does not count) has.
+        """
         return _in_order(self._seats.fetch(cursor, [(place, *row) for place, row in enumerate(wanted)]))
 
     def put(self, cursor: Cursor, hits: Sequence[Row], seats: Sequence[Row]) -> None:

@@ -30,6 +30,7 @@ _FULL: Final = {
     Per.CALLER: Reason.CALLER_CALLS_FULL,
     Per.CALLEE: Reason.CALLEE_CALLS_FULL,
 }
+_OF_THE_CALLER: Final = (Per.CUSTOMER, Per.TRUNK, Per.CALLER)
 #: what `rule_id` says where nobody has made a rule: other countries and premium numbers are barred
 BUILT_IN: Final = "built_in"
 
@@ -243,6 +244,14 @@ class _Call:
             return (self._subject(limit.per),)
         trunks = (self.facts.trunk_in, self.facts.trunk_out)
         return tuple(t if limit.trunk_id in (None, t) else None for t in trunks)
+
+
+def seats_of_waiting(index: Index, facts: Facts, key_of: Callable[[str], bytes]) -> list[Counted]:
+    """What a caller takes who is not connected yet: no callee of `facts` nor number displayed counts."""
+    call = _Call(index, facts, key_of)
+    for set_by in (SetBy.OPERATOR, SetBy.CUSTOMER):
+        call._collect(set_by, index.scopes_of(set_by, facts.customer_id), freed=True)
+    return [seat for seat in call.verdict.seats if seat.limit.per in _OF_THE_CALLER]
 
 
 def decide(index: Index, facts: Facts, key_of: Callable[[str], bytes]) -> Verdict:

@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,16 +11,17 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from xiaohao.api.auth import AnyKey
-from xiaohao.api.fields import Id, Moment, Note, Number, Request, Timestamp
+from xiaohao.api.fields import Id, Moment, Note, Number, Request, Timestamp, UsualDigits
 from xiaohao.api.paging import Cursors, Page, PageQuery
 from xiaohao.api.receiving import received
-from xiaohao.api.route import NO_KEY, ONLY_READS, PROBLEM_CONTENT, api_router
+from xiaohao.api.route import ONLY_READS, PROBLEM_CONTENT, api_router
 from xiaohao.clock import rfc3339, rfc3339_or_none
 from xiaohao.database.direct import Direct
 from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal, conflict
 from xiaohao.inventory import files
-from xiaohao.inventory.files import MEDIA_TYPES, FileError, Format
+from xiaohao.inventory.files import FileError, Format
+from xiaohao.inventory.uploads import IMPORT, format_of_file, said_format
 from xiaohao.policies.http import PolicyQuery, owner_of
 from xiaohao.policies.importing import COLUMNS, FAULTS_KEPT, EntryImport, Imported
 from xiaohao.policies.model import Entry, Kind, List, SetBy, Side
@@ -29,7 +30,6 @@ from xiaohao.secrecy import Vault
 
 FILE_MAX: Final = 50_000_000
 AT_ONCE: Final = 1000
-_KINDS: Final = {media_type.partition(";")[0]: format_ for format_, media_type in MEDIA_TYPES.items()}
 _WHY: Final = {
     400: "The file is not what its format says, or its first line does not name the columns",
     404: "There is no such customer",
@@ -38,18 +38,8 @@ _WHY: Final = {
     413: "The file is too large",
     415: "The body is neither CSV nor XLSX",
 }
-_IMPORT: Final[dict[str, Any]] = {
-    **NO_KEY,
-    "requestBody": {
-        "required": True,
-        "content": {
-            "text/csv": {"schema": {"type": "string"}},
-            MEDIA_TYPES[Format.XLSX]: {"schema": {"type": "string", "format": "binary"}},
-        },
-    },
-}
 _BEGINNING: Final = Field(
-    None, max_length=11, pattern=r"^\+[0-9]{1,10}$", description="Numbers that begin so: `+86170`"
+    max_length=11, pattern=r"^\+[0-9]{1,10}$", description="Numbers that begin so: `+86170`"
 )
 
 
@@ -59,7 +49,7 @@ class EntryBody(Request):
     list: List = Field(strict=False)
     person: Number | None = None
     other: Number | None = Field(None, description="With `person`: the two, whoever calls")
-    prefix: str | None = _BEGINNING
+    prefix: Annotated[str, _BEGINNING, UsualDigits] | None = None
     side: Side = Field(Side.ANY, strict=False, description="In which part they count")
     expires_at: Moment | None = Field(None, description="null: for good")
     note: Note | None = None
@@ -186,7 +176,7 @@ def router(policies: Policies, database: Database, vault: Vault) -> APIRouter:
 
     @router.post(
         "/v1/policies/entries:import",
-        openapi_extra=_IMPORT,
+        openapi_extra=IMPORT,
         responses={status: {"description": why, "content": PROBLEM_CONTENT} for status, why in _WHY.items()},
         description=f"Put everybody in a CSV or XLSX file on lists. Columns: {', '.join(COLUMNS)}.",
     )
@@ -195,7 +185,7 @@ def router(policies: Policies, database: Database, vault: Vault) -> APIRouter:
     ) -> EntryImportView:
         owner = owner_of(key, query.customer_id)
         await policies.check_owner(owner)
-        format_ = _format(request.headers.get("content-type", ""))
+        said = said_format(request)
         if key.customer_id in at_work:
             raise conflict("import_at_work", "An import is at work", "One file after the other, please.")
         at_work.add(key.customer_id)
@@ -203,6 +193,7 @@ def router(policies: Policies, database: Database, vault: Vault) -> APIRouter:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "entries"
                 await received(request, file, FILE_MAX)
+                format_ = format_of_file(said, file)
                 report = await asyncio.to_thread(
                     _imported, database, vault, owner, key.key_id, file, format_, query
                 )
@@ -217,14 +208,6 @@ def router(policies: Policies, database: Database, vault: Vault) -> APIRouter:
         )
 
     return router
-
-
-def _format(content_type: str) -> Format:
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind and kind not in _KINDS:
-        detail = f"Send {' or '.join(_KINDS)}."
-        raise Refusal("media_type_not_supported", "Unsupported media type", detail, 415)
-    return _KINDS.get(kind, Format.CSV)
 
 
 def _imported(

@@ -63,6 +63,14 @@ class Explaining:
         reason = verdict.reason or next((limit.reason for limit in limits if limit.reason), None)
         return Explanation(reason, verdict.findings, limits)
 
+    async def barred(self, customer_id: str, callee: str) -> Reason | None:
+        """Why anybody's call to this callee would be refused now, by the rules for all of the customer's
+        numbers and whatever is counted; None: it would not.
+        """
+        await self._table.load()
+        facts = Facts(customer_id, None, callee, "", "", None, self._clock())
+        return decide(self._table.index, facts, self._vault.index).reason
+
 
 def _standing(counted: Counted, count: int, needed: int) -> Standing:
     limit = counted.limit

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from xiaohao.api.auth import AnyKey, OperatorKey
-from xiaohao.api.fields import Id, Moment, Name, Number, Request, Timestamp
+from xiaohao.api.fields import Id, Moment, Name, NotNull, Number, Request, Timestamp
 from xiaohao.api.paging import Cursors, Page, PageQuery
 from xiaohao.api.route import ONLY_READS, api_router
 from xiaohao.bindings.model import Role
@@ -27,7 +27,8 @@ from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import Principal
 
 _ABOUT: Final = "The operator: whose calls; null: everybody's. A customer's own rules are about its own calls"
-
+#: days of which anybody would say something
+_YEARS: Final = range(2000, 2101)
 
 Day = Annotated[str, PathParameter(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", examples=["2027-02-08"])]
 
@@ -43,11 +44,11 @@ class NewRule(Request):
 
 
 class RuleChange(Request):
-    """What to change; null changes nothing."""
+    """What to change; a field that is not sent stays as it is, and none is ever null."""
 
-    name: Name | None = None
-    rule: AnyRule | None = None
-    enabled: bool | None = None
+    name: Annotated[Name | None, NotNull] = None
+    rule: Annotated[AnyRule | None, NotNull] = None
+    enabled: Annotated[bool | None, NotNull] = None
 
 
 class RuleView(BaseModel):
@@ -227,9 +228,12 @@ def router(policies: Policies, explaining: Explaining, vault: Vault) -> APIRoute
 
 def _date(day: str) -> date:
     try:
-        return date.fromisoformat(day)
+        found = date.fromisoformat(day)
     except ValueError:
         raise validation_failed("day", "is no day of the calendar") from None
+    if found.year not in _YEARS:
+        raise validation_failed("day", f"must lie within the years {_YEARS[0]} to {_YEARS[-1]}")
+    return found
 
 
 def _add_days(router: APIRouter, policies: Policies) -> None:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from xiaohao.api.auth import AnyKey, OperatorKey
-from xiaohao.api.fields import CityCode, Id, Name, Request, Timestamp
+from xiaohao.api.fields import CityCode, Id, Name, NotNull, Request, Timestamp
 from xiaohao.api.paging import Cursors, Page, PageQuery
 from xiaohao.api.route import api_router
 from xiaohao.clock import rfc3339
@@ -23,7 +23,6 @@ _FALLBACK: Final = "Cities tried in this order where `city_rule` is nearest; nul
 _RELATIONS: Final = "Legs that one number may carry; null: as many as fit"
 _COMPLAINTS: Final = "So many complaints within `complaint_rest_s` suspend a number; null: never"
 _REST: Final = "Seconds for which it rests after the last of them"
-_NO_CHANGE: Final = "null changes nothing"
 
 
 class NewPool(Request):
@@ -44,23 +43,19 @@ class NewPool(Request):
 
 
 class PoolChange(Request):
-    """What to change; a field that is not sent stays as it is."""
+    """What to change; a field that is not sent stays as it is. Null only where its meaning is told."""
 
-    name: Name | None = Field(None, description=_NO_CHANGE)
-    recycle_s: int | None = Field(None, ge=0, le=LONGEST_S, description=_NO_CHANGE)
-    grace_s: int | None = Field(None, ge=0, le=LONGEST_S, description=_NO_CHANGE)
+    name: Annotated[Name | None, NotNull] = None
+    recycle_s: Annotated[int | None, NotNull] = Field(None, ge=0, le=LONGEST_S)
+    grace_s: Annotated[int | None, NotNull] = Field(None, ge=0, le=LONGEST_S)
     kind: Kind | None = Field(None, strict=False, description="null: any")
     cities: Cities | None = Field(None, description=_CITIES)
-    city_rule: CityRule | None = Field(None, strict=False, description=_NO_CHANGE)
+    city_rule: Annotated[CityRule | None, NotNull] = Field(None, strict=False)
     fallback_cities: Cities | None = Field(None, description=_FALLBACK)
-    choice: Choice | None = Field(None, strict=False, description=_NO_CHANGE)
+    choice: Annotated[Choice | None, NotNull] = Field(None, strict=False)
     max_relations: int | None = Field(None, ge=1, le=COUNT_MAX, description=_RELATIONS)
     complaints_limit: int | None = Field(None, ge=1, le=COUNT_MAX, description=_COMPLAINTS)
     complaint_rest_s: int | None = Field(None, ge=1, le=LONGEST_S, description=_REST)
-
-
-#: fields of `PoolChange` that null leaves as they are; it clears the others
-_KEPT_BY_NULL: Final = ("recycle_s", "grace_s", "city_rule", "choice")
 
 
 class PoolView(BaseModel):
@@ -108,9 +103,7 @@ def router(pools: Pools, vault: Vault) -> APIRouter:
     async def change_pool(_: OperatorKey, pool_id: str, body: PoolChange) -> PoolView:
         """Rename a pool, or change its policy for what happens from now on."""
         policy = {
-            name: value
-            for name, value in _policy_fields(body).items()
-            if name in body.model_fields_set and not (value is None and name in _KEPT_BY_NULL)
+            name: value for name, value in _policy_fields(body).items() if name in body.model_fields_set
         }
         return _pool(await pools.change(pool_id, name=body.name, policy=policy))
 

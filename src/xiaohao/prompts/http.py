@@ -14,10 +14,10 @@ from starlette.responses import Response
 from xiaohao.api.auth import AnyKey
 from xiaohao.api.fields import Id, Request, Timestamp
 from xiaohao.api.paging import Cursors, Page, PageQuery
-from xiaohao.api.receiving import received
+from xiaohao.api.receiving import media_type_of, received, wrong_media_type
 from xiaohao.api.route import NO_KEY, PROBLEM_CONTENT, api_router
 from xiaohao.clock import rfc3339
-from xiaohao.errors import Refusal, not_found
+from xiaohao.errors import not_found
 from xiaohao.prompts.defaults import Announcement, Defaults
 from xiaohao.prompts.desk import LONGEST_TEXT, PromptDesk, texts_of
 from xiaohao.prompts.model import LONGEST_MS, ONLY_IF_CHOSEN, Language
@@ -325,10 +325,9 @@ def router(desk: PromptDesk, defaults: Defaults, vault: Vault) -> APIRouter:
 @asynccontextmanager
 async def _uploaded(request: HttpRequest) -> AsyncIterator[Task]:
     """The body in a file of its own. Raises Refusal."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type_of(request)
     if kind and kind not in _ALSO:
-        detail = f"Send {', '.join(_KINDS)}."
-        raise Refusal("media_type_not_supported", "Unsupported media type", detail, 415)
+        raise wrong_media_type(kind, _KINDS)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prompt"
         await received(request, file, UPLOAD_MAX)

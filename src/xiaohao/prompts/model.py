@@ -40,6 +40,7 @@ _NOT_ANNOUNCED: Final = frozenset(
         Reason.MEDIA_UNAVAILABLE,
         Reason.EDGE_LOST,
         Reason.SWITCH_UNAVAILABLE,
+        Reason.QUEUE_UNAVAILABLE,
     }
 )
 
@@ -55,6 +56,8 @@ class Situation(StrEnum):
     RECORDED = "recorded"
     #: to the caller instead of the ring-back
     WAITING = "waiting"
+    #: to the caller whom the customer lets wait, once; WAITING follows
+    QUEUED = "queued"
     #: to both, a minute before the longest duration is over
     MAX_DURATION_SOON = "max_duration_soon"
     GOODBYE = "goodbye"

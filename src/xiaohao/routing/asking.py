@@ -196,7 +196,7 @@ class Desk:
                 asked_at[target] = time.monotonic()
                 flying[asyncio.ensure_future(target.post(name, body, left()))] = target
             pause = began + patience_s / 2 - time.monotonic() if waiting else left() + 0.05
-            done, _ = await asyncio.wait(flying, timeout=max(pause, 0), return_when=asyncio.FIRST_COMPLETED)
+            done = await self._first_of(flying, waiting, pause)
             for task in done:
                 target, attempt = flying.pop(task), task.result()
                 ended.append(attempt)
@@ -212,6 +212,20 @@ class Desk:
         if not ended:
             ended.append(_late(FIRST, patience_s))
         return Asked(ended[-1].verdict, took, tuple(ended))
+
+    async def _first_of(
+        self, flying: dict[asyncio.Task[Attempt], Target], waiting: list[Target], pause_s: float
+    ) -> set[asyncio.Task[Attempt]]:
+        """The attempts that have ended within so long. Whoever gives up asking blames nobody for it."""
+        try:
+            done, _ = await asyncio.wait(flying, timeout=max(pause_s, 0), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            for task in flying:
+                task.cancel()
+            for target in (*flying.values(), *waiting):
+                target.breaker.let_go(self._clock())
+            raise
+        return done
 
     def _take_note(self, target: Target, attempt: Attempt) -> bool:
         if attempt.is_at_fault:

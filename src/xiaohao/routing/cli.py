@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xiaohao.routing.model import LONGEST_WAIT_S
 from xiaohao.settings import Settings
 
 
@@ -26,6 +27,9 @@ def commands(load: Callable[[Path], Settings], default: Path) -> typer.Typer:
         customer: Annotated[str, typer.Option(metavar="ID", help="The customer (cus_…).")],
         dialled: Annotated[str, typer.Option(metavar="NUMBER", help="A number of that customer.")],
         caller: Annotated[str, typer.Option(metavar="NUMBER", help="Who calls; without it, hidden.")] = "",
+        attempt: Annotated[int, typer.Option(min=1, max=1000, help="From 2 on as if the caller waited.")] = 1,
+        waited_ms: Annotated[int, typer.Option(min=0, max=LONGEST_WAIT_S * 1000, help="For so long.")] = 0,
+        queue: Annotated[str, typer.Option(metavar="NAME", help="In this queue.")] = "queue",
         config: Config = default,
     ) -> None:
         """Play a call against a customer's URL: question, answer, time, verdict. Nobody's phone rings.
@@ -33,7 +37,8 @@ def commands(load: Callable[[Path], Settings], default: Path) -> typer.Typer:
         Exit status 1 when the answer could not be carried out.
         """
         command = importlib.import_module("xiaohao.routing.command")
-        trial = command.test(load(config), customer, caller or None, dialled)
+        again = (attempt, queue, waited_ms)
+        trial = command.test(load(config), customer, caller or None, dialled, again)
         _show(trial)
         if trial["decision"]["verdict"] != "answered":
             raise typer.Exit(1)
@@ -54,6 +59,9 @@ def _show(trial: dict[str, Any]) -> None:
     problem = f": {decision['problem']}" if decision["problem"] else ""
     typer.echo(f"\nverdict: {decision['verdict']}{problem}")
     typer.echo(f"decided by {decision['decided_by']} after {decision['took_ms']} ms: {decision['action']}")
+    if wait := trial["wait"]:
+        again, most = f"asked again after {wait['retry_after_s']} s", f"{wait['max_wait_s']} s at the most"
+        typer.echo(f"  waits in {wait['queue']!r}, {again}, {most}, then {wait['otherwise']}")
     if trial["callee"]:
         typer.echo(f"  to {trial['callee']}, showing {trial['displayed']}")
     if trial["reason"]:

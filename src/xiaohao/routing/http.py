@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, Strict
 
@@ -11,19 +12,22 @@ from xiaohao.api.route import ONLY_READS, api_router
 from xiaohao.bindings.recognition import Outcome
 from xiaohao.calls.http import RoutingView as DecidedView
 from xiaohao.calls.wire import routing_document
-from xiaohao.clock import now_us, rfc3339
+from xiaohao.clock import SECOND, now_us, rfc3339
 from xiaohao.routing.asking import Attempt
 from xiaohao.routing.model import (
     DEADLINE_MS,
     LEAST_DEADLINE_MS,
     LONGEST_KEPT_S,
+    LONGEST_WAIT_S,
     Decider,
     Destination,
     Fallback,
+    Otherwise,
     Terms,
     Verdict,
 )
-from xiaohao.routing.service import Routing, Said, Trial
+from xiaohao.routing.service import Again, Routing, Said, Trial
+from xiaohao.routing.waiting import Waiting
 from xiaohao.tenants.http import Secret, SecretChange, WebhookUrl
 
 #: of what came back, so much is shown
@@ -99,6 +103,11 @@ class TrialRequest(Request):
 
     caller: Number | None = Field(None, description="null: one who hides their number")
     dialled: Number
+    attempt: int = Field(
+        1, ge=1, le=1000, description="Which question about the call it is: from 2 on the caller waits"
+    )
+    waited_ms: int = Field(0, ge=0, le=LONGEST_WAIT_S * 1000, description="For how long, from 2 on")
+    queue: Name = Field("queue", description="In which queue, from 2 on")
 
 
 class AttemptView(BaseModel):
@@ -112,6 +121,18 @@ class AttemptView(BaseModel):
     answer: str | None = Field(description="What came back, as text; its first 2000 characters")
 
 
+class WaitView(BaseModel):
+    """How the caller waits. Of prompts null: what is chosen for the situation."""
+
+    queue: str
+    retry_after_s: int = Field(description="After so long you are asked again, give or take a fifth")
+    max_wait_s: int = Field(description="As you answered, or the operator's limit")
+    prompt: str | None = Field(description="Said first")
+    music: str | None = Field(description="Played again and again")
+    otherwise: Otherwise = Field(description="What is to be when they have waited long enough")
+    otherwise_prompt: str | None
+
+
 class TrialView(BaseModel):
     """What came of asking about a call that nobody made."""
 
@@ -120,6 +141,7 @@ class TrialView(BaseModel):
     question: dict[str, Any] = Field(description="What was POSTed")
     attempts: list[AttemptView] = Field(description="In the order of their ends; the last one counts")
     decision: DecidedView
+    wait: WaitView | None = Field(description="How the caller would wait, where you let them")
     reason: str | None = Field(description="For which the call would be refused")
     callee: str | None
     displayed: str | None
@@ -151,7 +173,8 @@ def router(routing: Routing) -> APIRouter:
     @routes.post("/v1/routing:test", openapi_extra=ONLY_READS)
     async def test_routing(key: CustomerKey, body: TrialRequest) -> TrialView:
         """Play a call against your URL: what is asked, what comes back, and what would become of it."""
-        return trial_view(await routing.test(str(key.customer_id), body.caller, body.dialled))
+        again = again_of(body.attempt, body.queue, body.waited_ms)
+        return trial_view(await routing.test(str(key.customer_id), body.caller, body.dialled, again))
 
     @routes.get("/v1/numbers/{number}/routing")
     async def get_number_routing(key: AnyKey, number: str) -> DeciderView:
@@ -202,6 +225,11 @@ def _set_up(terms: Terms | None, routing: Routing) -> RoutingSetUp:
     )
 
 
+def again_of(attempt: int, queue: str, waited_ms: int) -> Again | None:
+    """What a trial is told of questions before it; None: there were none."""
+    return Again(attempt, queue, waited_ms) if attempt > 1 else None
+
+
 def trial_view(trial: Trial) -> TrialView:
     """A trial as it is shown; it holds numbers of people, for their customer."""
     decision = trial.decision
@@ -212,11 +240,18 @@ def trial_view(trial: Trial) -> TrialView:
         question=trial.question,
         attempts=[_attempt(attempt) for attempt in attempts],
         decision=DecidedView(**(routing_document(decision.routed) or {})),
+        wait=None if decision.waiting is None else _wait(decision.waiting),
         reason=None if decision.reason is None else decision.reason.value,
         callee=None if decision.way is None else decision.way.callee,
         displayed=None if decision.way is None else decision.way.display,
         prompt=decision.prompt,
     )
+
+
+def _wait(waiting: Waiting) -> WaitView:
+    answer = msgspec.structs.asdict(waiting.answer)
+    answer["max_wait_s"] = (waiting.until - waiting.since) // SECOND
+    return WaitView(**{name: answer[name] for name in WaitView.model_fields})
 
 
 def _attempt(attempt: Attempt) -> AttemptView:

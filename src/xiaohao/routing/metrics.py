@@ -21,4 +21,7 @@ BREAKER = Gauge(
     "1 while a customer's URL is left alone because it did not answer",
     ["customer", "url"],
 )
+CALLS_WAITING = Gauge(
+    "xiaohao_routing_calls_waiting", "Callers who wait until their customer says whom to call", ["customer"]
+)
 WAITING = Gauge("xiaohao_routing_questions_waiting", "Questions to customers that wait for their answers")

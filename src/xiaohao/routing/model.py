@@ -15,6 +15,11 @@ BESIDE_MS: Final = 500
 LONGEST_CALL_S: Final = 86_400
 #: how long an answer may be kept at the most
 LONGEST_KEPT_S: Final = 30 * 86_400
+#: s, of callers who wait: until the customer is asked again, and altogether
+RETRY_S: Final = 5
+LONGEST_RETRY_S: Final = 60
+WAIT_S: Final = 60
+LONGEST_WAIT_S: Final = 600
 #: so many bytes may an answer's body have
 LONGEST_ANSWER: Final = 16_384
 
@@ -106,10 +111,31 @@ class Announce(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     user_data: UserData | None = None
 
 
+class Otherwise(StrEnum):
+    """What becomes of a caller who has waited long enough, or may not wait because too many do."""
+
+    #: tell them, and end the call
+    ANNOUNCEMENT = "announcement"
+    #: the binding that the caller and the number have (scheme 1)
+    BINDING = "binding"
+    #: the one destination for all
+    DEFAULT = "default"
+
+
 class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="action", tag="queue"):
-    """Put the caller into a queue."""
+    """Let the caller wait, and ask again. `queue` is a name of the customer's, which the next question has.
+
+    `prompt` is said first, `music` again and again, `otherwise_prompt` with `otherwise` announcement; where
+    they are None, what is chosen for the situations `queued`, `waiting` and `queue_timeout` or `queue_full`.
+    """
 
     queue: Text
+    retry_after_s: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_RETRY_S)] = RETRY_S
+    max_wait_s: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_WAIT_S)] = WAIT_S
+    prompt: Text | None = None
+    music: Text | None = None
+    otherwise: Otherwise = Otherwise.ANNOUNCEMENT
+    otherwise_prompt: Text | None = None
     order_ref: Reference | None = None
     user_data: UserData | None = None
 

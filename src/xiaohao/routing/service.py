@@ -31,8 +31,9 @@ from xiaohao.routing.decision import Asking, Decision, Judge
 from xiaohao.routing.fairness import Places
 from xiaohao.routing.judging import NotAllowed, Way, way_of, wish_of
 from xiaohao.routing.memory import LastAnswers
-from xiaohao.routing.model import BESIDE_MS, LEAST_DEADLINE_MS, Connect, Decider, Fallback, Terms
+from xiaohao.routing.model import BESIDE_MS, LEAST_DEADLINE_MS, Connect, Decider, Fallback, Queue, Terms
 from xiaohao.routing.table import is_bound, judge_of
+from xiaohao.routing.waiting import Waiting, until
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 
@@ -62,6 +63,21 @@ class Trial:
     outcome: Outcome
     question: dict[str, Any] = field(repr=False)
     decision: Decision = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A call that is played as if its caller had waited so long: this is question number `attempt`."""
+
+    attempt: int
+    queue: str
+    waited_ms: int
+
+    def waiting(self, call: Call, longest_s: int) -> Waiting:
+        """How the caller waits."""
+        since, answer = call.received_at - self.waited_ms * 1000, Queue(self.queue)
+        over = until(since, answer, longest_s)
+        return Waiting(answer, since, over, self.attempt - 1, call.binding_id, call.order_ref)
 
 
 class Routing:
@@ -172,10 +188,13 @@ class Routing:
             await store.put_pool(connection, pool_id, owner, decider, version)
             return (await self._of_pool(connection, pool_id, customer_id))[0]
 
-    async def test(self, customer_id: str, caller: str | None, dialled: str) -> Trial:
+    async def test(
+        self, customer_id: str, caller: str | None, dialled: str, again: Again | None = None
+    ) -> Trial:
         """Play a call against the customer's URL: nobody's phone rings, and nothing is kept.
 
-        Raises Refusal: `not_found` (the number is not the customer's), `routing_not_set_up`.
+        `again`: as if it had been asked before. Raises Refusal: `not_found` (the number is not the
+        customer's), `routing_not_set_up`.
         """
         number, now = canonical(dialled) or "", self._clock()
         key = self._vault.index(caller) if caller else b""
@@ -193,26 +212,27 @@ class Routing:
         if said is not None and match.door is Outcome.CONNECT:
             is_asked = is_asked or _said(said, terms).decider is Decider.ASK
         judging = replace(self._judge, has_prompt=lambda _, name: name in prompts)
-        return await self._play(customer_id, caller, number, match, terms, is_asked, judging)
+        call = Call(str(uuid.uuid4()), "", now, number, caller, customer_id=customer_id)
+        call.binding_id, call.order_ref = match.binding_id, match.order_ref
+        return await self._play(call, match, terms, is_asked, judging, again)
 
     async def _play(
         self,
-        customer_id: str,
-        caller: str | None,
-        number: str,
+        call: Call,
         match: LegMatch,
         terms: Terms,
         is_asked: bool,
         judging: Judge,
+        again: Again | None,
     ) -> Trial:
-        call = Call(str(uuid.uuid4()), "", self._clock(), number, caller, customer_id=customer_id)
-        call.binding_id, call.order_ref = match.binding_id, match.order_ref
+        customer_id = str(call.customer_id)
         network = Network(self._settings.notifications.allow_private_urls)
         desk = Desk(customer_id, terms, network, Places(1))
         answers = LastAnswers(self._database, self._vault)
         budget_s = terms.deadline_ms / 1000
-        bound = is_bound(match, caller)
-        asking = Asking(call, desk, judging, answers, bound, budget_s, test=True)
+        bound = is_bound(match, call.caller)
+        waiting = None if again is None else again.waiting(call, judging.longest_wait_s)
+        asking = Asking(call, desk, judging, answers, bound, budget_s, test=True, waiting=waiting)
         try:
             _, text = asking.question(terms.deadline_ms)
             decision = await asking.decide()

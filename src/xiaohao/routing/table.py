@@ -8,19 +8,20 @@ import msgspec
 import structlog
 
 from xiaohao.bindings.recognition import LegMatch, Outcome
-from xiaohao.calls.model import Call
+from xiaohao.calls.model import Call, Reason, Routed
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database
 from xiaohao.outgoing.network import Network
 from xiaohao.outgoing.remembered import RememberingNetwork
 from xiaohao.routing import metrics, store
-from xiaohao.routing.asking import Desk
+from xiaohao.routing.asking import Asked, Desk
 from xiaohao.routing.breaker import State
 from xiaohao.routing.decision import Asking, Decision, Judge, Shown
 from xiaohao.routing.fairness import Places
 from xiaohao.routing.judging import Prefixes
 from xiaohao.routing.memory import LastAnswers
-from xiaohao.routing.model import BESIDE_MS, Decider, Terms
+from xiaohao.routing.model import BESIDE_MS, Decider, Terms, Verdict
+from xiaohao.routing.waiting import Waiting, WaitingRoom
 from xiaohao.secrecy import SecrecyError, Vault
 from xiaohao.settings import Settings
 
@@ -50,11 +51,16 @@ class RoutingTable:
         decision_ms: int,
         most_waiting: int,
         clock: Callable[[], float] = time.monotonic,
+        room: WaitingRoom | None = None,
     ) -> None:
-        """`most_waiting`: questions under way at once, of all customers; `clock` is for the breakers."""
+        """`most_waiting`: questions under way at once, of all customers; `clock` is for the breakers.
+
+        `room`: for callers who wait; None: for one of each customer.
+        """
         self._database, self._vault, self._network, self._judge = database, vault, network, judge
         self._decision_us = decision_ms * 1000
         self._places, self._clock = Places(most_waiting), clock
+        self._room = room or WaitingRoom(1)
         self._version = 0
         self._desks: dict[str, Desk] = {}
         #: by pool: its customer, and who decides
@@ -107,24 +113,50 @@ class RoutingTable:
         desk = self._desks.get(match.customer_id)
         return desk is not None and desk.terms.everything
 
-    async def decide(self, call: Call, match: LegMatch) -> Decision | None:
+    async def decide(self, call: Call, match: LegMatch, waiting: Waiting | None = None) -> Decision | None:
         """Ask the customer of this call, and decide; None where nothing is set up to ask.
 
-        Raises DatabaseUnavailable.
+        `waiting`: it was asked before, and the caller waits. Raises DatabaseUnavailable.
         """
+        asking = self._asking(call, match, waiting)
+        if asking is None:
+            return None
+        decision = await asking.decide()
+        waits = decision.waiting
+        if waits is not None and not self._room.enter(str(call.customer_id), call.id):
+            asked = decision.asked or _before(decision.routed)
+            decision = await asking.give_up(waits, asked, Reason.QUEUE_FULL)
+        self._count(decision, str(call.customer_id))
+        return decision
+
+    async def give_up(self, call: Call, match: LegMatch, waiting: Waiting) -> Decision | None:
+        """A caller has waited as long as they may: what is to be then; None as above."""
+        asking = self._asking(call, match, waiting)
+        if asking is None or call.routing is None:
+            return None
+        return await asking.give_up(waiting, _before(call.routing), Reason.QUEUE_TIMEOUT)
+
+    def leave(self, call_id: str) -> None:
+        """The caller waits no longer; nothing where they did not."""
+        self._room.leave(call_id)
+
+    def _asking(self, call: Call, match: LegMatch, waiting: Waiting | None) -> Asking | None:
         desk = self._desks.get(call.customer_id or "")
         if desk is None:
             return None
-        left_us = call.received_at + self._decision_us - BESIDE_MS * 1000 - now_us()
-        budget_s = max(min(left_us, self._decision_us) / SECOND, 0.05)
-        asking = Asking(call, desk, self._judge, self.answers, is_bound(match, call.caller), budget_s)
-        decision = await asking.decide()
-        routed, customer = decision.routed, desk.customer_id
+        left_us = self._decision_us
+        if waiting is None:  # else nobody waits for the decision but the caller, who is told so
+            left_us = min(call.received_at + left_us - BESIDE_MS * 1000 - now_us(), left_us)
+        bound = is_bound(match, call.caller)
+        budget_s = max(left_us / SECOND, 0.05)
+        return Asking(call, desk, self._judge, self.answers, bound, budget_s, waiting=waiting)
+
+    def _count(self, decision: Decision, customer: str) -> None:
+        routed = decision.routed
         if decision.asked is not None and decision.asked.attempts:
             metrics.SECONDS.labels(customer).observe(routed.took_ms / 1000)
         metrics.ASKED.labels(customer, routed.verdict).inc()
         metrics.DECIDED.labels(customer, routed.decided_by).inc()
-        return decision
 
     async def keep_up(self) -> None:
         """Once in a while: show the state, write answers. Raises DatabaseUnavailable."""
@@ -146,13 +178,18 @@ class RoutingTable:
         self._network.close()
 
 
+def _before(routed: Routed) -> Asked:
+    """What came of asking the last time."""
+    return Asked(Verdict(routed.verdict), routed.took_ms)
+
+
 def judge_of(
     settings: Settings, shown: Shown, has_prompt: Callable[[str, str], bool] = lambda customer_id, name: True
 ) -> Judge:
     """What answers are judged by on this platform."""
     limits = settings.routing
     prefixes = Prefixes(tuple(limits.callee_prefixes), tuple(limits.forbidden_prefixes))
-    return Judge(prefixes, settings.calls.region, shown, has_prompt)
+    return Judge(prefixes, settings.calls.region, shown, has_prompt, limits.longest_wait_s)
 
 
 def routing_table(
@@ -168,4 +205,5 @@ def routing_table(
     # what waits for customers leaves room at the edge for the calls that wait for nobody
     most = max(settings.edge.undecided_calls * 3 // 4, 1)
     judge = judge_of(settings, shown, has_prompt)
-    return RoutingTable(database, vault, network, judge, settings.calls.decision_ms, most)
+    room = WaitingRoom(settings.routing.waiting_calls)
+    return RoutingTable(database, vault, network, judge, settings.calls.decision_ms, most, room=room)

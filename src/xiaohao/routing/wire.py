@@ -33,6 +33,13 @@ class QuestionData(msgspec.Struct, frozen=True):
     answer_within_ms: int
     #: true: nobody calls, somebody tries the URL
     test: bool = False
+    #: which question about this call it is: from 2 on the caller waits
+    attempt: int = 1
+    #: in which queue, by what was answered last; null: in none
+    queue: str | None = None
+    waited_ms: int = 0
+    #: after so long without another answer they wait no longer; null: they do not wait
+    wait_left_ms: int | None = None
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -49,14 +56,15 @@ class NotUnderstood(Exception):
     """The answer is not as the contract has it. The text says why and where; it quotes no number."""
 
 
-def question_id(call_id: str) -> str:
-    """`webhook-id` of the question about a call: `rtq_` and the call's id without dashes."""
-    return f"rtq_{call_id.replace('-', '')}"
+def question_id(call_id: str, attempt: int = 1) -> str:
+    """`webhook-id` of a question: `rtq_` and the call's id without dashes, and behind it which one it is."""
+    again = f"_{attempt}" if attempt > 1 else ""
+    return f"rtq_{call_id.replace('-', '')}{again}"
 
 
 def question(data: QuestionData, now: int) -> tuple[str, str]:
     """The id of a question and its JSON; `now` in microseconds."""
-    name = question_id(data.call_id)
+    name = question_id(data.call_id, data.attempt)
     document = Question(name, "routing.asked", rfc3339(now), rfc3339_local(now), data)
     return name, _encode(document).decode()
 

@@ -41,7 +41,11 @@ REFUSALS: Final[dict[Reason, Refusal]] = {
     Reason.ROUTING_ANSWER_REFUSED: Refusal(403, "Forbidden", 29),
     Reason.CUSTOMER_REFUSED: Refusal(403, "Forbidden", 21),
     Reason.CUSTOMER_ANNOUNCED: Refusal(480, "Temporarily Unavailable", 31),
-    Reason.QUEUE_MISSING: Refusal(480, "Temporarily Unavailable", 31),
+    # Nobody was rung, and nobody responded (RFC 3398 section 8.2.6.1: 480 and 18); nothing to try another way
+    # for, as 34 or 42 would be.
+    Reason.QUEUE_TIMEOUT: Refusal(480, "Temporarily Unavailable", 18),
+    Reason.QUEUE_FULL: Refusal(486, "Busy Here", 17),
+    Reason.QUEUE_UNAVAILABLE: Refusal(480, "Temporarily Unavailable", 41),
     Reason.NO_TRUNK: Refusal(503, "Service Unavailable", 38),
     Reason.CHANNELS_FULL: Refusal(503, "Service Unavailable", 34),
     Reason.LOOP: Refusal(482, "Loop Detected", 25),

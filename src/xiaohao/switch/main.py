@@ -105,6 +105,7 @@ class Switch:
         tools = Tools(
             *(settings, vault, self._lookup, carriers, on_the_spot.give_y, policing.judge, policing.release),
             self._routing,
+            seat=policing.seat,
             hotline=self._strangers.hotline,
             may_record=self._space.is_enough,
         )

@@ -13,7 +13,7 @@ from xiaohao.bindings.model import Role
 from xiaohao.calls.model import Call, Reason
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.policies.counting import Claim, Counters
-from xiaohao.policies.decision import Counted, Facts, decide
+from xiaohao.policies.decision import Counted, Facts, decide, seats_of_waiting
 from xiaohao.policies.table import PolicyTable
 from xiaohao.secrecy import Vault
 from xiaohao.switch import metrics
@@ -57,9 +57,29 @@ class Policing:
         verdict = decide(self._table.index, facts, self._vault.index)
         if verdict.reason is not None or not (verdict.hits or verdict.seats):
             return verdict.reason
-        full = await self._count(Claim(call.id, call.received_at, verdict.hits, verdict.seats))
-        if full is None and verdict.seats:
-            self._seated.add(call.id)
+        return await self._claim(Claim(call.id, call.received_at, verdict.hits, verdict.seats))
+
+    async def seat(self, call: Call) -> Reason | None:
+        """Why this caller may not wait for a callee who is not known yet; None: they may, and are counted."""
+        if call.customer_id is None:
+            return None
+        facts = Facts(
+            customer_id=call.customer_id,
+            caller=call.caller,
+            callee="",
+            dialled=call.dialled,
+            displayed="",
+            role=None,
+            at=call.received_at,
+            trunk_in=call.trunk_in,
+        )
+        seats = seats_of_waiting(self._table.index, facts, self._vault.index)
+        return await self._claim(Claim(call.id, call.received_at, (), seats)) if seats else None
+
+    async def _claim(self, claim: Claim) -> Reason | None:
+        full = await self._count(claim)
+        if full is None and claim.seats:
+            self._seated.add(claim.call_id)
         return None if full is None else full.reason
 
     async def _count(self, claim: Claim) -> Counted | None:

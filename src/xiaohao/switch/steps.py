@@ -5,16 +5,20 @@ Read `STEPS` from top to bottom and you know what happens to a call before it is
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
+
+import structlog
 
 from xiaohao.bindings.recognition import LegMatch, Outcome, judge
 from xiaohao.calls.model import Call, Mark, Reason, Routed
 from xiaohao.clock import SECOND, now_us
+from xiaohao.database.engine import DatabaseUnavailable
 from xiaohao.edge.wire import Invite, Leg
 from xiaohao.numbers.model import is_foreign
 from xiaohao.routing.decision import Decision
+from xiaohao.routing.waiting import Waiting
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.switch import carriers as trunking
@@ -23,6 +27,8 @@ from xiaohao.switch.causes import AS_THE_CUSTOMER_REFUSES, Refusal
 from xiaohao.switch.lookup import Lookup
 from xiaohao.switch.recognise import match_of, note, recognise, take_note
 from xiaohao.trunks.model import Trunk
+
+_log = structlog.get_logger()
 
 #: between our decision and the moment at which the edge gives it up
 _MARGIN_S: Final = 0.2
@@ -33,13 +39,21 @@ _NEED_THE_CALLER: Final = (Outcome.UNKNOWN_CALLER, Outcome.NO_Y_FREE)
 class Refused(Exception):
     """The call is not connected, for this reason. `prompt`: what the caller hears instead of the usual."""
 
-    def __init__(self, reason: Reason, prompt: str | None = None, told_as: Refusal | None = None) -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        prompt: str | None = None,
+        told_as: Refusal | None = None,
+        *,
+        waits: bool = False,
+    ) -> None:
         """`prompt`: the name of what the caller hears first, where it is not what the reason says.
 
-        `told_as`: what the caller's network is told, where it is not what the reason says.
+        `told_as`: what the caller's network is told, where it is not what the reason says. `waits`: the
+        caller may wait; the reason is for where that cannot be.
         """
         super().__init__(reason.value)
-        self.reason, self.prompt, self.told_as = reason, prompt, told_as
+        self.reason, self.prompt, self.told_as, self.waits = reason, prompt, told_as, waits
 
 
 @dataclass(slots=True)
@@ -52,6 +66,8 @@ class Passage:
     match: LegMatch | None = None
     #: the customer decides this call
     is_asked: bool = False
+    #: and lets the caller wait, who is asked about again
+    waiting: Waiting | None = None
     legs: list[Leg] = field(default_factory=list)
     #: by which step, where one has
     refused: Refused | None = None
@@ -70,8 +86,19 @@ class Router(Protocol):
     def asks(self, match: LegMatch) -> bool:
         """Whether the customer of the number dialled is to be asked about this call."""
 
-    async def decide(self, call: Call, match: LegMatch) -> Decision | None:
+    async def decide(self, call: Call, match: LegMatch, waiting: Waiting | None = None) -> Decision | None:
         """Ask, and decide; None where nothing is set up. Raises DatabaseUnavailable."""
+
+    async def give_up(self, call: Call, match: LegMatch, waiting: Waiting) -> Decision | None:
+        """What is to be with a caller who has waited long enough; None as above."""
+
+    def leave(self, call_id: str) -> None:
+        """A caller waits no longer; nothing where they did not."""
+
+
+async def free_seats(call: Call) -> Reason | None:
+    """Where nobody limits calls at a time."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +121,13 @@ class Tools:
     hotline: Callable[[str | None, str | None], str | None] = lambda customer_id, pool_id: None
     #: whether there is room for another recording
     may_record: Callable[[], bool] = lambda: True
+    #: `policing.Policing.seat`: why a policy does not let this caller wait
+    seat: Callable[[Call], Awaitable[Reason | None]] = free_seats
+
+    def leave(self, call_id: str) -> None:
+        """A caller waits no longer; nothing where they did not."""
+        if self.router is not None:
+            self.router.leave(call_id)
 
 
 async def know_the_trunk(passage: Passage, tools: Tools) -> None:
@@ -145,21 +179,46 @@ async def ask_the_customer(passage: Passage, tools: Tools) -> None:
     if not passage.is_asked or tools.router is None:
         return
     assert passage.match is not None  # noqa: S101 – the step before
+    await _carry_out(await tools.router.decide(passage.call, passage.match, passage.waiting), passage, tools)
+
+
+async def end_the_wait(passage: Passage, tools: Tools) -> None:
+    """The caller has waited as long as they may: what has the customer said that is to be then?"""
+    assert tools.router is not None  # noqa: S101 – who waits was asked about
+    assert passage.match is not None  # noqa: S101
+    assert passage.waiting is not None  # noqa: S101
+    await _carry_out(await tools.router.give_up(passage.call, passage.match, passage.waiting), passage, tools)
+
+
+async def _carry_out(decision: Decision | None, passage: Passage, tools: Tools) -> None:
     call, match = passage.call, passage.match
-    decision = await tools.router.decide(call, match)
+    assert match is not None  # noqa: S101 – the steps above
     if decision is None:
         raise Refused(Reason.ROUTING_MISSING)
     routed = call.routing = decision.routed
     passage.note(**{name: getattr(routed, name) for name in Routed.__struct_fields__})
     if decision.as_bound:
+        note(call, match)  # who waited was not one of a binding meanwhile
         if match.outcome is Outcome.EXTENSION_NEEDED:
             raise Refused(Reason.EXTENSION_NEEDED)  # the caller is asked for it
         return
     take_note(call, decision)
+    if decision.waiting is not None:
+        await _let_wait(passage, decision.waiting, tools)
     if decision.reason is not None:
         told_as = None if decision.told_as is None else AS_THE_CUSTOMER_REFUSES[decision.told_as]
         raise Refused(decision.reason, decision.prompt, told_as)
     passage.match = match_of(decision, match)
+
+
+async def _let_wait(passage: Passage, waiting: Waiting, tools: Tools) -> NoReturn:
+    if passage.waiting is None:
+        # one of the calls that are counted, for as long as it lives
+        reason = await tools.seat(passage.call)
+        if reason is not None:
+            raise _not_carried_out(passage.call, reason)
+    passage.waiting = waiting
+    raise Refused(Reason.QUEUE_UNAVAILABLE, waits=True)
 
 
 async def give_a_y(passage: Passage, tools: Tools) -> None:
@@ -254,8 +313,8 @@ STEPS: Final[tuple[Step, ...]] = (
     choose_the_ways,
 )
 
-#: for a caller who was asked in a dialogue whom they mean
-LATER_STEPS: Final = STEPS[STEPS.index(find_the_binding) + 1 :]
+#: for a caller who was asked in a dialogue whom they mean, or who has waited
+LATER_STEPS: Final = STEPS[STEPS.index(ask_the_customer) + 1 :]
 
 
 async def take(step: Step, passage: Passage, tools: Tools) -> None:
@@ -268,3 +327,21 @@ async def take(step: Step, passage: Passage, tools: Tools) -> None:
         name = getattr(step, "__name__", "step")
         passage.marks.append(Mark(name, now_us() - took, took, passage.why))
         passage.why = {}
+
+
+async def walk(passage: Passage, tools: Tools, steps: Sequence[Step] = STEPS) -> Reason | None:
+    """Take the steps; gives the reason for which the call is refused."""
+    reason = passage.refused = None
+    try:
+        for step in steps:
+            await take(step, passage, tools)
+    except Refused as refused:
+        reason, passage.refused = refused.reason, refused
+    except DatabaseUnavailable:
+        reason = Reason.PLATFORM_ERROR
+    except Exception as error:  # noqa: BLE001 – a fault of ours must end as a refusal, not as a silent phone
+        _log.error("decision_failed", call_id=passage.call.id, error=type(error).__name__)
+        reason = Reason.PLATFORM_ERROR
+    passage.call.record = passage.call.record and reason is None
+    passage.call.unrecorded = passage.call.unrecorded and reason is None
+    return reason

@@ -4,7 +4,7 @@ Signals may come in any order, twice, late, or after a restart for calls that th
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -13,14 +13,13 @@ from xiaohao.announcer.service import Announcer
 from xiaohao.calls.journal import CallBegan, CallEnded, CallMoved, CallTraced, JournalWriter
 from xiaohao.calls.model import Call, Mark, Party, Reason, State, Try
 from xiaohao.clock import SECOND, now_us
-from xiaohao.database.engine import DatabaseUnavailable
 from xiaohao.edge import wire
 from xiaohao.switch import metrics
 from xiaohao.switch.causes import PLATFORM_ENDS, REFUSALS, not_answered
 from xiaohao.switch.owners import Owners
 from xiaohao.switch.sealing import seal, unseal
 from xiaohao.switch.steady import Steady
-from xiaohao.switch.steps import LATER_STEPS, STEPS, Passage, Refused, Step, Tools, take
+from xiaohao.switch.steps import LATER_STEPS, Passage, Tools, ask_the_customer, end_the_wait, walk
 
 _log = structlog.get_logger()
 
@@ -87,7 +86,7 @@ class Switchboard:
     async def _decide(self, passage: Passage) -> None:
         call = passage.call
         with metrics.DECISION_SECONDS.time():
-            reason = await self._walk(passage)
+            reason = await walk(passage, self._tools)
             early_end = self._undecided.pop(call.id)
             if early_end is None:
                 self._answer_the_edge(passage, reason)
@@ -104,23 +103,6 @@ class Switchboard:
         if early_end is not None:
             call.record = call.unrecorded = False
             self._end(early_end)
-
-    async def _walk(self, passage: Passage, steps: Sequence[Step] = STEPS) -> Reason | None:
-        """Take the steps; gives the reason for which the call is refused."""
-        reason = None
-        try:
-            for step in steps:
-                await take(step, passage, self._tools)
-        except Refused as refused:
-            reason, passage.refused = refused.reason, refused
-        except DatabaseUnavailable:
-            reason = Reason.PLATFORM_ERROR
-        except Exception as error:  # noqa: BLE001 – a fault of ours must end as a refusal, not as a silent phone
-            _log.error("decision_failed", call_id=passage.call.id, error=type(error).__name__)
-            reason = Reason.PLATFORM_ERROR
-        passage.call.record = passage.call.record and reason is None
-        passage.call.unrecorded = passage.call.unrecorded and reason is None
-        return reason
 
     def _answer_the_edge(self, passage: Passage, reason: Reason | None) -> None:
         self._send(self._connection(passage) if reason is None else self._refusal(passage, reason))
@@ -149,12 +131,30 @@ class Switchboard:
     async def go_on(self, passage: Passage) -> str:
         """A dialogue has found whom the caller means: what the edge is to do now."""
         call, passage.is_asked = passage.call, False
-        reason = await self._walk(passage, LATER_STEPS)
+        reason = await walk(passage, self._tools, LATER_STEPS)
         if call.id in self.calls:
             if reason is None:
                 self._tools.carriers.occupy(call.id, call.trunk_in, call.trunk_out)
             self._journal.put(CallMoved(call))
         return self._connection(passage) if reason is None else self._refusal(passage, reason)
+
+    async def go_on_waiting(self, passage: Passage) -> str | None:
+        """Ask about a caller who waits again, or let that be; what the edge is to do now, None: wait on."""
+        call, waiting = passage.call, passage.waiting
+        is_over = waiting is None or waiting.is_over(now_us())
+        reason = await walk(passage, self._tools, (end_the_wait if is_over else ask_the_customer,))
+        if reason is Reason.PLATFORM_ERROR and is_over:
+            reason = Reason.QUEUE_TIMEOUT
+        elif reason is Reason.PLATFORM_ERROR or (passage.refused is not None and passage.refused.waits):
+            if call.id in self.calls and call.routing is not None and call.routing.is_told:
+                self._journal.put(CallMoved(call))
+            return None
+        self._tools.leave(call.id)
+        if reason is None:
+            return await self.go_on(passage)
+        if call.id in self.calls:
+            self._journal.put(CallMoved(call))
+        return self._refusal(passage, reason)
 
     def turn_away(self, passage: Passage, reason: Reason) -> str:
         """A dialogue has come to nothing, and the caller has been told so."""
@@ -286,6 +286,7 @@ class Switchboard:
         del self.calls[call.id]
         self._tools.carriers.release(call.id)
         self._tools.release(call.id)
+        self._tools.leave(call.id)
         if timer := self._longest.pop(call.id, None):
             timer.cancel()
         self._asked_to_end.pop(call.id, None)

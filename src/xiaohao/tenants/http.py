@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, Strict, StringConstraints
 
 from xiaohao.api.auth import CustomerKey, Keys, OperatorKey
-from xiaohao.api.fields import Name, Request, Timestamp
+from xiaohao.api.fields import Name, NotNull, Request, Timestamp
 from xiaohao.api.paging import Cursors, Page, PageQuery
 from xiaohao.api.route import api_router
 from xiaohao.clock import rfc3339, rfc3339_or_none
@@ -37,11 +37,11 @@ class NewCustomer(Request):
 class CustomerChange(Request):
     """What to change; a field that is not sent stays as it is."""
 
-    name: Name | None = Field(None, description="null changes nothing")
+    name: Annotated[Name | None, NotNull] = Field(None, description="Never null")
     webhook_url: WebhookUrl | None = Field(None, description="null: no more events")
-    state: Literal["active", "suspended"] | None = Field(None, description="null changes nothing")
-    real_names: bool | None = Field(
-        None, description="Every A must have been verified before A is bound; null changes nothing"
+    state: Annotated[Literal["active", "suspended"] | None, NotNull] = Field(None, description="Never null")
+    real_names: Annotated[bool | None, NotNull] = Field(
+        None, description="Every A must have been verified before A is bound; never null"
     )
 
 

@@ -48,7 +48,7 @@ class Tenants:
 
     async def create_customer(self, name: str, webhook_url: str | None = None) -> Customer:
         """Take a customer on; its webhook secret is made at once. Raises Refusal: `validation_failed`."""
-        self._check_url(webhook_url)
+        self._check_url("webhook_url", webhook_url)
         now = self._clock()
         customer = Customer(new_id("cus"), name, CustomerState.ACTIVE, webhook_url, now, now)
         row = {
@@ -114,7 +114,7 @@ class Tenants:
 
         Raises Refusal: `not_found`, `validation_failed`.
         """
-        self._check_url(url)
+        self._check_url("webhook_url", url)
         return await self._change(customer_id, {"webhook_url": url})
 
     async def plan_webhook(
@@ -124,7 +124,7 @@ class Tenants:
 
         Raises Refusal: `not_found`, `validation_failed`.
         """
-        self._check_url(url)
+        self._check_url("url", url)
         wanted = None if kinds is None else json.dumps(sorted(set(kinds)))
         values: dict[str, object] = {
             "webhook_url": url,
@@ -267,8 +267,8 @@ class Tenants:
         state = None if row["state"] is None else CustomerState(row["state"])
         return Principal(row["id"], row["customer_id"], state)
 
-    def _check_url(self, url: str | None) -> None:
-        check_url("webhook_url", url, allow_private=self._allow_private_urls)
+    def _check_url(self, field: str, url: str | None) -> None:
+        check_url(field, url, allow_private=self._allow_private_urls)
 
     async def _change(self, customer_id: str, values: dict[str, object]) -> Customer:
         async with self._database.begin() as connection:

@@ -206,15 +206,10 @@ def _bindings() -> None:
         sqlite_where=sa.text("state = 'live'"),
         postgresql_where=sa.text("state = 'live'"),
     )
+    turn = "(CASE WHEN state = 'live' THEN 9223372036854775807 ELSE seq END)"
     op.create_index(
-        "bindings_live_pair",
-        "bindings",
-        ["customer_id", "a_key", "b_key"],
-        unique=True,
-        sqlite_where=sa.text("state = 'live'"),
-        postgresql_where=sa.text("state = 'live'"),
+        "bindings_pair", "bindings", ["a_key", "b_key", "customer_id", sa.text(turn)], unique=True
     )
-    op.create_index("bindings_pair", "bindings", ["customer_id", "a_key", "b_key"])
     op.create_index("bindings_x", "bindings", ["x", "created_at"])
     op.create_index("bindings_y", "bindings", ["y", "created_at"])
     op.create_index(
@@ -272,7 +267,6 @@ def _legs() -> None:
         sa.Column("order_ref", sa.Text()),
         sa.Column("user_data", sa.Text()),
         sa.PrimaryKeyConstraint("caller_key", "dialled"),
-        sqlite_with_rowid=False,
     )
     op.create_index("ix_legs_binding_id", "legs", ["binding_id"])
     op.create_index("legs_dialled", "legs", ["dialled"])
