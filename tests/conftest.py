@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.postgresql import Cluster
+from tests.sharing import Sharing
 from tests.world import World
 from xiaohao.database.engine import Database
 from xiaohao.prompts import making
 from xiaohao.secrecy import Vault
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config) -> Sharing:
+    """See tests/sharing.py."""
+    return Sharing(config)
 
 
 def pytest_collection_finish() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.prompts.sounds import encoded, pitch, stranger_loudness, tone, tone_file
@@ -107,6 +107,8 @@ def test_two_channels_that_cancel_each_other_are_silence(tmp_path: Path) -> None
     assert refused.value.code == "audio_silent"
 
 
+#: a WAV file whose coding is called something that there is not
+@example(0, [(20, 0x99), (21, 0x99)])
 @given(st.integers(0, 3), st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=40))
 @settings(max_examples=60, deadline=None)
 def test_a_damaged_file_is_refused_or_decoded(which: int, damage: list[tuple[int, int]]) -> None:

@@ -83,7 +83,8 @@ def _read(container: Any) -> Samples:
         raise SoundError("audio_malformed", "There is no sound in the file.")
     stream = container.streams.audio[0]
     codec = stream.codec_context
-    if codec.name not in _CODECS:
+    # there is none where FFmpeg does not know the coding that the file says
+    if codec is None or codec.name not in _CODECS:
         raise SoundError("audio_not_supported", "The file's coding is none of WAV, MP3, Vorbis and Opus.")
     if codec.sample_rate not in _RATES or not 1 <= codec.channels <= _CHANNELS_MOST:
         raise SoundError("audio_not_supported", "Its sample rate or number of channels is out of bounds.")

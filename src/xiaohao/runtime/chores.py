@@ -50,8 +50,7 @@ def serve(kind: str, settings: Settings) -> None:
 async def _until_signal(kind: str, settings: Settings) -> None:
     """Run the kind's `run` to its end, or cancel it on a signal and wait until it has tidied up."""
     kind_of_process = importlib.import_module(_KINDS[kind])
-    # what is there from the start stays, and hardly anything that comes later holds cycles: garbage is looked for
-    # less often than Python does
+    # what is there from the start stays, and hardly anything that comes later holds cycles
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     gc.enable()

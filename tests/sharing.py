@@ -1,0 +1,53 @@
+"""How several processes share the tests: a module goes to one of them, platforms to two at a time.
+
+A platform is started once so, and two cores never carry three of them, whose calls would be late.
+"""
+
+from typing import Final
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
+
+#: where calls are made, with the platform's real processes
+_PLATFORMS: Final = (
+    "tests/calls",
+    "tests/announcer/",
+    "tests/soak/",
+    "tests/prompts/test_heard.py",
+    "tests/runtime/test_platform.py",
+    "tests/simulator/test_demo.py",
+)
+_AT_ONCE: Final = 2
+#: modules of tests/calls that have platforms of their own; the others have one together
+_APART: Final = {
+    f"tests/calls/test_{name}.py"
+    for name in ("full_disk", "kills", "outages", "overload", "restarts", "searcher", "tls")
+}
+
+
+class Sharing(LoadScopeScheduling):
+    """Hands out modules: those with platforms first, because they take longest."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config)
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        together = module.startswith("tests/calls/") and module not in _APART
+        return "tests/calls" if together else module
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        at_work = {
+            scope
+            for units in self.assigned_work.values()
+            for scope, tests in units.items()
+            if scope.startswith(_PLATFORMS) and not all(tests.values())
+        }
+        wants_platform = len(at_work) < _AT_ONCE
+        fitting = (scope for scope in self.workqueue if scope.startswith(_PLATFORMS) == wants_platform)
+        chosen = "tests/calls" if "tests/calls" in self.workqueue else next(fitting, None)
+        if chosen is not None:
+            self.workqueue.move_to_end(chosen, last=False)
+        super()._assign_work_unit(node)
