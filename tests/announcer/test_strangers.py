@@ -7,7 +7,6 @@ from typing import Any
 import pytest_asyncio
 
 from xiaohao.announcer.model import Terms, Treatment
-from xiaohao.announcer.strangers import Guesses
 from xiaohao.simulator.outgoing import OutgoingCall
 from xiaohao.simulator.phone import Phone
 
@@ -109,17 +108,6 @@ async def test_whoever_tries_too_often_learns_nothing(speaking: SpeakingTheatre,
     await call.dtmf(pair.driver.number[-4:])
     assert await speaking.will_hear(call, "wrong_last_digits")
     await call.cancel()
-
-
-async def test_guesses_are_counted_by_caller_and_by_number() -> None:
-    now = [0.0]
-    guesses = Guesses(lambda: now[0])
-    assert [guesses.allows("+861", "x") for _ in range(7)] == [True] * 6 + [False]
-    assert guesses.allows("+862", "x")
-    now[0] = 3601.0
-    assert guesses.allows("+861", "x")
-    many = [guesses.allows(f"+86{caller}", "y") for caller in range(100, 170)]
-    assert many == [True] * 60 + [False] * 10
 
 
 async def test_terms_are_whole(speaking: SpeakingTheatre) -> None:

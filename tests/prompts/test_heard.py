@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from tests.announcer import audio
 from tests.calls.conftest import _SECRET, LIMITS, Theatre
+from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.carrier import Carrier
 from xiaohao.simulator.customer import CustomerEndpoint, Delivery
 from xiaohao.simulator.outgoing import OutgoingCall
@@ -30,6 +31,10 @@ SWEEPS = {
     "second": (2900, 700, 1.0),
     "order.over": (600, 1400, 1.0),
     "sorry": (3100, 1800, 1.0),
+    "of.all": (500, 2200, 0.8),
+    "of.pool": (2600, 1000, 0.8),
+    "of.binding": (1500, 3000, 0.8),
+    "before": (800, 3200, 0.8),
 }
 _callers = itertools.count()
 
@@ -148,3 +153,26 @@ async def test_what_the_customer_decides_is_heard(uploader: Uploader) -> None:
     await call.hang_up()
     assert await uploader.decided(numbers[2]) == ("caller_hung_up", "default")
     endpoint.answer = None
+
+
+async def test_the_nearest_choice_is_heard(uploader: Uploader) -> None:
+    """A binding's own prompts, those of the pool of the number dialled, and those of all numbers."""
+    ids = {name: await uploader.upload(name) for name in ("of.all", "of.pool", "of.binding", "before")}
+    busy = Behaviour(reject_with=(486, "Busy Here"))
+    prompts = {"to_caller": "before", "refused": "of.binding"}
+    bound = await uploader.pair(passenger=busy, prompts=prompts)
+    plain = await uploader.pair(passenger=busy, driver=busy)
+    choices = [{"situation": "callee_busy"}, {"situation": "callee_busy", "pool_id": uploader.y_pool}]
+    for choice, name in zip(choices, ("of.all", "of.pool"), strict=True):
+        await uploader.customer.request("PUT", "/v1/announcements", choice | {"prompt_id": ids[name]})
+    await asyncio.sleep(1)
+    passenger = uploader.city.phones[plain.passenger.number]
+    callers = ((bound.driver, bound.y), (plain.driver, plain.y), (passenger, plain.x))
+    calls = [await phone.call(dialled) for phone, dialled in callers]
+    heard = [await uploader.heard(call) for call in calls]
+    assert heard == [["of.binding", "before"], ["of.pool"], ["of.all"]]
+    assert {call.final_code for call in calls} == {486}
+    first, then = (audio.find(uploader.sounds[name], calls[0].received_audio) for name in reversed(heard[0]))
+    assert first.at_s < then.at_s
+    for choice in choices:
+        await uploader.customer.request("PUT", "/v1/announcements", choice | {"prompt_id": "default"})

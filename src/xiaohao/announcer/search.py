@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from xiaohao.announcer.strangers import Guesses, Strangers
+from xiaohao.announcer.strangers import Strangers
 from xiaohao.bindings.modes import extension_key, is_extension
 from xiaohao.bindings.recognition import LegMatch, Outcome, judge
 from xiaohao.database.engine import DatabaseUnavailable
@@ -24,9 +24,8 @@ _SAME_TIME_S: Final = 0.5
 class Search:
     """Finds a callee for one call, and writes it into the call's passage."""
 
-    def __init__(self, passage: Passage, tools: Tools, strangers: Strangers, guesses: Guesses) -> None:
-        self.passage, self._tools = passage, tools
-        self._strangers, self._guesses = strangers, guesses
+    def __init__(self, passage: Passage, tools: Tools, strangers: Strangers) -> None:
+        self.passage, self._tools, self._strangers = passage, tools, strangers
 
     async def look(self, kind: Kind, digits: str) -> Found:
         """Whether the digits mean somebody who can be called now. Never raises.
@@ -67,7 +66,7 @@ class Search:
         if kind is Kind.EXTENSION:
             return await self._judged(extension_key(digits), extension=True) if is_extension(digits) else None
         # beyond the limit the same is done, and nobody is found
-        allowed = self._guesses.allows(call.caller, call.dialled)
+        allowed = await self._strangers.guesses.allow(call.id, call.caller, call.dialled)
         person = await self._strangers.mean(call.dialled, kind, digits)
         return await self._judged(self._tools.vault.index(person)) if person and allowed else None
 

@@ -19,7 +19,7 @@ from xiaohao.announcer.model import Treatment
 from xiaohao.announcer.search import Search
 from xiaohao.announcer.sip import Door, Visit
 from xiaohao.announcer.speech import CLOSING_S, Chooser, Speech
-from xiaohao.announcer.strangers import Guesses, Strangers
+from xiaohao.announcer.strangers import Strangers
 from xiaohao.announcer.talk import Talk
 from xiaohao.calls.model import Call, Party, Reason
 from xiaohao.edge.wire import End, Leg
@@ -77,7 +77,7 @@ class Announcer:
         self._speech = Speech(prompts, player, on=own.on)
         self.talk = Talk(self._speech, own.warn_s)
         self._board, self._keys = board, Keys(own.keys)
-        self._strangers, self._guesses, self._dialogues = strangers, Guesses(), dialogues
+        self._strangers, self._dialogues = strangers, dialogues
         self._address, self._edge = own.listen, own.edge
         self._door = Door(host_port(own.listen), host_port(own.edge), self._receive)
         #: callers who are refused; a call that went wrong is not among the live ones
@@ -114,7 +114,7 @@ class Announcer:
             return None
         graph = self._dialogue(call, reason, treatment)
         if graph is not None and call.id not in self._asked:
-            self._asked[call.id] = Search(passage, tools, self._strangers, self._guesses), graph
+            self._asked[call.id] = Search(passage, tools, self._strangers), graph
             return self._leg("asked", end)
         chosen = self._speech.prompt_of(call, reason, refused.prompt if refused else None)
         if chosen is None:

@@ -1,14 +1,12 @@
 """Callers whom no binding knows: what their customer wants, and who they may be."""
 
 import asyncio
-import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
 from sqlalchemy import RowMapping
 
 from xiaohao.announcer import store
+from xiaohao.announcer.guesses import Guesses
 from xiaohao.announcer.model import USUAL, Terms, Treatment
 from xiaohao.bindings.model import Mode
 from xiaohao.clock import now_us
@@ -17,18 +15,13 @@ from xiaohao.errors import validation_failed
 from xiaohao.ivr.model import Kind
 from xiaohao.secrecy import Vault
 
-#: guesses in so many seconds of one caller at one number, and of all callers together at one number
-_WINDOW_S: Final = 3600.0
-_OF_ONE_CALLER: Final = 6
-_OF_ALL_CALLERS: Final = 60
-_REMEMBERED: Final = 20_000
-
 
 class Strangers:
     """The terms, kept in the database and, for the switch, in memory."""
 
     def __init__(self, database: Database, vault: Vault, clock: Callable[[], int] = now_us) -> None:
         self._database, self._vault, self._clock = database, vault, clock
+        self.guesses = Guesses(database, vault, clock)
         self._known: int | None = None
         self._terms: dict[str, Terms] = {}
 
@@ -112,28 +105,3 @@ def _callers(row: RowMapping, number: str) -> Iterable[bytes]:
     if row["mode"] == Mode.AXB:
         return (row["a_sealed"], row["b_sealed"])
     return (row["a_sealed"],) if row["y"] == number else (row["b_sealed"],)
-
-
-class Guesses:
-    """Counts the guesses of callers, so that nobody finds a number out by trying."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._made: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
-
-    def allows(self, caller: str | None, number: str) -> bool:
-        """Count one more; whether it is within the limits. Those who hide their number are one caller."""
-        mine = self._count((caller or "", number))
-        everybodys = self._count(("*", number))
-        return mine <= _OF_ONE_CALLER and everybodys <= _OF_ALL_CALLERS
-
-    def _count(self, key: tuple[str, str]) -> int:
-        now = self._clock()
-        moments = self._made.setdefault(key, deque(maxlen=_OF_ALL_CALLERS + 1))
-        self._made.move_to_end(key)
-        moments.append(now)
-        while moments[0] < now - _WINDOW_S:
-            moments.popleft()
-        if len(self._made) > _REMEMBERED:
-            self._made.popitem(last=False)
-        return len(moments)
