@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
 
 from tests.postgresql import Cluster
 from tests.sharing import Sharing
@@ -17,9 +18,9 @@ from xiaohao.prompts import making
 from xiaohao.secrecy import Vault
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config) -> Sharing:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:
     """See tests/sharing.py."""
-    return Sharing(config)
+    return Sharing(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -6,6 +6,7 @@ A platform is started once so, and two cores never carry three of them, whose ca
 from typing import Final
 
 import pytest
+from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
@@ -29,9 +30,9 @@ _APART: Final = {
 class Sharing(LoadScopeScheduling):
     """Hands out modules: those with platforms first, because they take longest."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, log: Producer) -> None:
         config.option.loadscopereorder = False
-        super().__init__(config)
+        super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
