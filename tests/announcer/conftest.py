@@ -91,6 +91,14 @@ class SpeakingTheatre(Theatre):
             await asyncio.sleep(0.1)
         return False
 
+    async def change_trunk(self, name: str, **changes: Any) -> None:
+        """Set fields of a trunk; in force when this returns."""
+        listed = (await self.stage.request("GET", "/v1/trunks?limit=100"))["items"]
+        [trunk] = [one for one in listed if one["name"] == name]
+        body = {"name": name, "state": "active", "spec": trunk["spec"] | changes}
+        await self.stage.request("PUT", f"/v1/trunks/{trunk['id']}", body)
+        await self.trunks_in_force()
+
     def hears(self, call: Any) -> list[str]:
         """The situations whose prompts a phone's call has received, whole."""
         heard = call.received_audio

@@ -219,11 +219,7 @@ async def test_answered_to_be_told(speaking: SpeakingTheatre, deaf: Carrier) -> 
     early = await called(deaf, pair.y)
     await early.wait_ended()
     assert (early.final_code, early.provisional_codes) == (403, [183])
-    listed = (await speaking.stage.request("GET", "/v1/trunks?limit=100"))["items"]
-    [trunk] = [one for one in listed if one["name"] == "deaf"]
-    body = {"name": "deaf", "state": "active", "spec": trunk["spec"] | {"answers": "told"}}
-    await speaking.stage.request("PUT", f"/v1/trunks/{trunk['id']}", body)
-    await speaking.trunks_in_force()
+    await speaking.change_trunk("deaf", answers="told")
     pair = await speaking.pair()
     call = await called(deaf, pair.y)
     await call.wait_answered()
@@ -232,3 +228,4 @@ async def test_answered_to_be_told(speaking: SpeakingTheatre, deaf: Carrier) -> 
     cdr = await recorded(speaking, pair.y)
     assert (cdr["reason"], cdr["sip_code"], cdr["answered_at"]) == ("unknown_caller", 403, None)
     assert cdr["talk_ms"] == 0
+    await speaking.change_trunk("deaf", answers="asked")
