@@ -237,3 +237,24 @@ async def test_the_switch_is_killed_while_callers_wait(hotline: Hotline) -> None
     assert time.monotonic() - killed_at < 5
     [cdr] = await hotline.cdrs(y)
     assert (cdr["reason"], cdr["ended_by"], cdr["answered_at"]) == ("queue_unavailable", "platform", None)
+
+
+async def test_answered_to_wait(hotline: Hotline) -> None:
+    """Where the caller's trunk wants that they are answered first, then connected; or give up with a BYE."""
+    await hotline.theatre.change_trunk("mobile", answers="asked")
+    y, other_y = hotline.number(), hotline.number()
+    (caller, agent), (other, _) = hotline.phones(), hotline.phones()
+    connect = {"action": "connect", "callee": agent.number}
+    hotline.answers[y] = lambda data: WAIT if data["attempt"] < 2 else connect
+    hotline.answers[other_y] = lambda data: WAIT
+    call, given_up = await caller.call(y), await other.call(other_y)
+    await given_up.wait_answered()
+    assert await hotline.theatre.will_hear(given_up, "queued")
+    await given_up.hang_up()
+    await talks(call, agent, y)
+    assert call.provisional_codes == []
+    [cdr] = await hotline.cdrs(y)
+    assert (cdr["reason"], cdr["routing"]["attempt"]) == ("caller_hung_up", 2)
+    [cdr] = await hotline.cdrs(other_y)
+    assert (cdr["reason"], cdr["ended_by"], cdr["sip_code"]) == ("caller_cancelled", "caller", 487)
+    await hotline.theatre.change_trunk("mobile", answers="connected")

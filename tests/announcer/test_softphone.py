@@ -76,7 +76,7 @@ async def test_it_hears_dials_and_is_connected(desk: Desk, softphone: Softphone,
 
 
 async def test_it_is_answered_and_then_connected(desk: Desk, softphone: Softphone, tmp_path: Path) -> None:
-    """The same where its trunk wants an answer before the request: ring-back, the callee, no second answer."""
+    """The same where its trunk wants an answer before the request: ring-back, then the callee."""
     theatre, phone = desk.theatre, desk.phones["7"]
     phone.behaviour = Behaviour(answer_after_s=1.0)
     await theatre.change_trunk("softphone", answers="asked")

@@ -6,7 +6,8 @@ Where the caller's trunk wants that it answers instead, calls the callee itself,
 """
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -70,7 +71,7 @@ class Board(Protocol):
     def answers(self, call: Call) -> Answers:
         """Who of the callers of this call's trunk is answered by us."""
 
-    def let_go(self, call: Call, refusal: str = "") -> None:
+    def let_go(self, call_id: str, refusal: str = "") -> None:
         """Hang up on a caller whom we have answered: for what `turn_away` says, or was known before."""
 
 
@@ -198,19 +199,27 @@ class Announcer:
 
     async def _serve(self, visit: Visit, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await work
-        except MediaError as error:
-            _log.warning("not_announced", call_id=visit.call_id, error=str(error))
-        except Exception as error:  # noqa: BLE001 – a fault of ours must not keep a caller waiting
-            _log.error("not_announced", call_id=visit.call_id, error=type(error).__name__)
+            with self._told_of_trouble(visit.call_id):
+                await work
+            if visit.is_answered:
+                self._board.let_go(visit.call_id)
         finally:
             visit.end()
-            if visit.is_answered and (call := self._board.calls.get(visit.call_id)):
-                self._board.let_go(call)
+
+    @contextlib.contextmanager
+    def _told_of_trouble(self, call_id: str) -> Iterator[None]:
+        try:
+            yield
+        except MediaError as error:
+            _log.warning("not_announced", call_id=call_id, error=str(error))
+        except Exception as error:  # noqa: BLE001 – a fault of ours must not keep a caller waiting
+            _log.error("not_announced", call_id=call_id, error=type(error).__name__)
 
     async def _take(self, visit: Visit, call: Call, at_least: Answers) -> bool:
         """Whether the caller hears us now: answered, where their trunk wants that, or in early media."""
-        if list(Answers).index(self._board.answers(call)) < list(Answers).index(at_least):
+        wanted = list(Answers).index(self._board.answers(call))
+        # a call that went wrong is nobody's yet: the edge must remember what to tell of it
+        if wanted < list(Answers).index(at_least) or call.id not in self._board.calls:
             return visit.listen()
         self._answered[call.id] = visit
         heard = await visit.answer()
@@ -240,9 +249,10 @@ class Announcer:
         passage = search.passage
         dialogue = Dialogue(self._speech, self._keys, passage.call, graph, search.look)
         visit.on_key = lambda key: self._keys.pressed(visit.call_id, key)
-        if not await self._take(visit, passage.call, Answers.ASKED):
-            return
-        await asyncio.sleep(_OPENING_S)
+        if not visit.is_answered:
+            if not await self._take(visit, passage.call, Answers.ASKED):
+                return
+            await asyncio.sleep(_OPENING_S)
         match await dialogue.run():
             case Refuse(reason):
                 self._turn_away(visit, passage, Reason(reason))
@@ -251,16 +261,18 @@ class Announcer:
                 if to is not None and not search.take(to):
                     self._turn_away(visit, passage, Reason.DISPLAY_NOT_ALLOWED)
                     return
-                line = await self._board.go_on(passage)
-                if visit.is_answered:
-                    await self._call_on(visit, passage, line)
-                else:
-                    await self._let_go(visit, passage.call, _next(line))
+                await self._go_on(visit, passage, await self._board.go_on(passage))
+
+    async def _go_on(self, visit: Visit, passage: Passage, line: str) -> None:
+        if visit.is_answered:
+            await self._call_on(visit, passage, line)
+        else:
+            await self._let_go(visit, passage.call, _next(line))
 
     def _turn_away(self, visit: Visit, passage: Passage, reason: Reason) -> None:
         line = self._board.turn_away(passage, reason)
         if visit.is_answered:
-            self._board.let_go(passage.call, line)
+            self._board.let_go(visit.call_id, line)
         else:
             visit.end(480, [_next(line)])
 
@@ -268,10 +280,12 @@ class Announcer:
         """Connect a caller whom we have answered; where that is not to be, tell them and hang up."""
         call = passage.call
         if line.startswith("R"):
-            self._board.let_go(call, line)
+            self._board.let_go(visit.call_id, line)
         elif refused := self._refused.get(call.id):
             await self._say_last(call, refused[1])
             self._turn_away(visit, passage, refused[2])
+        elif asked := self._asked.get(call.id) if visit.role == "waiting" else None:
+            await self._ask(visit, *asked)
         else:
             said = await self._until_answered(visit.call_on(line), call)
             if said.code < 300:
@@ -281,17 +295,18 @@ class Announcer:
             reason, _ = not_answered(said.code, said.q850_cause)
             if prompt := self._speech.prompt_of(call, reason):
                 await self._say_last(call, prompt)
-            self._board.let_go(call)
 
     async def _until_answered(self, onward: Onward, call: Call) -> Said:
         """The final word of the callee's side; until then the caller hears music, or how it rings."""
         await asyncio.sleep(_GOING_ON_S)
-        await self.talk.wait(call)
+        with self._told_of_trouble(call.id):
+            await self.talk.wait(call)
         while (said := await onward.said()).code < 200:
-            if said.has_media:
-                await self._speech.stop_music(call)
-            elif said.code == _RINGING:
-                await self.talk.ring(call)
+            with self._told_of_trouble(call.id):
+                if said.has_media:
+                    await self._speech.stop_music(call)
+                elif said.code == _RINGING:
+                    await self.talk.ring(call)
         return said
 
     async def _say_last(self, call: Call, prompt: Prompt) -> None:
@@ -301,10 +316,10 @@ class Announcer:
 
     async def _keep(self, visit: Visit, passage: Passage) -> None:
         """Let the caller wait until their customer says whom to call."""
-        if visit.listen():
+        if await self._take(visit, passage.call, Answers.ASKED):
             await asyncio.sleep(_OPENING_S)
             line = await Hold(self._speech, visit, passage, self._board.go_on_waiting).run()
-            await self._let_go(visit, passage.call, _next(line))
+            await self._go_on(visit, passage, line)
 
     async def _let_go(self, visit: Visit, call: Call, *headers: str) -> None:
         """To the callee, with music until they answer where there is any."""

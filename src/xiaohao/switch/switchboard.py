@@ -165,9 +165,9 @@ class Switchboard:
         """Who of the callers of this call's trunk is answered by the announcer."""
         return self._tools.carriers.answers(call.trunk_in)
 
-    def let_go(self, call: Call, refusal: str = "") -> None:
+    def let_go(self, call_id: str, refusal: str = "") -> None:
         """The edge hangs up on a caller whom the announcer has answered."""
-        self._send(wire.let_go(call.id, refusal))
+        self._send(wire.let_go(call_id, refusal))
 
     # Its life
 

@@ -57,7 +57,8 @@ class TrunkSpecBody(Request):
         strict=False,
         description="Which callers are answered before there is a callee, and pay from then on, for carriers "
         "that let neither sound nor keys through before: `connected` none, `asked` those who are asked for "
-        "an extension and the like, `told` also those who are told why they are not connected",
+        "an extension and the like or wait in a queue, `told` also those who are told why they are not "
+        "connected",
     )
     prefix_out: Prefix = Field("", description="Put before the callee in requests that we send")
     prefix_in: Prefix = Field("", description="Taken off the dialled number in requests that we get")

@@ -34,7 +34,7 @@ class Answers(StrEnum):
 
     #: nobody
     CONNECTED = "connected"
-    #: who is asked something
+    #: who is asked something, or waits until their customer says whom to call
     ASKED = "asked"
     #: also who is told why they are not connected
     TOLD = "told"
