@@ -40,9 +40,9 @@ SWEEPS = {
     "max_duration_soon": (1300, 2700, 0.5),
     "goodbye": (2600, 1700, 0.5),
     "queued": (1700, 3000, 0.4),
-    "our_music": (400, 1000, 0.5),
+    "our_music": (400, 1200, 0.5),
     "queue_timeout": (2700, 500, 0.5),
-    "queue_full": (1100, 2300, 0.5),
+    "queue_full": (2400, 800, 0.5),
     "number_not_in_service": (1000, 1300, 8.0),
 }
 
