@@ -65,6 +65,13 @@ async def ringing(desk: Desk, deaf: Carrier) -> tuple[OutgoingCall, IncomingCall
     return call, other
 
 
+async def hung_up(desk: Desk, call: OutgoingCall) -> None:
+    """The platform ends the call, over the API."""
+    listed = (await desk.theatre.stage.request("GET", "/v1/calls"))["items"]
+    [call_id] = [one["call_id"] for one in listed if one["caller"] == call.phone.number]
+    await desk.theatre.stage.request("POST", f"/v1/calls/{call_id}/hang-up")
+
+
 async def released(call: OutgoingCall, cause: int) -> None:
     """The platform has hung up: one BYE, within the caller's dialog."""
     await call.wait_ended(8)
@@ -173,9 +180,12 @@ async def test_nobody_is_meant(desk: Desk, deaf: Carrier) -> None:
 
 
 async def test_somebody_gives_up(desk: Desk, deaf: Carrier) -> None:
-    """The caller while listening, and while it rings; the platform while it rings."""
-    call = await asked(desk, deaf)
+    """The caller, or the platform: while the caller listens, and while the callee's phone rings."""
+    call, other_listener = await asyncio.gather(asked(desk, deaf), asked(desk, deaf))
     await call.hang_up()
+    await hung_up(desk, other_listener)
+    await released(other_listener, 31)
+    assert (await desk.cdr(other_listener))["reason"] == "platform_hung_up"
     cdr = await desk.cdr(call)
     assert (cdr["reason"], cdr["ended_by"], cdr["sip_code"]) == ("extension_needed", "platform", 484)
     call, other = await ringing(desk, deaf)
@@ -186,9 +196,7 @@ async def test_somebody_gives_up(desk: Desk, deaf: Carrier) -> None:
     assert (cdr["reason"], cdr["ended_by"], cdr["sip_code"]) == ("caller_cancelled", "caller", 487)
     assert [one["sip_code"] for one in cdr["tries"]] == [487]
     call, other = await ringing(desk, deaf)
-    listed = (await desk.theatre.customer.request("GET", "/v1/calls"))["items"]
-    [call_id] = [one["call_id"] for one in listed if one["caller"] == call.phone.number]
-    await desk.theatre.customer.request("POST", f"/v1/calls/{call_id}/hang-up")
+    await hung_up(desk, call)
     await released(call, 31)
     await other.wait_ended()
     assert (await desk.cdr(call))["reason"] == "platform_hung_up"
