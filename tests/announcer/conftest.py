@@ -40,9 +40,9 @@ SWEEPS = {
     "max_duration_soon": (1300, 2700, 0.5),
     "goodbye": (2600, 1700, 0.5),
     "queued": (1700, 3000, 0.4),
-    "our_music": (400, 1000, 0.5),
+    "our_music": (400, 1200, 0.5),
     "queue_timeout": (2700, 500, 0.5),
-    "queue_full": (1100, 2300, 0.5),
+    "queue_full": (2400, 800, 0.5),
     "number_not_in_service": (1000, 1300, 8.0),
 }
 
@@ -90,6 +90,14 @@ class SpeakingTheatre(Theatre):
                 return True
             await asyncio.sleep(0.1)
         return False
+
+    async def change_trunk(self, name: str, **changes: Any) -> None:
+        """Set fields of a trunk; in force when this returns."""
+        listed = (await self.stage.request("GET", "/v1/trunks?limit=100"))["items"]
+        [trunk] = [one for one in listed if one["name"] == name]
+        body = {"name": name, "state": "active", "spec": trunk["spec"] | changes}
+        await self.stage.request("PUT", f"/v1/trunks/{trunk['id']}", body)
+        await self.trunks_in_force()
 
     def hears(self, call: Any) -> list[str]:
         """The situations whose prompts a phone's call has received, whole."""

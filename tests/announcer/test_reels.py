@@ -11,6 +11,7 @@ from tests.announcer import audio
 from xiaohao.announcer.media import Player, Reels
 from xiaohao.announcer.speech import Speech
 from xiaohao.announcer.talk import Talk
+from xiaohao.announcer.tones import Tones
 from xiaohao.calls.model import Call
 from xiaohao.edge.ng import Ng
 from xiaohao.prompts.service import KEPT_S
@@ -70,7 +71,7 @@ class _Silence:
 
 async def test_a_call_that_is_over_at_once(tmp_path: Path) -> None:
     """A restarted switch is told of the answer and of the end in one breath: no work is left lying about."""
-    talk = Talk(Speech(_Silence(), Player(Ng("127.0.0.1:9"), tmp_path), on=True), 60)
+    talk = Talk(Speech(_Silence(), Player(Ng("127.0.0.1:9"), tmp_path), on=True), 60, Tones(tmp_path))
     call = Call("call", "edge1", 1, dialled="+861062000001")
     with warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always")

@@ -13,7 +13,9 @@ import pytest_asyncio
 from tests.announcer import audio
 from tests.announcer.conftest import SpeakingTheatre
 from tests.announcer.test_dialogues import Desk, the_desk  # noqa: F401 – a fixture
+from tests.announcer.test_refusals import recorded
 from tests.calls.test_strangers import STRANGER_HZ, Softphone, recording
+from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.stage import free_ports
 
 HOST = "127.0.3.81"
@@ -71,6 +73,33 @@ async def test_it_hears_dials_and_is_connected(desk: Desk, softphone: Softphone,
     await softphone.do("hang_up")
     await softphone.until("over")
     await called.wait_ended()
+
+
+async def test_it_is_answered_and_then_connected(desk: Desk, softphone: Softphone, tmp_path: Path) -> None:
+    """The same where its trunk wants an answer before the request: ring-back, then the callee."""
+    theatre, phone = desk.theatre, desk.phones["7"]
+    phone.behaviour = Behaviour(answer_after_s=1.0)
+    await theatre.change_trunk("softphone", answers="asked")
+    host, port = theatre.stage.sip
+    await softphone.do("call", f"sip:{desk.x}@{host}:{port}", "+8613799990003")
+    await softphone.until("talks")
+    sound = await heard(softphone, tmp_path / "answered.wav", 1.4)
+    assert audio.find(theatre.sounds["ask_extension"], sound).likeness > 0.6
+    await softphone.do("keys", "7#")
+    called = await phone.next_call(8)
+    assert await softphone.hears(450)
+    await called.wait_answered()
+    assert called.display == desk.x
+    assert await called.wait_heard(STRANGER_HZ)
+    assert await softphone.hears(phone.tone_hz)
+    await called.hang_up()
+    await softphone.until("over")
+    cdr = await recorded(theatre, desk.x)
+    assert (cdr["reason"], cdr["caller"]) == ("callee_hung_up", "+8613799990003")
+    path = await theatre.stage.request("GET", f"/v1/calls/{cdr['call_id']}/path")
+    signals = [entry["what"] for entry in path["entries"] if entry["kind"] == "signal"]
+    assert signals == ["received", "announcer_answers", "ringing", "answered", "ended"]
+    await theatre.change_trunk("softphone", answers="connected")
 
 
 async def test_it_hears_why_it_is_refused(

@@ -102,6 +102,7 @@ async def test_over_http(operator: httpx.AsyncClient) -> None:
         "cli_form": "digits",
         "prefix_out": "12345",
         "prefix_in": "54321",
+        "answers": "asked",
         "channels": 30,
         "probe": False,
         "priority": 1,

@@ -106,4 +106,5 @@ class Hold:
     async def _give_signs(self) -> None:
         while True:
             await asyncio.sleep(_SIGN_S)
-            self._visit.repeated()
+            if not self._visit.is_answered:
+                self._visit.repeated()

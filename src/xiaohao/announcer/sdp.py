@@ -1,7 +1,8 @@
 """The session description of a far end that is not there (RFC 3264): rtpengine plays, and takes key presses.
 
-All codecs of the offer are taken, since it is rtpengine that speaks them. What the caller sends goes to a
-port that nobody listens at (RFC 863's, on loopback).
+All codecs of the offer are taken, since it is rtpengine that speaks them; a caller who is answered is held
+to one, which the callee is offered later. What the caller sends goes to a port that nobody listens at
+(RFC 863's, on loopback).
 """
 
 import base64
@@ -10,7 +11,7 @@ import re
 from typing import Final
 
 _PORT: Final = 9
-_KEPT: Final = re.compile(r"a=(rtpmap|fmtp|ptime|maxptime):", re.ASCII)
+_KEPT: Final = re.compile(r"a=(?:(rtpmap|fmtp):(\d+) |(?:ptime|maxptime):)", re.ASCII)
 _CRYPTO: Final = re.compile(r"a=crypto:(\d+) (AES_CM_128_HMAC_SHA1_(?:80|32)) ", re.ASCII)
 _DIRECTION: Final = re.compile(r"a=(sendrecv|sendonly|recvonly|inactive)$", re.ASCII)
 _MIRRORED: Final = {"sendonly": "recvonly", "recvonly": "sendonly"}
@@ -18,8 +19,56 @@ _MIRRORED: Final = {"sendonly": "recvonly", "recvonly": "sendonly"}
 _KEY_BYTES: Final = 30
 
 
-def answer_to(offer: str) -> str | None:
-    """The answer; None where the offer has no audio that we could take."""
+#: what every telephone network speaks
+_LIKED: Final = ("PCMA", "PCMU")
+#: no speech (RFC 4733, RFC 3389)
+_BESIDE: Final = ("TELEPHONE-EVENT", "CN")
+#: payload types that need no rtpmap (RFC 3551 section 6)
+_STATIC: Final = {"0": "PCMU/8000", "8": "PCMA/8000", "9": "G722/8000", "18": "G729/8000", "3": "GSM/8000"}
+
+
+def codec_for(offer: str) -> str | None:
+    """The name of the one codec that an answered caller is held to; None where there is none.
+
+    Nor is there one with SRTP: with it the caller's keys would have to stay the same when the callee comes.
+    """
+    line, attributes = _first_audio(offer)
+    if line is None or "SAVP" in line[2]:
+        return None
+    names = [name for kind in line[3].split() if (name := _codec(kind, attributes).partition("/")[0])]
+    speech = [name for name in names if name.upper() not in _BESIDE]
+    liked = [name for want in _LIKED for name in speech if name.upper() == want]
+    return next(iter([*liked, *speech]), None)
+
+
+def _first_audio(offer: str) -> tuple[list[str] | None, list[str]]:
+    lines = offer.replace("\r", "").split("\n")
+    starts = [place for place, line in enumerate(lines) if line.startswith("m=")]
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        line = (lines[start][2:].split(" ", 3) + [""] * 3)[:4]
+        if line[0] == "audio" and line[1].partition("/")[0] != "0":
+            return line, lines[start + 1 : end]
+    return None, []
+
+
+def _codec(kind: str, attributes: list[str]) -> str:
+    """`PCMA/8000` for a payload type; "" where the description does not say."""
+    mapped = [line.partition(" ")[2] for line in attributes if line.startswith(f"a=rtpmap:{kind} ")]
+    return mapped[0].strip() if mapped else _STATIC.get(kind, "")
+
+
+def _only(codec: str, formats: str, attributes: list[str]) -> str:
+    """Of these payload types the first of this codec, and key presses at its clock rate."""
+    named = [(kind, *f"{_codec(kind, attributes).upper()}/".split("/")[:2]) for kind in formats.split()]
+    chosen = next(((kind, rate) for kind, name, rate in named if name == codec.upper()), None)
+    if chosen is None:
+        return ""
+    keys = [kind for kind, name, rate in named if (name, rate) == ("TELEPHONE-EVENT", chosen[1])]
+    return " ".join([chosen[0], *keys[:1]])
+
+
+def answer_to(offer: str, codec: str | None = None) -> str | None:
+    """The answer, with only this codec if one is named; None where the offer has no audio for us."""
     lines = offer.replace("\r", "").split("\n")
     starts = [place for place, line in enumerate(lines) if line.startswith("m=")]
     answer = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0"]
@@ -28,7 +77,8 @@ def answer_to(offer: str) -> str | None:
         kind, port, protocol, formats = (lines[start][2:].split(" ", 3) + [""] * 3)[:4]
         audio = None
         if kind == "audio" and port.partition("/")[0] != "0" and not taken:
-            audio = _audio(protocol, formats, lines[start + 1 : end])
+            kept = formats if codec is None else _only(codec, formats, lines[start + 1 : end])
+            audio = _audio(protocol, kept, lines[start + 1 : end]) if kept else None
         taken = taken or audio is not None
         answer += audio or [f"m={kind} 0 {protocol} {formats}"]
     return "\r\n".join(answer) + "\r\n" if taken else None
@@ -36,10 +86,11 @@ def answer_to(offer: str) -> str | None:
 
 def _audio(protocol: str, formats: str, attributes: list[str]) -> list[str] | None:
     answer = [f"m=audio {_PORT} {protocol} {formats}"]
-    direction, crypto = "sendrecv", None
+    direction, crypto, taken = "sendrecv", None, formats.split()
     for line in attributes:
-        if _KEPT.match(line):
-            answer.append(line)
+        if kept := _KEPT.match(line):
+            if kept[2] is None or kept[2] in taken:
+                answer.append(line)
         elif found := _DIRECTION.match(line):
             direction = _MIRRORED.get(found[1], found[1])
         elif crypto is None:

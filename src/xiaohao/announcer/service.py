@@ -2,10 +2,13 @@
 
 The edge sends such a caller here as it would to a trunk. The announcer takes the call in early media, which
 costs the caller nothing, has rtpengine play, and refuses: the edge ends the call as was decided, or goes on.
+Where the caller's trunk wants that it answers instead, calls the callee itself, and has the edge hang up.
 """
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import structlog
@@ -16,12 +19,15 @@ from xiaohao.announcer.hold import Hold
 from xiaohao.announcer.keys import Keys
 from xiaohao.announcer.media import MediaError, Player
 from xiaohao.announcer.model import Treatment
+from xiaohao.announcer.onward import Onward, Said
 from xiaohao.announcer.search import Search
 from xiaohao.announcer.sip import Door, Visit
 from xiaohao.announcer.speech import CLOSING_S, Chooser, Speech
 from xiaohao.announcer.strangers import Strangers
 from xiaohao.announcer.talk import Talk
-from xiaohao.calls.model import Call, Party, Reason
+from xiaohao.announcer.tones import Tones
+from xiaohao.calls.model import Call, Mark, Party, Reason
+from xiaohao.clock import now_us
 from xiaohao.edge.wire import End, Leg
 from xiaohao.ivr.builtin import AXE, BUILT_IN, LAST_DIGITS, ORDER_CODE
 from xiaohao.ivr.model import ConnectTo, Graph, Occasion, Refuse
@@ -30,6 +36,7 @@ from xiaohao.prompts.model import Prompt
 from xiaohao.settings import Settings, host_port
 from xiaohao.switch.causes import Refusal, not_answered
 from xiaohao.switch.steps import Passage, Tools
+from xiaohao.trunks.model import Answers
 
 _log = structlog.get_logger(__name__)
 
@@ -37,6 +44,7 @@ _log = structlog.get_logger(__name__)
 _OPENING_S: Final = 0.2
 #: so long the edge takes to call the callee
 _GOING_ON_S: Final = 0.05
+_RINGING: Final = 180
 
 
 _OCCASIONS: Final = (Reason.UNKNOWN_CALLER, Reason.EXTENSION_NEEDED)
@@ -60,6 +68,12 @@ class Board(Protocol):
     async def go_on_waiting(self, passage: Passage) -> str | None:
         """What the edge is to do with one who waits until their customer decides; None: nothing yet."""
 
+    def answers(self, call: Call) -> Answers:
+        """Who of the callers of this call's trunk is answered by us."""
+
+    def let_go(self, call_id: str, refusal: str = "") -> None:
+        """Hang up on a caller whom we have answered: for what `turn_away` says, or was known before."""
+
 
 class Announcer:
     """Speaks to callers."""
@@ -75,17 +89,19 @@ class Announcer:
     ) -> None:
         own = settings.announcements
         self._speech = Speech(prompts, player, on=own.on)
-        self.talk = Talk(self._speech, own.warn_s)
+        self.talk = Talk(self._speech, own.warn_s, Tones(Path(settings.runtime_folder) / "tones"))
         self._board, self._keys = board, Keys(own.keys)
         self._strangers, self._dialogues = strangers, dialogues
         self._address, self._edge = own.listen, own.edge
         self._door = Door(host_port(own.listen), host_port(own.edge), self._receive)
         #: callers who are refused; a call that went wrong is not among the live ones
-        self._refused: dict[str, tuple[Call, Prompt]] = {}
+        self._refused: dict[str, tuple[Call, Prompt, Reason]] = {}
         #: callers whom their customer lets wait
         self._waiting: dict[str, Passage] = {}
         #: callers who are asked whom they mean
         self._asked: dict[str, tuple[Search, Graph]] = {}
+        #: callers whom we have answered and who have nobody else to talk with
+        self._answered: dict[str, Visit] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -119,7 +135,7 @@ class Announcer:
         chosen = self._speech.prompt_of(call, reason, refused.prompt if refused else None)
         if chosen is None:
             return None
-        self._refused[call.id] = call, chosen
+        self._refused[call.id] = call, chosen, reason
         return self._leg("refused", end)
 
     def _dialogue(self, call: Call, reason: Reason, treatment: Treatment) -> Graph | None:
@@ -142,6 +158,8 @@ class Announcer:
         self._refused.pop(call.id, None)
         self._asked.pop(call.id, None)
         self._waiting.pop(call.id, None)
+        if visit := self._answered.pop(call.id, None):
+            visit.hung_up()
         self.talk.ended(call)
 
     def _leg(self, role: str, end: End | None = None) -> Leg:
@@ -181,17 +199,39 @@ class Announcer:
 
     async def _serve(self, visit: Visit, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await work
-        except MediaError as error:
-            _log.warning("not_announced", call_id=visit.call_id, error=str(error))
-        except Exception as error:  # noqa: BLE001 – a fault of ours must not keep a caller waiting
-            _log.error("not_announced", call_id=visit.call_id, error=type(error).__name__)
+            with self._told_of_trouble(visit.call_id):
+                await work
+            if visit.is_answered:
+                self._board.let_go(visit.call_id)
         finally:
             visit.end()
 
-    async def _tell(self, visit: Visit, call: Call, prompts: list[Prompt]) -> None:
+    @contextlib.contextmanager
+    def _told_of_trouble(self, call_id: str) -> Iterator[None]:
+        try:
+            yield
+        except MediaError as error:
+            _log.warning("not_announced", call_id=call_id, error=str(error))
+        except Exception as error:  # noqa: BLE001 – a fault of ours must not keep a caller waiting
+            _log.error("not_announced", call_id=call_id, error=type(error).__name__)
+
+    async def _take(self, visit: Visit, call: Call, at_least: Answers) -> bool:
+        """Whether the caller hears us now: answered, where their trunk wants that, or in early media."""
+        wanted = list(Answers).index(self._board.answers(call))
+        # a call that went wrong is nobody's yet: the edge must remember what to tell of it
+        if wanted < list(Answers).index(at_least) or call.id not in self._board.calls:
+            return visit.listen()
+        self._answered[call.id] = visit
+        heard = await visit.answer()
+        if visit.is_answered:
+            call.path.append(Mark("announcer_answers", now_us()))
+            return heard
+        self._answered.pop(call.id, None)
+        return visit.listen()
+
+    async def _tell(self, visit: Visit, call: Call, prompts: list[Prompt], *, at_end: bool = True) -> None:
         self._speech.over(call)
-        if visit.listen():
+        if await self._take(visit, call, Answers.TOLD) if at_end else visit.listen():
             await asyncio.sleep(_OPENING_S)
             await self._speech.say_all(call, Party.CALLER, prompts)
             await asyncio.sleep(CLOSING_S)
@@ -199,7 +239,7 @@ class Announcer:
     async def _go_before(self, visit: Visit, call: Call) -> None:
         """What the caller hears first; then the callee is called."""
         if prompts := self.talk.before(call):
-            await self._tell(visit, call, prompts)
+            await self._tell(visit, call, prompts, at_end=False)
         else:
             visit.listen()
         await self._let_go(visit, call)
@@ -209,26 +249,77 @@ class Announcer:
         passage = search.passage
         dialogue = Dialogue(self._speech, self._keys, passage.call, graph, search.look)
         visit.on_key = lambda key: self._keys.pressed(visit.call_id, key)
-        if not visit.listen():
-            return
-        await asyncio.sleep(_OPENING_S)
+        if not visit.is_answered:
+            if not await self._take(visit, passage.call, Answers.ASKED):
+                return
+            await asyncio.sleep(_OPENING_S)
         match await dialogue.run():
             case Refuse(reason):
-                visit.end(480, [_next(self._board.turn_away(passage, Reason(reason)))])
+                self._turn_away(visit, passage, Reason(reason))
             case ConnectTo(to):
                 await dialogue.leave()
                 if to is not None and not search.take(to):
-                    line = self._board.turn_away(passage, Reason.DISPLAY_NOT_ALLOWED)
-                    visit.end(480, [_next(line)])
+                    self._turn_away(visit, passage, Reason.DISPLAY_NOT_ALLOWED)
                     return
-                await self._let_go(visit, passage.call, _next(await self._board.go_on(passage)))
+                await self._go_on(visit, passage, await self._board.go_on(passage))
+
+    async def _go_on(self, visit: Visit, passage: Passage, line: str) -> None:
+        if visit.is_answered:
+            await self._call_on(visit, passage, line)
+        else:
+            await self._let_go(visit, passage.call, _next(line))
+
+    def _turn_away(self, visit: Visit, passage: Passage, reason: Reason) -> None:
+        line = self._board.turn_away(passage, reason)
+        if visit.is_answered:
+            self._board.let_go(visit.call_id, line)
+        else:
+            visit.end(480, [_next(line)])
+
+    async def _call_on(self, visit: Visit, passage: Passage, line: str) -> None:
+        """Connect a caller whom we have answered; where that is not to be, tell them and hang up."""
+        call = passage.call
+        if line.startswith("R"):
+            self._board.let_go(visit.call_id, line)
+        elif refused := self._refused.get(call.id):
+            await self._say_last(call, refused[1])
+            self._turn_away(visit, passage, refused[2])
+        elif asked := self._asked.get(call.id) if visit.role == "waiting" else None:
+            await self._ask(visit, *asked)
+        else:
+            said = await self._until_answered(visit.call_on(line), call)
+            if said.code < 300:
+                self._answered.pop(call.id, None)
+                visit.handed_over()
+                return
+            reason, _ = not_answered(said.code, said.q850_cause)
+            if prompt := self._speech.prompt_of(call, reason):
+                await self._say_last(call, prompt)
+
+    async def _until_answered(self, onward: Onward, call: Call) -> Said:
+        """The final word of the callee's side; until then the caller hears music, or how it rings."""
+        await asyncio.sleep(_GOING_ON_S)
+        with self._told_of_trouble(call.id):
+            await self.talk.wait(call)
+        while (said := await onward.said()).code < 200:
+            with self._told_of_trouble(call.id):
+                if said.has_media:
+                    await self._speech.stop_music(call)
+                elif said.code == _RINGING:
+                    await self.talk.ring(call)
+        return said
+
+    async def _say_last(self, call: Call, prompt: Prompt) -> None:
+        self._speech.over(call)
+        await self._speech.say(call, Party.CALLER, prompt)
+        await asyncio.sleep(CLOSING_S)
 
     async def _keep(self, visit: Visit, passage: Passage) -> None:
         """Let the caller wait until their customer says whom to call."""
-        if visit.listen():
+        if await self._take(visit, passage.call, Answers.ASKED):
             await asyncio.sleep(_OPENING_S)
             line = await Hold(self._speech, visit, passage, self._board.go_on_waiting).run()
-            await self._let_go(visit, passage.call, _next(line))
+            await self._go_on(visit, passage, line)
 
     async def _let_go(self, visit: Visit, call: Call, *headers: str) -> None:
         """To the callee, with music until they answer where there is any."""

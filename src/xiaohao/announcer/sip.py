@@ -1,4 +1,4 @@
-"""The announcer's SIP (RFC 3261): a user agent that is only ever called, by our own edge, over UDP.
+"""The announcer's SIP (RFC 3261): a user agent that is called by our own edge, over UDP.
 
 The edge has taken apart and written anew every message that comes here, so that little needs to be checked.
 """
@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from aiosipua.message import SipMessage, SipRequest
+from aiosipua.message import SipMessage, SipRequest, SipResponse
 
-from xiaohao.announcer.sdp import answer_to
+from xiaohao.announcer.onward import Onward
+from xiaohao.announcer.sdp import answer_to, codec_for
 
 Hop = tuple[str, int]
 
@@ -48,6 +49,9 @@ class Visit:
         self.on_gone: Callable[[], None] = lambda: None
         self.is_over = False
         self._answered = False
+        self._confirmed = asyncio.Event()
+        #: the one codec of an answered caller
+        self.codec: str | None = None
         self._last = b""
         self._rseq = 0
         self._repeat_s = _T1_S
@@ -58,7 +62,7 @@ class Visit:
     def listen(self) -> bool:
         """From now on the caller hears what is played (183, reliably where they insist; RFC 3262)."""
         sdp = answer_to(self._invite.text)
-        if sdp is None or self.is_over:
+        if sdp is None or self.is_over or self._answered:
             return False
         headers = [self._contact]
         if "100rel" in (self._invite.headers.get_first("require") or ""):
@@ -71,14 +75,39 @@ class Visit:
             self._again()
         return True
 
-    def answer(self) -> bool:
-        """The same, and the call is answered: it costs the caller from now on."""
-        sdp = answer_to(self._invite.text)
-        if sdp is None or self.is_over or self._answered:
+    async def answer(self) -> bool:
+        """The same, and the call is answered: it costs the caller from now on. True when they know it."""
+        offer = self._invite.text
+        codec = codec_for(offer)
+        if codec is None or self.is_over:
             return False
-        self._answered = True
-        self._final(200, [self._contact], sdp)
-        return True
+        self._answered, self.codec = True, codec
+        headers = [self._contact]
+        expires = self._invite.headers.get_first("session-expires")
+        if expires and "timer" in self._invite.headers.get("supported"):
+            # who wants the session refreshed (RFC 4028) does it: here, and later at the callee's
+            headers += [
+                "Require: timer",
+                f"Session-Expires: {expires.partition(';')[0].strip()};refresher=uac",
+            ]
+        self._final(200, headers, answer_to(offer, codec) or "")
+        await self._confirmed.wait()
+        return not self.is_over and self._repeat_s <= _GIVE_UP_S
+
+    @property
+    def is_answered(self) -> bool:
+        """The caller is connected with us, and is let go by a BYE of the edge's."""
+        return self._answered and not self.is_over
+
+    def call_on(self, line: str) -> Onward:
+        """Call the callee for an answered caller, as this line of the switch's says."""
+        cseq = (self._invite.headers.get_first("cseq") or "").partition(" ")[0]
+        return self._door.call_on(Onward(self.call_id, cseq, self.codec or "", line, self._door))
+
+    def handed_over(self) -> None:
+        """The caller talks with the callee now."""
+        self.is_over = True
+        self._door.forget(self)
 
     def end(self, code: int = 480, headers: list[str] | None = None) -> None:
         """Let the caller go: the edge knows how it goes on, or `headers` say it."""
@@ -91,6 +120,7 @@ class Visit:
     def acknowledged(self) -> None:
         """The final response has arrived."""
         self._stop_waiting()
+        self._confirmed.set()
         if not self._answered:
             self._door.forget(self)
 
@@ -104,6 +134,7 @@ class Visit:
         """BYE."""
         self._stop_waiting()
         self.is_over = True
+        self._confirmed.set()
         self._door.forget(self)
         self.on_gone()
 
@@ -146,7 +177,9 @@ class Visit:
     def _repeat(self) -> None:
         self._repeat_s *= 2
         if self._repeat_s > _GIVE_UP_S:
-            self.hung_up()
+            if not self._answered:
+                self.hung_up()
+            self._confirmed.set()
             return
         self._door.send(self._last)
         if self._rseq:
@@ -176,6 +209,7 @@ class Door(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
         self._visits: dict[str, Visit] = {}
         self._dialogs: dict[str, Visit] = {}
+        self._onward: dict[str, Onward] = {}
         self._said: dict[str, bytes] = {}
         self._said_last: deque[str] = deque()
 
@@ -188,6 +222,8 @@ class Door(asyncio.DatagramProtocol):
         """Stop listening, and every timer."""
         for visit in list(self._visits.values()):
             visit.hung_up()
+        for onward in list(self._onward.values()):
+            onward.close()
         if self._transport is not None:
             self._transport.close()
 
@@ -199,9 +235,11 @@ class Door(asyncio.DatagramProtocol):
             message = SipMessage.parse(data)
         except ValueError:
             return
-        if not isinstance(message, SipRequest):
-            return
         branch = _found(_BRANCH, message.headers.get_first("via"))
+        if not isinstance(message, SipRequest):
+            if isinstance(message, SipResponse) and (onward := self._onward.get(branch)):
+                onward.received(message)
+            return
         if message.method == "INVITE":
             self._invite(message, branch)
         elif message.method == "ACK":
@@ -221,8 +259,8 @@ class Door(asyncio.DatagramProtocol):
             self._visits[branch].repeated()
         elif tag := _to_tag(invite):
             # the caller holds, or resumes, or refreshes the session
-            known = tag in self._dialogs
-            sdp = answer_to(invite.text) if known else None
+            known = self._dialogs.get(tag)
+            sdp = answer_to(invite.text, known.codec) if known else None
             code = 200 if sdp else 488 if known else 481
             contact = [f"Contact: <sip:announcer@{self.address}>"]
             self._answer(invite, branch, code, contact if sdp else [], sdp or "")
@@ -238,7 +276,7 @@ class Door(asyncio.DatagramProtocol):
         elif visit is None:
             self._answer(request, branch, 481)
         elif request.method == "UPDATE" and request.body:
-            sdp = answer_to(request.text)
+            sdp = answer_to(request.text, visit.codec)
             contact = [f"Contact: <sip:announcer@{self.address}>"]
             self._answer(request, branch, 200 if sdp else 488, contact if sdp else [], sdp or "")
         else:
@@ -282,6 +320,12 @@ class Door(asyncio.DatagramProtocol):
         """To the edge."""
         if self._transport is not None and data:
             self._transport.sendto(data, self._edge)
+
+    def call_on(self, onward: Onward) -> Onward:
+        """Send an INVITE of our own; its responses go to it until the last one has come."""
+        self._onward[onward.branch] = onward
+        onward.start(lambda: self._onward.pop(onward.branch, None))
+        return onward
 
     def forget(self, visit: Visit) -> None:
         """Nothing more will come for this visit."""

@@ -84,6 +84,10 @@ class Speech:
         if self._note(call, Party.CALLER):
             await self.player.stop(call.id, Party.CALLER)
 
+    def plays_to(self, call: Call, to: Party) -> bool:
+        """Whether something plays to this side now."""
+        return to in self._playing.get(call.id, {})
+
     def over(self, call: Call) -> None:
         """Nobody listens any more: write what plays into the call."""
         for party in Party:

@@ -8,6 +8,7 @@ import structlog
 
 from xiaohao.announcer.media import MediaError
 from xiaohao.announcer.speech import CLOSING_S, Speech
+from xiaohao.announcer.tones import Tones
 from xiaohao.calls.model import Call, Party, Reason, State
 from xiaohao.clock import SECOND, now_us
 from xiaohao.edge.wire import Manner
@@ -29,16 +30,19 @@ _WITH_GOODBYE: Final = (Reason.MAX_DURATION, Reason.PLATFORM_HUNG_UP)
 class Talk:
     """The announcements of connected calls."""
 
-    def __init__(self, speech: Speech, warn_s: int) -> None:
+    def __init__(self, speech: Speech, warn_s: int, tones: Tones) -> None:
         """`warn_s`: so long before the longest duration is over both sides are told."""
-        self._speech, self._warn_s = speech, warn_s
+        self._speech, self._warn_s, self._tones = speech, warn_s, tones
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}
         self._leaving: set[str] = set()
         #: calls whose answer this process has seen
         self._seen: set[str] = set()
+        #: calls that this process has connected; in others a dead one may have music going on
+        self._ours: set[str] = set()
 
     def manner(self, call: Call) -> Manner:
         """What the edge must know before it connects this call."""
+        self._ours.add(call.id)
         has = self._speech.prompt
         return Manner(
             announce_end=any(self._speech.prompt_of(call, reason) for reason in _UNREACHED),
@@ -54,7 +58,19 @@ class Talk:
     async def wait(self, call: Call) -> None:
         """The callee is called now: music, where there is any. Raises MediaError."""
         if prompt := self._speech.prompt(call, "waiting"):
+            await self._until_answered(call, prompt)
+
+    async def ring(self, call: Call) -> None:
+        """The callee's phone rings, and the caller, whom we have answered, hears it. Raises MediaError."""
+        if not self._speech.plays_to(call, Party.CALLER):
+            await self._until_answered(call, await self._tones.ringback())
+
+    async def _until_answered(self, call: Call, prompt: Prompt) -> None:
+        if call.state is not State.ANSWERED:
             await self._speech.start_music(call, prompt)
+        if call.state is State.ANSWERED:
+            # while rtpengine was asked
+            await self._speech.stop_music(call)
 
     def answered(self, call: Call) -> None:
         """The callee has answered."""
@@ -68,7 +84,7 @@ class Talk:
             return
         self._seen.add(call.id)
         if now_us() - call.answered_at < 2 * LONGEST_MS * 1000:
-            self._do(call, self._speech.player.together(call.id))
+            self._do(call, self._resume(call))
         self._warn_in_time(call)
 
     def ended(self, call: Call) -> None:
@@ -78,6 +94,7 @@ class Talk:
         self._speech.over(call)
         self._leaving.discard(call.id)
         self._seen.discard(call.id)
+        self._ours.discard(call.id)
 
     def goodbye_s(self, call: Call) -> float:
         """How long the goodbye of this call takes."""
@@ -106,8 +123,15 @@ class Talk:
             )
         finally:
             await self._speech.stop_music(call)
-            if to_callee or to_caller:
+            if call.id not in self._ours:
+                await self._resume(call)
+            elif to_callee or to_caller:
                 await self._speech.player.together(call.id)
+
+    async def _resume(self, call: Call) -> None:
+        """Nothing plays, and both hear each other, whatever a switch that has died had begun."""
+        await self._speech.player.stop(call.id, Party.CALLER)
+        await self._speech.player.together(call.id)
 
     def _openings(self, call: Call, party: Party) -> list[Prompt]:
         wanted = ["whisper"] if party is Party.CALLEE else []

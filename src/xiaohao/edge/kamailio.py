@@ -7,12 +7,24 @@ from importlib import resources
 from pathlib import Path
 
 from xiaohao.edge.q850 import USUAL_CAUSES
+from xiaohao.edge.wire import LAST_CSEQ
 from xiaohao.routing.model import LONGEST_WAIT_S
 from xiaohao.secrecy import Vault, vault_of
 from xiaohao.settings import Settings, host_port
 
 #: the parts of kamailio.cfg, in the order of a call's life
-_PARTS = ("engine", "door", "decision", "targets", "announcer", "ends", "dialogs", "messages", "media")
+_PARTS = (
+    "engine",
+    "door",
+    "decision",
+    "targets",
+    "announcer",
+    "answered",
+    "ends",
+    "dialogs",
+    "messages",
+    "media",
+)
 
 #: where distributions put Kamailio's modules
 _MODULE_FOLDERS = (
@@ -141,6 +153,7 @@ def _values(settings: Settings) -> dict[str, str]:
         "SDP_ATTRIBUTES": _SDP_ATTRIBUTES,
         "BAN_S": str(edge.ban_s),
         "PROBE_S": str(edge.probe_s),
+        "LAST_CSEQ": str(LAST_CSEQ),
         "CALLS_PER_SECOND": str(edge.calls_per_second),
         "REFUSALS_TOLD": str(_REFUSALS_TOLD),
         "UNDECIDED": str(edge.undecided_calls),

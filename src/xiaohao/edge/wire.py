@@ -18,6 +18,10 @@ _PARTS_OF_SECOND: Final = 20
 _FEW_CALLS: Final = 200.0
 _PARTS_FOR_FEW: Final = 5
 
+#: Of a BYE of our own. Higher than any CSeq that was passed through in a dialog: the highest there is, less a
+#: few for answers to challenges (RFC 3261 sections 8.1.1.5 and 12.2.1.1, which allows gaps).
+LAST_CSEQ: Final = 2**31 - 8
+
 
 class WireError(Exception):
     """A line of the edge does not have the form agreed. Carries its first letter only, never its content."""
@@ -326,6 +330,14 @@ def _way(leg: Leg) -> str:
 def refuse(transaction: str, code: int, phrase: str, cause: int, reason: Reason, sealed: str) -> str:
     """End the suspended INVITE with a SIP response code and a Q.850 cause."""
     return f"R|{transaction}|{code}|{phrase}|{cause}|{reason}|{sealed}"
+
+
+def let_go(call_id: str, refusal: str = "") -> str:
+    """An answered caller has been told everything: the edge hangs up.
+
+    `refusal` is a line of `refuse` that says why; without it the edge knows.
+    """
+    return f"V|{call_id}|{refusal}"
 
 
 def stored(call_ids: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from xiaohao.bindings.modes import LONGEST_EXTENSION, is_extension
 from xiaohao.calls.model import Reason
 from xiaohao.edge.wire import Leg, RawCaller
 from xiaohao.numbers.model import canonical, spell
-from xiaohao.trunks.model import CliHeader, Target, Trunk
+from xiaohao.trunks.model import Answers, CliHeader, Target, Trunk
 
 
 def group_of(trunk_id: str) -> int:
@@ -45,6 +45,11 @@ class Carriers:
     def trunk_of(self, group: int | None) -> Trunk | None:
         """The trunk that the edge calls by this number."""
         return self._by_group.get(group or 0)
+
+    def answers(self, trunk_id: str | None) -> Answers:
+        """Which callers of this trunk are answered by the platform itself."""
+        trunk = self._by_id.get(trunk_id or "")
+        return trunk.spec.answers if trunk else Answers.CONNECTED
 
     def set_health(self, uri: str, up: bool) -> None:
         """A target stopped or began to answer OPTIONS."""

@@ -4,18 +4,12 @@ The edge gives both sides' dialogs (RFC 3261 section 12) when it lets a call go;
 sent by Kamailio's transaction layer, which repeats them until they are answered.
 """
 
-from typing import Final
-
 import structlog
 
 from xiaohao.edge.rpc import Rpc, RpcError
-from xiaohao.edge.wire import Dialogs
+from xiaohao.edge.wire import LAST_CSEQ, Dialogs
 
 _log = structlog.get_logger()
-
-#: Higher than any CSeq that was passed through in a dialog: the highest there is, less a few for answers to
-#: challenges (RFC 3261 sections 8.1.1.5 and 12.2.1.1, which allows gaps).
-_CSEQ: Final = 2**31 - 8
 
 
 def _said(hexadecimal: str) -> str:
@@ -29,7 +23,7 @@ def _bye(
         f"From: {sender}",
         f"To: {recipient}",
         f"Call-ID: {call_id}",
-        f"CSeq: {_CSEQ} BYE",
+        f"CSeq: {LAST_CSEQ} BYE",
         f"Reason: Q.850;cause={cause}",
     ]
     if route:

@@ -20,6 +20,7 @@ from xiaohao.switch.owners import Owners
 from xiaohao.switch.sealing import seal, unseal
 from xiaohao.switch.steady import Steady
 from xiaohao.switch.steps import LATER_STEPS, Passage, Tools, ask_the_customer, end_the_wait, walk
+from xiaohao.trunks.model import Answers
 
 _log = structlog.get_logger()
 
@@ -159,6 +160,14 @@ class Switchboard:
     def turn_away(self, passage: Passage, reason: Reason) -> str:
         """A dialogue has come to nothing, and the caller has been told so."""
         return self._refusal(passage, reason, silent=True)
+
+    def answers(self, call: Call) -> Answers:
+        """Who of the callers of this call's trunk is answered by the announcer."""
+        return self._tools.carriers.answers(call.trunk_in)
+
+    def let_go(self, call_id: str, refusal: str = "") -> None:
+        """The edge hangs up on a caller whom the announcer has answered."""
+        self._send(wire.let_go(call_id, refusal))
 
     # Its life
 

@@ -10,7 +10,7 @@ from xiaohao.clock import rfc3339, rfc3339_local
 
 #: what only the operator sees: through which carriers calls go is nothing of the customer's
 _ABOUT_TRUNKS: Final = ("trunk", "trunks")
-_LATER_MARKS: Final = ("platform_ends",)
+_LATER_MARKS: Final = ("announcer_answers", "platform_ends")
 
 
 class Entry(msgspec.Struct, frozen=True):

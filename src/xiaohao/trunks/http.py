@@ -13,7 +13,7 @@ from xiaohao.api.paging import Cursors, Page, PageQuery
 from xiaohao.api.route import api_router
 from xiaohao.numbers.model import NumberForm
 from xiaohao.secrecy import Vault
-from xiaohao.trunks.model import CliHeader, Transport, Trunk, TrunkSpec
+from xiaohao.trunks.model import Answers, CliHeader, Transport, Trunk, TrunkSpec
 from xiaohao.trunks.service import Trunks, TrunkState
 
 # Nothing in these texts can end a line or a string of the engines' configuration.
@@ -52,6 +52,14 @@ class TrunkSpecBody(Request):
     cli_header_out: CliHeader = Field(CliHeader.FROM, strict=False)
     callee_form: NumberForm = Field(NumberForm.E164, strict=False)
     cli_form: NumberForm = Field(NumberForm.E164, strict=False)
+    answers: Answers = Field(
+        Answers.CONNECTED,
+        strict=False,
+        description="Which callers are answered before there is a callee, and pay from then on, for carriers "
+        "that let neither sound nor keys through before: `connected` none, `asked` those who are asked for "
+        "an extension and the like or wait in a queue, `told` also those who are told why they are not "
+        "connected",
+    )
     prefix_out: Prefix = Field("", description="Put before the callee in requests that we send")
     prefix_in: Prefix = Field("", description="Taken off the dialled number in requests that we get")
     channels: int = Field(0, ge=0, le=1_000_000, description="Calls at once; 0 = no limit")

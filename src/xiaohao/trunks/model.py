@@ -26,6 +26,20 @@ class Transport(StrEnum):
     TLS = "tls"
 
 
+class Answers(StrEnum):
+    """Who of a trunk's callers is answered before there is a callee: the call costs them from then on.
+
+    Some carriers let neither sound nor key presses through before an answer.
+    """
+
+    #: nobody
+    CONNECTED = "connected"
+    #: who is asked something, or waits until their customer says whom to call
+    ASKED = "asked"
+    #: also who is told why they are not connected
+    TOLD = "told"
+
+
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One address of the carrier that takes our calls."""
 
@@ -60,6 +74,8 @@ class TrunkSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     callee_form: NumberForm = NumberForm.E164
     #: how the number displayed is spelled in requests that we send
     cli_form: NumberForm = NumberForm.E164
+    #: which calls that we get are answered by the platform itself
+    answers: Answers = Answers.CONNECTED
     #: digits put before the callee in requests that we send
     prefix_out: str = ""
     #: digits taken off the dialled number in requests that we get
