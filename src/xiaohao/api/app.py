@@ -99,7 +99,6 @@ def create_app(settings: Settings, database: Database, vault: Vault) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
-        generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     state = app.state
@@ -185,7 +184,8 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         tenant_routes.webhook_router(tenants),
         trunk_routes.router(Trunks(database, vault), vault),
     ):
-        app.include_router(router)
+        # included, each router would be asked about each request, and each route be built a second time
+        app.router.routes.extend(router.routes)
         app.state.api_routes += [route for route in router.routes if isinstance(route, APIRoute)]
 
 

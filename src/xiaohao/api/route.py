@@ -55,7 +55,7 @@ _KEY_PARAMETER: Final = {
 
 def api_router(tag: str) -> APIRouter:
     """A router whose routes are entered the API's way. Paths are given in full."""
-    return APIRouter(route_class=Route, tags=[tag])
+    return APIRouter(route_class=Route, tags=[tag], generate_unique_id_function=lambda route: route.name)
 
 
 #: `openapi_extra` of a POST that changes nothing: it needs no Idempotency-Key
