@@ -114,6 +114,9 @@ async def test_what_is_wrong_is_said_in_plain_words(customer: httpx.AsyncClient)
         rows = b'{"bindings":[' + content + b"]}"
         assert await detail("/v1/bindings:batch", rows) == "must be a JSON object"
     assert await detail("/v1/bindings", b'{"prompts":[1]}') == "prompts: must be a JSON object"
+    rows = b'{"bindings":[{"a":"1","order_ref":5}]}'
+    wanted = "a: must have 3 characters at least; order_ref: must be text"
+    assert await detail("/v1/bindings:batch", rows) == wanted
     for half in (rb"\ud800", rb"\ud83dx", rb"\udc00", rb"\\\ud83d", rb"\ud83d\ude00\ude00"):
         assert "half a surrogate pair" in await detail("/v1/bindings", b'{"a":"' + half + b'"}'), half
     for other in (rb"\ud83d\ude00", rb"\\ud800"):
@@ -161,6 +164,23 @@ FAULTS = [
     ("PATCH", "/v1/pools/pool_0", {"name": None, "recycle_s": None, "choice": None}, dict.fromkeys(
         ("name", "recycle_s", "choice"), "cannot be null: leave it out, and it stays as it is",
     )),
+    ("POST", "/v1/prompts", {"name": "w", "texts": {"13800138000": "x", "fr": "x"}}, {
+        "texts.?": "must be one of 'zh', 'en'", "texts.fr": "must be one of 'zh', 'en'",
+    }),
+    ("POST", "/v1/policies/rules", {"name": "x", "rule": {}}, {"rule": "'kind' is missing"}),
+    ("POST", "/v1/policies/rules", {"name": "x", "rule": {"kind": "mystery"}}, {
+        "rule": "'kind' must be one of 'frequency', 'concurrent', 'hours', 'direction', 'only_listed',"
+        " 'destinations', 'fraud'",
+    }),
+    ("POST", "/v1/trunks", {"name": "x", "spec": {"carrier": "c", "sources": ["a b"]}}, {
+        "spec.sources.0": "must be an address, or a network as in 192.0.2.0/24",
+    }),
+    ("POST", "/v1/trunks", {"name": "x", "spec": {"carrier": "c", "sources": ["::ffff:192.0.2.1"]}}, {
+        "spec.sources": "'::ffff:192.0.2.1' must be written as the IPv4 address that it is",
+    }),
+    ("POST", "/v1/customers/cus_0/payments", {"amount": "1e5", "note": "x"}, {
+        "amount": "must be an amount as text, as in 1000.00",
+    }),
     ("PATCH", "/v1/policies/rules/rul_0", {"enabled": None}, {
         "enabled": "cannot be null: leave it out, and it stays as it is",
     }),

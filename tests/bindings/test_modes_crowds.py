@@ -65,7 +65,7 @@ async def test_everything_at_once(world: World, crowd: list[World]) -> None:
     heard: Counter[str] = Counter()
 
     async def one(world: World) -> None:
-        kind, a, b = dice.randrange(7), dice.randrange(1, 6), dice.randrange(6, 10)
+        kind, a, b = dice.randrange(9), dice.randrange(1, 6), dice.randrange(6, 10)
         try:
             if kind == 0:
                 live.append(await seen_by(world, ride).reserve(a, b))
@@ -78,6 +78,11 @@ async def test_everything_at_once(world: World, crowd: list[World]) -> None:
             elif kind == 4 and live:
                 binding = dice.choice(live)
                 await world.bindings.change(ride.customer.id, binding.id, {"a": person(a)})
+            elif kind in (7, 8) and live:
+                binding = dice.choice(live)
+                which = "x" if kind == 7 or binding.y is None else "y"
+                wanted: Any = {f"instead_of_{which}": getattr(binding, which)}
+                await world.bindings.change(ride.customer.id, binding.id, wanted)
             elif kind == 5 and live:
                 await world.bindings.release(ride.customer.id, dice.choice(live).id)
             elif live:
@@ -86,12 +91,13 @@ async def test_everything_at_once(world: World, crowd: list[World]) -> None:
             heard[refusal.code] += 1
 
     async def some(world: World) -> None:
-        for _ in range(12):
+        for _ in range(15):
             await one(world)
 
     await asyncio.wait_for(asyncio.gather(*(some(each) for each in crowd), some(crowd[0])), 60)
     assert heard.keys() <= {
-        *("pair_taken", "number_pool_exhausted", "number_taken", "binding_ended", "validation_failed")
+        *("pair_taken", "number_pool_exhausted", "number_taken", "binding_ended", "validation_failed"),
+        "x_shared",
     }, heard
     await all_is_counted(world)
 

@@ -281,6 +281,22 @@ async def test_b_changes_their_number_during_a_call(theatre: Theatre) -> None:
     await talk(new_b.mobile, two.x, two.a.city, two.y)
 
 
+async def test_x_and_y_change_during_a_call(theatre: Theatre) -> None:
+    """The call goes on; the old numbers are recognised and over, the new ones join the same two."""
+    two = Couple(theatre)
+    binding = await two.bind(theatre)
+    call, other = await connect(two.a.city, two.y, two.b.mobile)
+    new = await patch(theatre, binding, instead_of_x=two.x, instead_of_y=two.y)
+    assert {new["x"], new["y"]}.isdisjoint({two.x, two.y})
+    assert await call.wait_heard(two.b.tone_hz)
+    await call.hang_up()
+    await other.wait_ended()
+    await is_refused(theatre, await two.b.mobile.call(two.x), two.x, "binding_expired")
+    await is_refused(theatre, await two.a.city.call(two.y), two.y, "binding_expired")
+    await talk(two.a.city, new["y"], two.b.mobile, new["x"])
+    await talk(two.b.mobile, new["x"], two.a.city, new["y"])
+
+
 @pytest.mark.parametrize("hang_up", ["true", "false"])
 async def test_releasing_with_and_without_hanging_up(theatre: Theatre, hang_up: str) -> None:
     two = await couple(theatre)

@@ -58,7 +58,7 @@ def test_a_file_changed_by_options_and_tried_on_the_allocator(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--city", "x"], "cities.0.drivers: Field required"),
+        (["--city", "x"], "cities.0.drivers: is missing"),
         (["missing.toml"], "missing.toml"),
         ([str(EXAMPLE), "--drivers", "3"], "leave out the options that describe one"),
         (["--city", "x", "--drivers", "3", "--orders", "0"], "a day without orders needs no plan"),

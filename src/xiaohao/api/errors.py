@@ -36,6 +36,8 @@ _CODES: Final = {
 }
 #: a field's name that may be repeated: no number stands in it
 HARMLESS_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_-]{0,39}")
+#: a field's name has no more than three digits in a row (`sha256`, `q850_cause`)
+_FIELD: Final = re.compile(r"[A-Za-z_-]+(?:[0-9]{1,3}(?:[A-Za-z_-]+|$))*")
 
 
 class FieldFault(BaseModel):
@@ -167,7 +169,12 @@ def _invalid(error: RequestValidationError) -> tuple[int, str, str, str, dict[st
 
 def _fault(item: Mapping[str, Any]) -> dict[str, str]:
     # Only the place and the rule are told, never `input`, `ctx` or a name that the caller made up.
-    place = [str(part) for part in item["loc"][1:]]
+    place = [_part(part) for part in item["loc"][1:] if part != "[key]"]
     if item["type"] == "extra_forbidden" and place and not HARMLESS_NAME.fullmatch(place[-1]):
         place[-1] = "?"
     return {"field": ".".join(place), "detail": words_of(item)}
+
+
+def _part(part: str | int) -> str:
+    """A step of the way to a field; the name of a map's entry is what the caller made up."""
+    return str(part) if isinstance(part, int) or _FIELD.fullmatch(part) else "?"

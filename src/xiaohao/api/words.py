@@ -33,6 +33,8 @@ _WORDS: Final = {
     "dataclass_type": "must be a JSON object",
     "enum": "must be one of {expected}",
     "literal_error": "must be one of {expected}",
+    "union_tag_invalid": "{discriminator} must be one of {expected_tags}",
+    "union_tag_not_found": "{discriminator} is missing",
     "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be {ge} or more",
     "less_than": "must be less than {lt}",
@@ -53,6 +55,10 @@ _PATTERNS: Final = {
     r"^\+[0-9]{1,10}$": "must be + and digits, as in +86170",
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$": "must be a day, as in 2027-02-08",
     r"^https?://[!-~]+$": "must be an http or https URL",
+    r"^-?[0-9]{1,9}(\.[0-9]{1,6})?$": "must be an amount as text, as in 1000.00",
+    r"^[A-Za-z0-9.:_\[\]-]+$": "must be a host name or an address",
+    r"^[0-9A-Fa-f.:/]+$": "must be an address, or a network as in 192.0.2.0/24",
+    r"^[!#-&(-\[\]-~]*$": "must be of ASCII characters, without spaces, quotes and backslashes",
     r"^whsec_[A-Za-z0-9+/=]+$": "must be whsec_ and base64",
     r"^[a-z0-9][a-z0-9_.-]{0,63}$": "must be small letters, digits, _, . and -, 64 at most",
 }
@@ -69,6 +75,7 @@ def words_of(item: Mapping[str, Any]) -> str:
     if context.get("min_length") == 1:
         return "must not be empty"
     words = _WORDS.get(kind, "cannot be used")
+    # what the context of an error may hold besides limits is the input's: those are named in `_WORDS` only
     return words.format_map({name: _limit(value) for name, value in context.items()})
 
 

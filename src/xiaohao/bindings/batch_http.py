@@ -157,7 +157,7 @@ def _reservation(item: Any, now: int) -> Reservation | Refusal | RequestValidati
         return _ITEM.validate_python(item).reservation(now)
     except ValidationError as error:
         # The framework's own faults begin with the part of the request that they are in.
-        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        faults = error.errors(include_url=False, include_input=False)
         return RequestValidationError([{**fault, "loc": ("body", *fault["loc"])} for fault in faults])
     except Refusal as refused:
         return refused

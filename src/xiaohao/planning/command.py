@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from xiaohao.api.words import words_of
 from xiaohao.errors import Refusal
 from xiaohao.planning.computing import compute
 from xiaohao.planning.model import DAY_S, Demand, Plan
@@ -55,7 +56,7 @@ def _checked(document: dict[str, Any]) -> PlanRequest:
     try:
         return PlanRequest.model_validate(document)
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        faults = (f"{'.'.join(map(str, item['loc']))}: {words_of(item)}" for item in error.errors())
         raise ChoreFailed("; ".join(faults)) from None
 
 

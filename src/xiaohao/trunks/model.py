@@ -1,7 +1,7 @@
 """A carrier trunk as data: who may send us calls, where calls leave, and how the carrier spells numbers."""
 
 from enum import StrEnum
-from ipaddress import ip_network
+from ipaddress import IPv6Network, ip_network
 
 import msgspec
 
@@ -95,9 +95,13 @@ def faults(spec: TrunkSpec) -> list[str]:
     found: list[str] = []
     for source in spec.sources:
         try:
-            ip_network(source, strict=False)
+            network = ip_network(source, strict=False)
         except ValueError:
             found.append(f"sources: {source!r} is neither an address nor a network")
+            continue
+        if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
+            # the edge sees an IPv4 sender as such, and would never find it here
+            found.append(f"sources: {source!r} must be written as the IPv4 address that it is")
     if not spec.sources and not spec.targets and not spec.digest_in:
         found.append("a trunk needs sources, targets or digest_in")
     for target in spec.targets:
