@@ -181,6 +181,9 @@ FAULTS = [
     ("POST", "/v1/customers/cus_0/payments", {"amount": "1e5", "note": "x"}, {
         "amount": "must be an amount as text, as in 1000.00",
     }),
+    ("PUT", "/v1/customers/cus_0/limits", {"spending_limit": "-5"}, {
+        "spending_limit": "must be an amount as text, 0 or more, as in 1000.00",
+    }),
     ("PATCH", "/v1/policies/rules/rul_0", {"enabled": None}, {
         "enabled": "cannot be null: leave it out, and it stays as it is",
     }),

@@ -56,6 +56,8 @@ _PATTERNS: Final = {
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$": "must be a day, as in 2027-02-08",
     r"^https?://[!-~]+$": "must be an http or https URL",
     r"^-?[0-9]{1,9}(\.[0-9]{1,6})?$": "must be an amount as text, as in 1000.00",
+    r"^[0-9]{1,9}(\.[0-9]{1,6})?$": "must be an amount as text, 0 or more, as in 1000.00",
+    r"^(svg|png)$": "must be svg or png",
     r"^[A-Za-z0-9.:_\[\]-]+$": "must be a host name or an address",
     r"^[0-9A-Fa-f.:/]+$": "must be an address, or a network as in 192.0.2.0/24",
     r"^[!#-&(-\[\]-~]*$": "must be of ASCII characters, without spaces, quotes and backslashes",

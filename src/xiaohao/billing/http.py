@@ -19,7 +19,8 @@ from xiaohao.clock import rfc3339, rfc3339_or_none
 from xiaohao.errors import Refusal
 from xiaohao.tenants.model import Principal
 
-_AMOUNT_PATTERN = r"^-?[0-9]{1,9}(\.[0-9]{1,6})?$"
+_LIMIT_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
+_AMOUNT_PATTERN = _LIMIT_PATTERN.replace("^", "^-?")
 
 
 def _month(text: object) -> int:
@@ -41,6 +42,8 @@ Month = Annotated[
 ]
 #: exact text, because JSON's numbers are not
 Amount = Annotated[str, Field(pattern=_AMOUNT_PATTERN, examples=["1000.00"]), AfterValidator(_amount)]
+#: the same, 0 or more
+Limit = Annotated[str, Field(pattern=_LIMIT_PATTERN, examples=["50000.00"]), AfterValidator(_amount)]
 Document = dict[str, Any]
 
 
@@ -137,8 +140,8 @@ class LimitsChange(Request):
     """How a customer pays and how much it may spend."""
 
     prepaid: bool = False
-    spending_limit: Amount | None = Field(None, description="A month's; null: none")
-    warn_below: Amount | None = Field(None, description="Warn when so much is left; null: never")
+    spending_limit: Limit | None = Field(None, description="A month's; null: none")
+    warn_below: Limit | None = Field(None, description="Warn when so much is left; null: never")
 
 
 class PaymentMade(Request):

@@ -51,7 +51,9 @@ def _parts_of(url: str) -> SplitResult | None:
         return None
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.port != 0 and is_host(parts.hostname or "")
+        host = parts.hostname or ""
+        is_whole = is_host(host) and (":" in host or "[" not in parts.netloc)
+        usable = parts.scheme in ("http", "https") and parts.port != 0 and is_whole
     except ValueError:
         return None
     return parts if usable else None
