@@ -631,6 +631,10 @@ async def test_one_of_several_bindings_does_not_leave_the_drivers_x(world: World
         assert (await change(world, binding, instead_of_x=first.x)).x == other.x
     assert await holder_of(world, first.x) == ("ageing", vault.index(person(1)))
     assert await call(world, person(3), other.x) == ("connect", person(1), second.y)
+    # one that rests is the driver's no more than any other
+    with pytest.raises(Refusal) as refused:
+        await change(world, first, x=first.x)
+    assert refused.value.code == "x_shared"
     # a fixed X stays the driver's, so that the binding stays with it
     await world.numbers.assign(x_number(3), person(5), ride.customer.id)
     fixed = await ride.reserve(5, 6)

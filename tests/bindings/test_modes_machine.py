@@ -315,11 +315,7 @@ class ModesMachine(RuleBasedStateMachine):
         ]
         left = [other for other in mine if self.is_live(other) and other.binding.x == was.x]
         if was.mode in personal and left:
-            assert any(
-                grant.dialled == new and not grant.by_a and self.holder(grant.who, new) is grant
-                for grant in self.grants
-                if self.entries[grant.binding].binding.a == was.a
-            )
+            assert any(other.released_at is None and other.binding.x == new for other in mine)
 
     def becomes(self, entry: Entry, binding: Binding) -> None:
         """Keys that fall away rest from now on; new ones were nobody else's."""

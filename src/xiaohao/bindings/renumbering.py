@@ -114,7 +114,7 @@ class Renumbering:
 
     def _check_leaving(self, desk: Desk, was: BindingRow, new: NumberFacts, mine: Sequence[str]) -> None:
         """Raises Refusal: `x_shared`, where A would have both the old X and one that is not A's yet."""
-        if new.assigned_to_key == was["a_key"]:
+        if new.assigned_to_key == was["a_key"] and new.state == NumberState.IN_SERVICE:
             return
         other = self._changes.other_with(desk.cursor, was["x"], mine)
         if other is not None:
