@@ -121,3 +121,7 @@ def test_a_caller_takes_a_channel_too() -> None:
     carriers.occupy("call", "trk_a")
     assert isinstance(carriers.ways_to(CALLEE, SHOWN, "trk_a"), list)
     assert carriers.ways_to(CALLEE, SHOWN, "trk_a", "trk_a") is Reason.CHANNELS_FULL
+    # one that has waited is there already, and counts once
+    assert isinstance(carriers.ways_to(CALLEE, SHOWN, "trk_a", "trk_a", "call"), list)
+    carriers.occupy("other", "trk_a")
+    assert carriers.ways_to(CALLEE, SHOWN, "trk_a", "trk_a", "call") is Reason.CHANNELS_FULL

@@ -80,13 +80,22 @@ class Carriers:
         """Calls on this trunk now, both directions together."""
         return self._calls[trunk_id]
 
-    def has_room(self, trunk: Trunk, trunk_in: str | None = None) -> bool:
-        """Whether the trunk takes one more call, that of a caller who comes in on `trunk_in`."""
-        taken = self._calls[trunk.id] + (trunk.id == trunk_in)
+    def has_room(self, trunk: Trunk, trunk_in: str | None = None, call_id: str = "") -> bool:
+        """Whether the trunk takes one more call, that of a caller who comes in on `trunk_in`.
+
+        A call that has waited, or was asked something, is on its trunk already.
+        """
+        own = self._trunks_of_calls.get(call_id, ()).count(trunk.id)
+        taken = self._calls[trunk.id] - own + (trunk.id == trunk_in)
         return not trunk.spec.channels or taken < trunk.spec.channels
 
     def ways_to(
-        self, callee: str, displayed: str, owner_id: str | None, trunk_in: str | None = None
+        self,
+        callee: str,
+        displayed: str,
+        owner_id: str | None,
+        trunk_in: str | None = None,
+        call_id: str = "",
     ) -> list[tuple[Trunk, Leg]] | Reason:
         """Every way to the callee that may show this number, best first; a reason where there is none.
 
@@ -98,7 +107,7 @@ class Carriers:
         family = [t for t in self._by_id.values() if t.spec.carrier == owner.spec.carrier and t.spec.targets]
         if not family:
             return Reason.NO_TRUNK
-        roomy = [trunk for trunk in family if self.has_room(trunk, trunk_in)]
+        roomy = [trunk for trunk in family if self.has_room(trunk, trunk_in, call_id)]
         if not roomy:
             return Reason.CHANNELS_FULL
         ways = [

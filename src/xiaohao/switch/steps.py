@@ -293,7 +293,8 @@ async def choose_the_ways(passage: Passage, tools: Tools) -> None:
     assert match is not None  # noqa: S101 – steps before
     assert call.callee is not None  # noqa: S101 – steps before
     assert call.displayed is not None  # noqa: S101 – steps before
-    ways = tools.carriers.ways_to(call.callee, call.displayed, match.display_trunk_id, call.trunk_in)
+    owner_id, there = match.display_trunk_id, (call.callee, call.displayed)
+    ways = tools.carriers.ways_to(*there, owner_id, call.trunk_in, call.id)
     if isinstance(ways, Reason):
         raise Refused(ways)
     call.trunk_out = ways[0][0].id

@@ -144,17 +144,18 @@ class Switchboard:
         call, waiting = passage.call, passage.waiting
         is_over = waiting is None or waiting.is_over(now_us())
         reason = await walk(passage, self._tools, (end_the_wait if is_over else ask_the_customer,))
+        if call.id not in self.calls:
+            return self.turn_away(passage, Reason.QUEUE_UNAVAILABLE)  # it went down with the edge
         if reason is Reason.PLATFORM_ERROR and is_over:
             reason = Reason.QUEUE_TIMEOUT
-        elif reason is Reason.PLATFORM_ERROR or (passage.refused is not None and passage.refused.waits):
-            if call.id in self.calls and call.routing is not None and call.routing.is_told:
+        elif reason is Reason.PLATFORM_ERROR or (passage.refused and passage.refused.waits):
+            if call.routing is not None and call.routing.is_told:
                 self._journal.put(CallMoved(call))
             return None
         self._tools.leave(call.id)
         if reason is None:
             return await self.go_on(passage)
-        if call.id in self.calls:
-            self._journal.put(CallMoved(call))
+        self._journal.put(CallMoved(call))
         return self._refusal(passage, reason)
 
     def turn_away(self, passage: Passage, reason: Reason) -> str:
