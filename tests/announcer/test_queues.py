@@ -110,10 +110,14 @@ async def the_hotline(speaking: SpeakingTheatre) -> AsyncIterator[Hotline]:
 
 
 async def test_the_third_answer_connects(hotline: Hotline) -> None:
-    """The caller is told to wait, hears the customer's music, and is connected: one call, one record."""
+    """The caller is told to wait, hears the customer's music, and is connected: one call, one record.
+
+    What is wrong with the answer in between is told, and does no harm.
+    """
     y, (caller, agent) = hotline.number(), hotline.phones()
     connect = {"action": "connect", "callee": agent.number, "user_data": "ride 7"}
-    hotline.answers[y] = lambda data: WAIT if data["attempt"] < 3 else connect
+    said = {1: WAIT, 2: {"action": "hurry"}, 3: connect}
+    hotline.answers[y] = lambda data: said[data["attempt"]]
     call = await caller.call(y)
     await call.wait_ringing()
     await hotline.until_asked(y, 2)
@@ -141,7 +145,11 @@ async def test_the_third_answer_connects(hotline: Hotline) -> None:
     assert cdr["routing"]["waited_ms"] >= third["data"]["waited_ms"]
     steps = await hotline.steps(call_id)
     assert [step["details"]["action"] for step in steps] == ["queue", "queue", "connect"]
+    verdicts = [step["details"]["verdict"] for step in steps]
+    assert verdicts == ["answered", "not_understood", "answered"]
     assert len({step["at"] for step in steps}) == 3
+    refused = await hotline.endpoint.wait_for("routing.answer_refused", call_id)
+    assert refused.document["data"]["decided_by"] == "nobody"
     assert cdr["recording"] == f"/v1/recordings/{call_id}"
     await hotline.endpoint.wait_for("cdr.created", call_id)
 
