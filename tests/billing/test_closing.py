@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from tests.billing.scenes import DAY, MOBILE, Scene, flat
 from tests.billing.worlds import MONTH, START
@@ -16,8 +16,9 @@ from xiaohao.billing.invoices import Invoices
 from xiaohao.billing.model import InvoiceState
 from xiaohao.billing.rater import Rater
 from xiaohao.billing.runs import Month
+from xiaohao.billing.service import Limits
 from xiaohao.billing.terms import ServiceItem
-from xiaohao.database.billing_tables import invoices, usages
+from xiaohao.database.billing_tables import closed_months, invoices, usages
 from xiaohao.database.engine import Database
 from xiaohao.database.schema import cdrs
 from xiaohao.errors import Refusal
@@ -367,14 +368,81 @@ async def test_the_difference_of_an_issued_month_is_booked(scene: Scene) -> None
                 )
             )
     for customer_id in (cheaper, dearer):
-        rerating = await scene.reratings.prepare(customer_id, MONTH)
+        rerating, too_late = [await scene.reratings.prepare(customer_id, MONTH) for _ in range(2)]
+        await asyncio.gather(*(scene.reratings.accept(rerating.id) for _ in range(4)))
         await scene.reratings.accept(rerating.id)
-        await scene.reratings.accept(rerating.id)
+        with pytest.raises(Refusal, match="rerating_outdated"):
+            await scene.reratings.accept(too_late.id)
+        again = await scene.reratings.prepare(customer_id, MONTH)
+        assert again.report["difference"] == "0.00"
+        assert again.report["booked"] == rerating.report["difference"]
     # 332.80 were billed
     notes = [one for one in await scene.invoices.page("", 10) if one.corrects]
     assert [(one.customer_id, one.gross) for one in notes] == [(cheaper, -(332_800_000 - 151_200_000))]
     usage = await scene.billing.usage(dearer, 202612)
     assert [line["amount"] for line in usage["lines"] if line["item"] == "adjustment"] == ["1179.20"]
+    await scene.invoices.void(notes[0].id, "not agreed")
+    assert (await scene.reratings.prepare(cheaper, MONTH)).report["difference"] == "-181.60"
+    (entry,) = await scene.billing.entries(dearer, 202612)
+    await scene.billing.take_entry_away(dearer, entry.id)
+    assert (await scene.reratings.prepare(dearer, MONTH)).report["difference"] == "1179.20"
+
+
+async def test_a_report_of_a_draft_does_not_change_what_was_issued_since(scene: Scene) -> None:
+    customer_id = await busy(scene)
+    invoice_id = str(await scene.closing.close(customer_id, MONTH))
+    async with scene.database.begin() as connection:
+        await connection.execute(update(cdrs).values(ended_at=cdrs.c.answered_at + 1))
+    rerating = await scene.reratings.prepare(customer_id, MONTH)
+    await scene.invoices.issue(invoice_id)
+    before = await scene.sums(customer_id)
+    with pytest.raises(Refusal, match="rerating_outdated"):
+        await scene.reratings.accept(rerating.id)
+    assert await scene.sums(customer_id) == before
+    assert all(row["invoiced"] for row in await scene.rows(closed_months))
+
+
+async def test_nothing_is_issued_of_a_month_that_is_half_rewritten(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a contract that comes meanwhile holds for all of it."""
+    customer_id = await busy(scene)
+    contract = flat("1")
+    contract["rates"][0]["unit_s"] = 3600
+    await scene.billing.add_contract(customer_id, MONTH, contract)
+    invoice_id = str(await scene.closing.close(customer_id, MONTH))
+    rerating = await scene.reratings.prepare(customer_id, MONTH)
+    monkeypatch.setattr("xiaohao.billing.reading.PAGE", 2)
+
+    def dies(_: int) -> None:
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        await scene.reratings.accept(rerating.id, dies)
+    with pytest.raises(Refusal, match="draft_outdated"):
+        await scene.invoices.issue(invoice_id)
+    contract["rates"][0]["unit_s"] = 1800
+    await scene.billing.add_contract(customer_id, MONTH, contract)
+    await scene.reratings.go_on()
+    assert await scene.sums(customer_id) == (9, 3 * (1 + 1 + 17) * 1800)
+    assert await scene.closing.close(customer_id, MONTH) == invoice_id
+    assert (await scene.invoices.issue(invoice_id)).gross == 3 * 19 * 30 * YUAN
+
+
+async def test_a_prepaid_customer_has_a_credit_back_only_while_its_note_stands(scene: Scene) -> None:
+    customer_id = await busy(scene)
+    await scene.billing.set_limits(customer_id, Limits(prepaid=True))
+    invoice_id = str(await scene.closing.close(customer_id, MONTH))
+    await scene.invoices.issue(invoice_id)
+    owed = (await scene.billing.account(customer_id)).settled
+    note = await scene.invoices.credit(invoice_id, 5 * YUAN, "outage")
+    assert (await scene.billing.account(customer_id)).settled == owed - 5 * YUAN
+    for _ in range(2):
+        await scene.invoices.void(note.id, "a mistake")
+        assert (await scene.billing.account(customer_id)).settled == owed
+    assert [page async for page in scene.invoices.calls(note)] == []
+    await scene.invoices.void(invoice_id, "all of it")
+    assert (await scene.billing.account(customer_id)).settled == owed - 332_800_000
 
 
 async def test_what_if(scene: Scene) -> None:

@@ -133,3 +133,20 @@ async def unfinished_reratings(connection: AsyncConnection) -> list[str]:
     """Reratings that were accepted and are not carried out yet."""
     query = select(reratings.c.id).where(reratings.c.state == "accepting").order_by(reratings.c.id)
     return list((await connection.execute(query)).scalars())
+
+
+async def is_being_rewritten(connection: AsyncConnection, customer_id: str, month: int) -> bool:
+    """Whether a rerating of the month was accepted and is not carried out yet."""
+    return bool(await _of_month(connection, customer_id, month, "accepting"))
+
+
+async def accepted_reports(connection: AsyncConnection, customer_id: str, month: int) -> list[str]:
+    """The reports of a month's reratings that count."""
+    return await _of_month(connection, customer_id, month, "accepted")
+
+
+async def _of_month(connection: AsyncConnection, customer_id: str, month: int, state: str) -> list[str]:
+    query = select(reratings.c.report).where(
+        reratings.c.customer_id == customer_id, reratings.c.month == month, reratings.c.state == state
+    )
+    return list((await connection.execute(query)).scalars())

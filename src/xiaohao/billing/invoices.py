@@ -91,7 +91,8 @@ class Invoices:
             _check(row, _DRAFT)
             if row["kind"] == InvoiceKind.INVOICE:
                 closed = await store.closed_month(connection, customer_id, row["month"])
-                if closed is not None and not closed["invoiced"]:
+                rewritten = await invoice_store.is_being_rewritten(connection, customer_id, row["month"])
+                if rewritten or (closed is not None and not closed["invoiced"]):
                     raise _outdated()
             year = calendar.month_of(now) // 100
             prefix = "" if row["kind"] == InvoiceKind.INVOICE else "C"
@@ -119,7 +120,9 @@ class Invoices:
         Raises Refusal: `not_found`, `invoice_in_another_state`.
         """
         now = self._clock()
+        customer_id = (await self.get(invoice_id)).customer_id
         async with self._database.begin() as connection:
+            await store.lock_accounts(connection, [customer_id], now)
             row = await self._locked(connection, invoice_id)
             if row["state"] != _VOID:
                 _check(row, _DRAFT, _ISSUED)
@@ -127,7 +130,8 @@ class Invoices:
                     raise _another_state("An invoice that has credit notes is not taken back.")
                 values = {"state": _VOID.value, "voided_at": now, "note": note}
                 await invoice_store.set_state(connection, invoice_id, InvoiceState(row["state"]), values)
-                await self._settle(connection, row, -row["gross_amount"], now)
+                invoice = row if row["corrects"] is None else await self._locked(connection, row["corrects"])
+                await self._settle(connection, invoice, -row["gross_amount"], now)
             return await self._again(connection, invoice_id)
 
     async def credit(self, invoice_id: str, gross: int, note: str) -> Invoice:
@@ -138,7 +142,9 @@ class Invoices:
         if gross <= 0 or money.to_the_cent(gross) != gross:
             raise validation_failed("amount", "an amount above zero in whole cents")
         now = self._clock()
+        customer_id = (await self.get(invoice_id)).customer_id
         async with self._database.begin() as connection:
+            await store.lock_accounts(connection, [customer_id], now)
             row = await self._locked(connection, invoice_id)
             _check(row, _ISSUED, _PAID)
             if row["kind"] != InvoiceKind.INVOICE:
@@ -147,7 +153,7 @@ class Invoices:
                 one["gross_amount"] for one in await invoice_store.credits_of(connection, row["id"])
             )
             if already + gross > row["gross_amount"]:
-                left = money.text_of(row["gross_amount"] - already)
+                left = money.text_of(max(row["gross_amount"] - already, 0))
                 raise conflict("credit_too_large", "The credit is too large", f"At most {left} are left.")
             note_id = new_id("inv")
             await invoice_store.add(connection, _credit_row(row, note_id, gross, note, now))
@@ -155,7 +161,12 @@ class Invoices:
             return await self._again(connection, note_id)
 
     async def calls(self, invoice: Invoice) -> AsyncIterator[list[tuple[Usage, Charged]]]:
-        """Every call of an invoice with its charges, as they were when it was drafted."""
+        """Every call of an invoice with its charges, as they were when it was drafted.
+
+        A credit note has an amount and no calls.
+        """
+        if invoice.kind is not InvoiceKind.INVOICE:
+            return
         async with self._database.read() as connection:
             contract = None
             if invoice.contract_id is not None:
@@ -167,9 +178,8 @@ class Invoices:
 
     @staticmethod
     async def _settle(connection: AsyncConnection, row: Mapping[Any, Any], amount: int, now: int) -> None:
-        """Give a prepaid customer back what is not owed."""
-        document = msgspec.json.decode(row["document"])
-        if row["kind"] == InvoiceKind.INVOICE and document.get("prepaid"):
+        """An invoice of a prepaid customer comes to so much more, or less: give back what is not owed."""
+        if msgspec.json.decode(row["document"]).get("prepaid"):
             accounts = await store.lock_accounts(connection, [row["customer_id"]], now)
             settled = accounts[row["customer_id"]]["settled_amount"] + amount
             await store.change_account(connection, row["customer_id"], {"settled_amount": settled})

@@ -6,18 +6,18 @@ credit note or as an adjustment in the month that is open.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.billing import calendar, facts, invoice_store, money, store, usage_store, wire
-from xiaohao.billing.invoices import Invoices
-from xiaohao.billing.model import Bill, InvoiceState, Usage
+from xiaohao.billing import booking, facts, invoice_store, money, store, usage_store, wire
+from xiaohao.billing.booking import Booking
+from xiaohao.billing.model import Bill, Usage
 from xiaohao.billing.rater import Rater
 from xiaohao.billing.runs import Month, Progress, silent
-from xiaohao.billing.terms import ServiceItem
+from xiaohao.billing.terms import Terms
 from xiaohao.clock import now_us
 from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal, conflict, not_found
@@ -46,7 +46,7 @@ class Reratings:
     def __init__(self, database: Database, rater: Rater, clock: Callable[[], int] = now_us) -> None:
         self._database = database
         self._rater = rater
-        self._invoices = Invoices(database, clock)
+        self._booking = Booking(database, clock)
         self._clock = clock
 
     async def prepare(
@@ -61,15 +61,19 @@ class Reratings:
             in_force = await facts.in_force(connection, customer_id, month)
         this = await Month.of(self._database, customer_id, month, in_force.terms)
         after, differences = await self._rated(this, progress)
-        issued = invoice is not None and invoice["state"] != InvoiceState.DRAFT
+        issued = booking.is_issued(invoice)
         if issued and invoice is not None:
             before = msgspec.json.decode(invoice["document"])
-            gross = invoice["gross_amount"]
+            async with self._database.read() as connection:
+                standing = await booking.booked(connection, invoice)
+            gross = invoice["gross_amount"] + standing
+            of_invoice = {"invoice_id": invoice["id"], "booked": money.text_of(standing)}
         else:
             bill = await this.bill(progress) if differences["changed"] else after
-            before, gross = wire.bill_document(bill, {}), bill.gross
+            before, gross, of_invoice = wire.bill_document(bill, {}), bill.gross, {}
         report = {
             "invoice_issued": issued,
+            **of_invoice,
             **differences,
             "before": {name: before[name] for name in ("lines", "net", "vat", "gross")},
             "after": {
@@ -133,22 +137,45 @@ class Reratings:
     async def accept(self, rerating_id: str, progress: Progress = silent) -> Rerating:
         """Let it count. A run that was killed is gone on with by calling it again; twice is no error.
 
-        Raises Refusal: `not_found`, `rerating_in_another_state`, `contract_changed`.
+        Raises Refusal: `not_found`, `rerating_in_another_state`, `contract_changed`, `rerating_outdated`.
         """
         rerating = await self.get(rerating_id)
-        if rerating.state == "accepted":
-            return rerating
-        if rerating.report["invoice_issued"]:
-            await self._book_difference(rerating)
-        else:
-            async with self._database.begin() as connection:
-                in_force = await facts.in_force(connection, rerating.customer_id, rerating.month)
-                if in_force.contract_id != rerating.contract_id:
-                    detail = "The contract was changed since. Rate the month anew once more."
-                    raise conflict("contract_changed", "The contract was changed", detail)
-                await self._move(connection, rerating_id, "ready", "accepting")
+        if rerating.state != "accepting":
+            rerating = await self._begin(rerating)
+        if rerating.state == "accepting":
             await self._rewrite(rerating, progress)
         return await self.get(rerating_id)
+
+    async def _begin(self, rerating: Rerating) -> Rerating:
+        """Book the difference where the invoice is issued; else say that the usages are being rewritten.
+
+        All that could be done at the same time waits for the customer's account.
+        """
+        customer_id, month = rerating.customer_id, rerating.month
+        async with self._database.shared() as connection:
+            await store.lock_accounts(connection, [customer_id], self._clock())
+            row = await invoice_store.find_rerating(connection, rerating.id, lock=True)
+            if row is None:
+                raise not_found("rerating")
+            rerating = _rerating(row)
+            if rerating.state in ("accepting", "accepted"):
+                return rerating
+            invoice = await invoice_store.of_month(connection, customer_id, month)
+            issued = booking.is_issued(invoice)
+            if issued is not rerating.report["invoice_issued"]:
+                raise booking.outdated()
+            if invoice is not None and issued:
+                report = await self._booking.book(connection, invoice, rerating.id, rerating.report)
+                values = {"report": wire.encode(report).decode()}
+                await invoice_store.change_rerating(connection, rerating.id, values)
+                await self._move(connection, rerating.id, "ready", "accepted")
+                return replace(rerating, state="accepted")
+            in_force = await facts.in_force(connection, customer_id, month)
+            if in_force.contract_id != rerating.contract_id:
+                detail = "The contract was changed since. Rate the month anew once more."
+                raise conflict("contract_changed", "The contract was changed", detail)
+            await self._move(connection, rerating.id, "ready", "accepting")
+        return replace(rerating, state="accepting")
 
     async def go_on(self) -> None:
         """Carry out what was accepted and then interrupted."""
@@ -173,8 +200,24 @@ class Reratings:
 
     async def _rewrite(self, rerating: Rerating, progress: Progress) -> None:
         # Each page is a transaction, and rewriting a page once more changes nothing: a run that was killed
-        # begins again.
-        month = await Month.of(self._database, rerating.customer_id, rerating.month)
+        # begins again, and so does one under whose feet the contract was changed.
+        customer_id, month = rerating.customer_id, rerating.month
+        done = False
+        while not done:
+            async with self._database.read() as connection:
+                before = await facts.in_force(connection, customer_id, month)
+            await self._rewrite_under(rerating, before.terms, progress)
+            async with self._database.begin() as connection:
+                await store.lock_accounts(connection, [customer_id], self._clock())
+                done = (
+                    await facts.in_force(connection, customer_id, month)
+                ).contract_id == before.contract_id
+                if done:
+                    await self._move(connection, rerating.id, "accepting", "accepted")
+                    await store.to_be_drafted_again(connection, customer_id, [month])
+
+    async def _rewrite_under(self, rerating: Rerating, terms: Terms, progress: Progress) -> None:
+        month = await Month.of(self._database, rerating.customer_id, rerating.month, terms)
         async for page in month.anew():
             if page.changes:
                 async with self._database.begin() as connection:
@@ -186,38 +229,6 @@ class Reratings:
                         [after for _, after in page.changes if after is not None],
                     )
             progress(page.rows)
-        async with self._database.begin() as connection:
-            await self._move(connection, rerating.id, "accepting", "accepted")
-            await store.to_be_drafted_again(connection, rerating.customer_id, [rerating.month])
-
-    async def _book_difference(self, rerating: Rerating) -> None:
-        now = self._clock()
-        amount = money.millionths(Decimal(rerating.report["difference"]))
-        async with self._database.shared() as connection:
-            await self._move(connection, rerating.id, "ready", "accepted")
-            invoice = await invoice_store.of_month(connection, rerating.customer_id, rerating.month)
-            if invoice is None:
-                raise not_found("invoice")
-            note = f"rated anew: {calendar.month_text(rerating.month)}, {rerating.id}"
-            if amount < 0:
-                await self._invoices.credit(invoice["id"], -amount, note)
-            elif amount:
-                closed = (await store.closed_of(connection, [rerating.customer_id]))[rerating.customer_id]
-                month = calendar.month_of(now)
-                while month in closed:
-                    month = calendar.after(month)
-                entry = {
-                    "id": new_id("ent"),
-                    "customer_id": rerating.customer_id,
-                    "month": month,
-                    "item": ServiceItem.ADJUSTMENT.value,
-                    "quantity": "1",
-                    "price": rerating.report["difference"],
-                    "note": note,
-                    "created_by": None,
-                    "created_at": now,
-                }
-                await store.add_entry(connection, entry)
 
     async def _move(self, connection: AsyncConnection, rerating_id: str, old: str, new: str) -> None:
         row = await invoice_store.find_rerating(connection, rerating_id, lock=True)

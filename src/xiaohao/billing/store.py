@@ -156,6 +156,12 @@ async def take_entry_away(connection: AsyncConnection, customer_id: str, entry_i
     return month
 
 
+async def has_entry(connection: AsyncConnection, customer_id: str, entry_id: str) -> bool:
+    """Whether an entry still stands."""
+    this = (billing_entries.c.customer_id == customer_id, billing_entries.c.id == entry_id)
+    return (await connection.execute(select(billing_entries.c.id).where(*this))).first() is not None
+
+
 async def entries_of(connection: AsyncConnection, customer_id: str, month: int) -> list[RowMapping]:
     """The entries of a customer's month, in the order of their making."""
     query = (
