@@ -202,6 +202,15 @@ async def test_somebody_gives_up(desk: Desk, deaf: Carrier) -> None:
     assert (await desk.cdr(call))["reason"] == "platform_hung_up"
 
 
+async def test_hung_up_and_answered_at_once(desk: Desk, deaf: Carrier) -> None:
+    """Whichever is faster: nobody is left alone, and there is one record."""
+    for _ in range(2):
+        call, other = await ringing(desk, deaf)
+        await asyncio.gather(call.hang_up(), other.answer())
+        await other.wait_ended()
+        assert (await desk.cdr(call))["reason"] in ("caller_cancelled", "caller_hung_up")
+
+
 async def test_the_switch_is_killed(desk: Desk, deaf: Carrier) -> None:
     """Who listens gets a BYE within five seconds and a CDR; where it rings the callee can still answer."""
     listener = await asked(desk, deaf)
