@@ -99,6 +99,16 @@ class SpeakingTheatre(Theatre):
         await self.stage.request("PUT", f"/v1/trunks/{trunk['id']}", body)
         await self.trunks_in_force()
 
+    async def signals(self, call_id: str) -> list[str]:
+        """What was signalled in a call that has ended, once its path is there (a moment after its record)."""
+        entries: list[dict[str, Any]] = []
+        for _ in range(80):
+            entries = (await self.stage.request("GET", f"/v1/calls/{call_id}/path"))["entries"]
+            if any(entry["kind"] == "decision" for entry in entries):
+                break
+            await asyncio.sleep(0.1)
+        return [entry["what"] for entry in entries if entry["kind"] == "signal"]
+
     def hears(self, call: Any) -> list[str]:
         """The situations whose prompts a phone's call has received, whole."""
         heard = call.received_audio

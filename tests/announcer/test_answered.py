@@ -115,20 +115,20 @@ async def test_connected(desk: Desk, deaf: Carrier) -> None:
     cdr = await desk.cdr(call)
     assert (cdr["reason"], cdr["displayed"], cdr["sip_code"]) == ("caller_hung_up", desk.x, 200)
     assert 600 < cdr["ring_ms"] < 3000, "the answer is the callee's"
-    path = await theatre.customer.request("GET", f"/v1/calls/{cdr['call_id']}/path")
-    entries = [entry["what"] for entry in path["entries"] if entry["kind"] == "signal"]
-    assert entries == ["received", "announcer_answers", "ringing", "answered", "ended"]
+    signals = await theatre.signals(cdr["call_id"])
+    assert signals == ["received", "announcer_answers", "ringing", "answered", "ended"]
     await theatre.endpoint.wait_for("recording.ready", cdr["call_id"], timeout=60)
     made, here = listen(await theatre.audio(cdr["call_id"])), call.received_audio
     assert gaps(theatre, phone.tone_hz, made) == pytest.approx(
         gaps(theatre, phone.tone_hz, Heard(8000, here, here)), abs=0.2
     )
-    for _ in range(50):
-        kept = await theatre.stage.request("GET", f"/v1/calls/{cdr['call_id']}/messages")
-        invites = [one for one in kept["items"] if one["method"] == "INVITE" and not one["repeated"]]
-        if len(invites) >= 4:
+    for _ in range(80):
+        path = await theatre.customer.request("GET", f"/v1/calls/{cdr['call_id']}/path")
+        if path["sip"]["messages"] >= 20:
             break
         await asyncio.sleep(0.1)
+    kept = await theatre.stage.request("GET", f"/v1/calls/{cdr['call_id']}/messages")
+    invites = [one for one in kept["items"] if one["method"] == "INVITE" and not one["repeated"]]
     # the caller's, ours to the announcer and back, and the callee's
     assert len(invites) >= 4
 

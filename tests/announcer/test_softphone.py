@@ -84,7 +84,9 @@ async def test_it_is_answered_and_then_connected(desk: Desk, softphone: Softphon
     await softphone.do("call", f"sip:{desk.x}@{host}:{port}", "+8613799990003")
     await softphone.until("talks")
     sound = await heard(softphone, tmp_path / "answered.wav", 1.4)
-    assert audio.find(theatre.sounds["ask_extension"], sound).likeness > 0.6
+    likeness = {name: audio.find(prompt, sound).likeness for name, prompt in theatre.sounds.items()}
+    # its jitter buffer leaves a packet out here and there
+    assert likeness.pop("ask_extension") > 1.4 * max(likeness.values())
     await softphone.do("keys", "7#")
     called = await phone.next_call(8)
     assert await softphone.hears(450)
@@ -96,8 +98,7 @@ async def test_it_is_answered_and_then_connected(desk: Desk, softphone: Softphon
     await softphone.until("over")
     cdr = await recorded(theatre, desk.x)
     assert (cdr["reason"], cdr["caller"]) == ("callee_hung_up", "+8613799990003")
-    path = await theatre.stage.request("GET", f"/v1/calls/{cdr['call_id']}/path")
-    signals = [entry["what"] for entry in path["entries"] if entry["kind"] == "signal"]
+    signals = await theatre.signals(cdr["call_id"])
     assert signals == ["received", "announcer_answers", "ringing", "answered", "ended"]
     await theatre.change_trunk("softphone", answers="connected")
 
