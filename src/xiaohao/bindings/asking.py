@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 from xiaohao.bindings.allocation import Wish
@@ -20,6 +21,9 @@ _PARTS: Final = (
     *("a", "b", "x", "y", "x_pool", "y_pool", "x_city", "y_city"),
     *("extension", "y_on_demand", "y_life_s"),
 )
+_parts_of = attrgetter(*_PARTS)
+_NUMBERS: Final = ("a", "b", "x", "y")
+_numbers_of = attrgetter(*_NUMBERS)
 _PROMPT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
 
 
@@ -33,17 +37,18 @@ def number_of(name: str, text: str) -> str:
 
 def wish_of(vault: Vault, customer_id: str, wanted: Reservation) -> Wish:
     """A reservation as the allocation takes it. Raises Refusal: `validation_failed`."""
-    wrong = misfit(wanted.mode, wanted.direction, {name: getattr(wanted, name) for name in _PARTS})
+    wrong = misfit(wanted.mode, wanted.direction, dict(zip(_PARTS, _parts_of(wanted), strict=True)))
     if wrong is not None:
         raise validation_failed(*wrong)
-    _check_terms({name: getattr(wanted, name) for name in (*_LIMITS, *_LENGTHS, "prompts")})
-    numbers = {name: getattr(wanted, name) for name in ("a", "b", "x", "y")}
-    given = {name: None if text is None else number_of(name, text) for name, text in numbers.items()}
-    a, b, x, y = given["a"], given["b"], given["x"], given["y"]
+    _check_terms(dict(zip(_TERMS, _terms_of(wanted), strict=True)))
+    a, b, x, y = [
+        None if text is None else number_of(name, text)
+        for name, text in zip(_NUMBERS, _numbers_of(wanted), strict=True)
+    ]
     if a is not None and a == b:
         raise validation_failed("b", "A and B are the same number")
-    for name in ("x", "y"):
-        if given[name] is not None and getattr(wanted, f"{name}_city") is not None:
+    for name, number, city in (("x", x, wanted.x_city), ("y", y, wanted.y_city)):
+        if number is not None and city is not None:
             raise validation_failed(f"{name}_city", f"{name} names a number already")
     if x is not None and x == y:
         raise validation_failed("y", "x and y are the same number")
@@ -111,6 +116,8 @@ _LIMITS: Final = {
     "max_duration_s": _LONGEST_CALL_S,
 }
 _LENGTHS: Final = {"order_ref": _LONGEST_REFERENCE, "user_data": _LONGEST_USER_DATA}
+_TERMS: Final = (*_LIMITS, *_LENGTHS, "prompts")
+_terms_of = attrgetter(*_TERMS)
 
 
 def _check_terms(values: Mapping[str, Any]) -> None:

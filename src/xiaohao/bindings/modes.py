@@ -15,6 +15,7 @@ ANYONE: Final = b"*"
 #: `numbers.assigned_to_key` of an X behind which several people are told apart by extensions.
 EXTENSIONS: Final = b"#"
 LONGEST_EXTENSION: Final = 6
+_PERSONS_KEY: Final = 16
 _EXTENSION: Final = re.compile(rf"[0-9]{{1,{LONGEST_EXTENSION}}}", re.ASCII)
 
 
@@ -29,7 +30,7 @@ def extension_key(extension: str) -> bytes:
 
 def is_of_many(key: bytes) -> bool:
     """Whether it is no person's key, so that legs of many an X have it."""
-    return key == ANYONE or (key.startswith(EXTENSIONS) and len(key) <= 1 + LONGEST_EXTENSION)
+    return len(key) < _PERSONS_KEY
 
 
 def is_extension(text: str) -> bool:
@@ -146,21 +147,22 @@ def leg_rows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 class _Shape:
     """What a binding of a mode is made of."""
 
-    needs: frozenset[str]
+    needs: tuple[str, ...]
     may_have: frozenset[str]
 
 
+_NOTHING: Final = (None, False)
 _X: Final = frozenset({"x", "x_pool", "x_city"})
 _Y: Final = frozenset({"y", "y_pool", "y_city"})
 _SHAPES: Final = {
-    Mode.AXYB: _Shape(frozenset({"a", "b"}), _X | _Y),
-    Mode.AXB: _Shape(frozenset({"a", "b"}), _X),
-    Mode.AX: _Shape(frozenset({"a"}), _X | {"b"}),
-    Mode.AXE: _Shape(frozenset({"a"}), _X | {"extension"}),
-    Mode.X: _Shape(frozenset(), _X),
+    Mode.AXYB: _Shape(("a", "b"), _X | _Y),
+    Mode.AXB: _Shape(("a", "b"), _X),
+    Mode.AX: _Shape(("a",), _X | {"b"}),
+    Mode.AXE: _Shape(("a",), _X | {"extension"}),
+    Mode.X: _Shape((), _X),
 }
 #: an AXYB whose B is not known yet
-_ON_DEMAND: Final = _Shape(frozenset({"a", "y_on_demand", "y_pool"}), _X | {"y_life_s"})
+_ON_DEMAND: Final = _Shape(("a", "y_on_demand", "y_pool"), _X | {"y_life_s"})
 #: directions that leave a mode's only leg
 _DIRECTIONS: Final = {Mode.AXE: (Direction.BOTH, Direction.B_TO_A), Mode.X: (Direction.BOTH,)}
 
@@ -173,13 +175,13 @@ def misfit(mode: Mode, direction: Direction, given: Mapping[str, Any]) -> tuple[
     """
     shape = _ON_DEMAND if mode is Mode.AXYB and given["y_on_demand"] else _SHAPES[mode]
     named = "axyb with y_on_demand" if shape is _ON_DEMAND else mode.value
-    for field in sorted(shape.needs):
+    for field in shape.needs:
         if not given[field]:
             return field, f"mode {named} needs it"
     for field, value in given.items():
-        if value not in (None, False) and field not in shape.needs | shape.may_have:
+        if value not in _NOTHING and field not in shape.may_have and field not in shape.needs:
             return field, f"mode {named} has no such field"
-    if direction not in _DIRECTIONS.get(mode, tuple(Direction)):
+    if mode in _DIRECTIONS and direction not in _DIRECTIONS[mode]:
         return "direction", f"mode {mode.value} has no calls in that direction"
     if given["extension"] is not None and not is_extension(given["extension"]):
         return "extension", "must be one to six digits"

@@ -7,13 +7,13 @@ statement gives up Python's global lock and has to win it back from a busy event
 Nothing here is asynchronous: use it from a thread of your own, one thread at a time.
 """
 
-import itertools
 import re
 import select
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
+from itertools import chain, count
 from typing import Any, Final, Protocol, Self
 
 import psycopg
@@ -209,7 +209,7 @@ class _NumberingCursor(psycopg.RawCursor[Row]):
 
 @lru_cache(maxsize=1024)
 def _numbered(text: str) -> str:
-    places = itertools.count(1)
+    places = count(1)
     return _MARKER.sub(lambda found: "%" if found[0] == "%%" else f"${next(places)}", text)
 
 
@@ -287,9 +287,7 @@ class Insert:
 
     def _execute(self, cursor: Cursor, rows: Sequence[Row]) -> None:
         text, of_the_conflict = self._statement(len(rows))
-        parameters = [value for row in rows for value in row]
-        parameters += of_the_conflict
-        cursor.execute(text, parameters)
+        cursor.execute(text, [*chain.from_iterable(rows), *of_the_conflict])
 
     def _statement(self, size: int) -> tuple[str, Row]:
         if size not in self._statements:
@@ -377,7 +375,7 @@ class ForRows:
         size = len(rows)
         if size not in self._texts:
             self._texts[size] = self._make(", ".join([self._row] * size))
-        cursor.execute(self._texts[size], [*(value for row in rows for value in row), *others])
+        cursor.execute(self._texts[size], [*chain.from_iterable(rows), *others])
 
 
 def _padded(keys: Sequence[Any], at_once: int) -> Iterator[Sequence[Any]]:
