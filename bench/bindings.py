@@ -151,6 +151,7 @@ async def report(folder: Path, seconds: float, rounds: int) -> None:
     """Print everything of both databases."""
     print(f"\nBindings over HTTP, {rounds} turns of {seconds:g} s each")
     await _report_one(f"sqlite:///{folder}/xiaohao.db", folder, seconds, rounds)
-    with Cluster.started() as cluster, tempfile.TemporaryDirectory(dir=folder) as inner:
+    as_it_comes = {"listen_addresses": ""}
+    with Cluster.started(as_it_comes) as cluster, tempfile.TemporaryDirectory(dir=folder) as inner:
         cluster.create("bench")
         await _report_one(cluster.url("bench"), Path(inner), seconds, rounds)
