@@ -7,6 +7,7 @@ every boundary of every field, some 80 requests a route.
 import asyncio
 import json
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -165,6 +166,16 @@ def test_errors_are_described_as_problems_only() -> None:
             for status, response in operation["responses"].items():
                 if int(status) >= 400:
                     assert list(response["content"]) == ["application/problem+json"], (method, path, status)
+
+
+def test_names_are_those_that_a_code_generator_wants() -> None:
+    names, usual = list(DESCRIPTION["components"]["schemas"]), r"[A-Z][A-Za-z0-9]*"
+    assert [name for name in names if not re.fullmatch(f"{usual}(_{usual}_)?", name)] == []
+    assert {"CallsReason", "NumbersReason", "BindingView", "Page_BindingView_", "Problem"} <= {*names}
+    text = json.dumps(DESCRIPTION)
+    assert {*re.findall(r'"#/components/schemas/(.+?)"', text)} <= {*names}
+    used = {tag for ops in DESCRIPTION["paths"].values() for one in ops.values() for tag in one["tags"]}
+    assert used <= {tag["name"] for tag in DESCRIPTION["tags"]}
 
 
 def test_every_event_is_described() -> None:

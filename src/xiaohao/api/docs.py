@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from xiaohao import __version__
 from xiaohao.api.errors import Problem
+from xiaohao.api.naming import rename_schemas
 from xiaohao.notifications.wire import POSTED
 
 DESCRIPTION: Final = """\
@@ -41,6 +42,13 @@ _TAGS: Final = [
         "name": "graphs",
         "description": "Dialogues with callers: what is asked, and what follows from the keys",
     },
+    {
+        "name": "routing",
+        "description": "Calls that you decide one by one",
+    },
+    {"name": "policies", "description": "Lists, limits, hours, destinations: which calls are let through"},
+    {"name": "billing", "description": "Contracts, usage, limits and payments; carriers' files"},
+    {"name": "invoices", "description": "Months on paper"},
     {"name": "lookups", "description": "Who is behind a number, now and at any moment of the past"},
     {"name": "audit", "description": "Who asked what that is only answered for a reason"},
     {
@@ -108,7 +116,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         schemas["Problem"] = problem
         document["components"]["securitySchemes"] = _SCHEMES
         document["webhooks"] = _webhooks(schemas)
-        app.openapi_schema = document
+        app.openapi_schema = rename_schemas(document)
     return app.openapi_schema
 
 
