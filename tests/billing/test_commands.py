@@ -1,5 +1,6 @@
 """`xiaohao billing …` on a real database."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from tests.billing.scenes import LANDLINE, Scene, flat
+from tests.billing.test_reconcile import a_trunk
 from tests.billing.worlds import MONTH, START
 from xiaohao.cli import app
 from xiaohao.database.billing_tables import invoices, reratings
@@ -26,8 +28,6 @@ def config(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_from_rating_to_the_printed_invoice(config: Path, database_url: str, tmp_path: Path) -> None:
-    import asyncio
-
     async def furnish() -> str:
         database = Database(database_url)
         scene = Scene(database, Vault(MASTER_KEY))
@@ -78,3 +78,33 @@ def test_another_master_key_changes_nothing(config: Path, monkeypatch: pytest.Mo
     code, error = rate()
     assert code == 1
     assert "master key" in error
+
+
+def test_a_carriers_file_is_compared_under_a_bar_that_knows_its_end(
+    config: Path, database_url: str, tmp_path: Path
+) -> None:
+    async def furnish() -> str:
+        database = Database(database_url)
+        trunk_id = await a_trunk(Scene(database, Vault(MASTER_KEY)))
+        await database.close()
+        return trunk_id
+
+    trunk_id = asyncio.run(furnish())
+    mapping, file = tmp_path / "mapping.json", tmp_path / "file.csv"
+    file.write_text("甲,乙,时,秒\n13866660001,01062000101,2026-11-02 08:00:00,61\n", encoding="gb18030")
+    columns = {"leg": "in", "caller": "甲", "called": "乙", "begins_at": "时", "seconds": "秒"}
+
+    def run(document: object) -> tuple[int, str, str]:
+        mapping.write_text(json.dumps(document))
+        arguments = ["reconcile", "2026-11", str(file), "--trunk", trunk_id, "--mapping", str(mapping)]
+        result = CliRunner().invoke(app, ["billing", *arguments, "--config", str(config)])
+        return result.exit_code, result.output, str(result.exception)
+
+    code, said, _ = run({**columns, "encoding": "gb18030"})
+    assert code == 0
+    assert "2/2" in said
+    assert '"missing_here": 1' in said
+    for wrong in ([], {**columns, "encoding": "nothing"}, {**columns, "encoding": 5}, columns):
+        code, _, error = run(wrong)
+        assert code == 1
+        assert "mapping" in error or "encoding" in error or "codec" in error

@@ -92,7 +92,7 @@ async def test_everything_that_can_differ(scene: Scene) -> None:
         "our_seconds_ought_to_cost": "0.36",
         "too_much": "0.10",
     }
-    assert sum(seen) == 6 + 4
+    assert sum(seen) == len(lines) + 4
     items = await service.items(made.id, -1, 10)
     assert [(one["finding"], one["line"], one["our_seconds"], one["their_seconds"]) for one in items] == [
         ("missing_here", 6, None, 60),
@@ -195,7 +195,10 @@ async def test_calls_that_the_carrier_took_on(scene: Scene) -> None:
     line = f"{CALLEE};01062000101;{call.received_at // SECOND};60"
     service = Reconciliations(scene.database, scene.vault, scene.clock)
     mapping |= {"delimiter": ";", "time_format": "epoch"}
-    made = await service.compare(trunk_id, call.received_at, call.received_at + 1, [line], mapping)
+    done: list[int] = []
+    span = call.received_at, call.received_at + 1
+    made = await service.compare(trunk_id, *span, [line], mapping, done.append)
+    assert sum(done) == 1 + await service.count(trunk_id, "out", *span) == 2
     assert (made.summary["matched"], made.summary["missing_here"]) == (1, 0)
     assert made.summary["too_much"] is None
 
@@ -208,6 +211,15 @@ async def test_calls_that_the_carrier_took_on(scene: Scene) -> None:
         ({**MAPPING, "head": False}, []),
         ({**MAPPING, "delimiter": "::"}, [HEAD]),
         ({**MAPPING, "unit_s": 0}, [HEAD]),
+        ({**MAPPING, "delimiter": "\n"}, [HEAD]),
+        ({**MAPPING, "caller": -1}, [HEAD]),
+        ({**MAPPING, "time_format": "%Y %Y"}, [HEAD]),
+        ({**MAPPING, "time_format": "%Q"}, [HEAD]),
+        ({**MAPPING, "time_format": "%"}, [HEAD]),
+        ({**MAPPING, "price": "NaN"}, [HEAD]),
+        ({**MAPPING, "price": "1e400"}, [HEAD]),
+        ({**MAPPING, "price": "-1"}, [HEAD]),
+        (MAPPING, [HEAD, "x" * 200_000]),
     ],
 )
 async def test_what_cannot_be_read(mapping: dict[str, Any], lines: list[str], tmp_path: Path) -> None:
@@ -223,10 +235,20 @@ def test_lines_are_read_or_told() -> None:
     mapped = carrier_file.take(MAPPING)
     good = "13866660001,4001234567,2026-11-02 08:00:00,61,0.12"
     spoilt = ["x,4001234567,2026-11-02 08:00:00,61,0.12", "13866660001,4001234567", good.replace("61", "6.1")]
+    spoilt += [good.replace("61", "-61"), good.replace("61", "9" * 20), good.replace("0.12", "9" * 17)]
     found = list(carrier_file.read([HEAD, good, *spoilt], mapped))
     assert found == [
         CarrierCall(2, "+8613866660001", "+864001234567", 1_793_577_600 * SECOND, 61, 120_000),
         Unreadable(3, "caller"),
         Unreadable(4, "begins_at"),
         Unreadable(5, "seconds"),
+        Unreadable(6, "seconds"),
+        Unreadable(7, "seconds"),
+        Unreadable(8, "amount"),
     ]
+    epoch = carrier_file.take({**MAPPING, "time_format": "epoch"})
+    for moment in ("1e300", "1e999999999", "NaN", "9" * 20):
+        line = good.replace("2026-11-02 08:00:00", moment)
+        assert list(carrier_file.read([HEAD, line], epoch)) == [Unreadable(2, "begins_at")]
+    for minutes in ("1e20", "1e999999999", "NaN"):
+        assert carrier_file.value_of("minutes", minutes) is None

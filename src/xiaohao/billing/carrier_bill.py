@@ -57,7 +57,7 @@ def take(document: Mapping[str, Any]) -> MappedBill:
         raise MappingInvalid(str(error)) from None
     if (mapped.seconds is None) == (mapped.minutes is None):
         raise MappingInvalid("either seconds or minutes")
-    check(mapped.unit_s, mapped.allowed_seconds, mapped.delimiter)
+    check(mapped.unit_s, mapped.allowed_seconds, mapped.delimiter, mapped.price)
     return mapped
 
 

@@ -1,9 +1,10 @@
 """A carrier's CDR file, read by a mapping that is data: which column says what, in which spelling. Pure."""
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final, Literal
 
 import msgspec
@@ -15,6 +16,12 @@ from xiaohao.numbers.model import canonical
 _OFFSET_MAX_H: Final = 14
 _TOLERANCE_MAX_S: Final = 3600
 _UNIT_MAX_S: Final = 3600
+_PRICE_MAX: Final = 1_000_000
+#: what the database's columns take
+_SECONDS_MAX: Final = 2_000_000_000
+_AMOUNT_MAX: Final = 10**15
+#: the end of the year 9999
+_MOMENT_MAX: Final = 253_402_300_800 * SECOND
 _TIME: Final = ("epoch", "epoch_ms")
 
 
@@ -72,18 +79,34 @@ def take(document: Mapping[str, Any]) -> Mapped:
         mapped = msgspec.convert(document, Mapped)
     except msgspec.ValidationError as error:
         raise MappingInvalid(str(error)) from None
-    check(mapped.unit_s, mapped.allowed_seconds, mapped.delimiter)
+    check(mapped.unit_s, mapped.allowed_seconds, mapped.delimiter, mapped.price)
+    _check_time_format(mapped.time_format)
     if not 0 <= mapped.tolerance_s <= _TOLERANCE_MAX_S or abs(mapped.utc_offset_h) > _OFFSET_MAX_H:
         raise MappingInvalid("tolerance_s 0 to 3600, utc_offset_h within 14 hours")
     return mapped
 
 
-def check(unit_s: int, allowed_seconds: int, delimiter: str) -> None:
+def check(unit_s: int, allowed_seconds: int, delimiter: str, price: Decimal | None) -> None:
     """What all mappings have in common. Raises MappingInvalid."""
     if not 1 <= unit_s <= _UNIT_MAX_S or allowed_seconds < 0:
         raise MappingInvalid("unit_s 1 to 3600, allowed_seconds from 0")
-    if len(delimiter) != 1:
+    if len(delimiter) != 1 or delimiter in '\r\n"':
         raise MappingInvalid("delimiter is one character")
+    if price is not None and not (price.is_finite() and 0 <= price <= _PRICE_MAX):
+        raise MappingInvalid(f"price 0 to {_PRICE_MAX}")
+
+
+def _check_time_format(text: str) -> None:
+    if text in _TIME:
+        return
+    try:
+        datetime.strptime("", text)
+    except re.error:
+        raise MappingInvalid("time_format names something twice") from None
+    except ValueError as error:
+        # any other says only that nothing is no such time
+        if "bad directive" in str(error) or "stray %" in str(error):
+            raise MappingInvalid(f"time_format: {error}") from None
 
 
 def read(lines: Iterable[str], mapped: Mapped) -> Iterator[CarrierCall | Unreadable]:
@@ -104,7 +127,7 @@ def table(
     """
     if not head and any(isinstance(column, str) for column in columns.values()):
         raise MappingInvalid("columns of a file without a head line are counted from 0")
-    rows = csv.reader(lines, delimiter=delimiter)
+    rows = _rows(lines, delimiter)
     names = [name.strip() for name in next(rows, [])] if head else []
     places = {field: _place(column, names) for field, column in columns.items()}
     for line, row in enumerate(rows, 2 if head else 1):
@@ -115,8 +138,18 @@ def table(
             )
 
 
+def _rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    rows = csv.reader(lines, delimiter=delimiter)
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise MappingInvalid(f"line {rows.line_num}: {error}") from None
+
+
 def _place(column: str | int, names: list[str]) -> int:
     if isinstance(column, int):
+        if column < 0:
+            raise MappingInvalid("columns are counted from 0")
         return column
     if column not in names:
         raise MappingInvalid(f"the file has no column {column!r}")
@@ -129,7 +162,7 @@ def _call(
     found: dict[str, Any] = {"amount": None}
     for field, text in row.items():
         value = _moment(text, mapped, zone) if field == "begins_at" else value_of(field, text)
-        if value is None:
+        if value is None or (field == "seconds" and isinstance(value, int) and value < 0):
             return Unreadable(line, field)
         found[field] = value
     return CarrierCall(
@@ -138,22 +171,30 @@ def _call(
 
 
 def value_of(field: str, text: str | None) -> str | int | None:
-    """A canonical number, seconds (`75` or `0:01:15`; minutes as seconds, too), or millionths."""
+    """A canonical number, seconds (`75` or `0:01:15`; minutes as seconds, too), or millionths.
+
+    None where it is none of them, or greater than any bill's.
+    """
     try:
         if text is None:
             return None
         if field in ("caller", "called"):
             return canonical(text)
         if field == "amount":
-            return millionths(Decimal(text.replace(",", "")))
+            return _within(millionths(Decimal(text.replace(",", ""))), _AMOUNT_MAX)
         if field == "minutes":
-            return int((Decimal(text.replace(",", "")) * 60).to_integral_value(ROUND_HALF_UP))
+            minutes = Decimal(text.replace(",", ""))
+            return _within(int((minutes * 60).to_integral_value(ROUND_HALF_UP)), _SECONDS_MAX)
         seconds = 0
         for part in text.split(":"):
             seconds = seconds * 60 + int(part)
-    except (ValueError, InvalidOperation, OverflowError):
+    except (ValueError, ArithmeticError):
         return None
-    return seconds
+    return _within(seconds, _SECONDS_MAX)
+
+
+def _within(value: int, most: int) -> int | None:
+    return value if abs(value) <= most else None
 
 
 def _moment(text: str | None, mapped: Mapped, zone: timezone) -> int | None:
@@ -161,10 +202,11 @@ def _moment(text: str | None, mapped: Mapped, zone: timezone) -> int | None:
         if text is None:
             return None
         if mapped.time_format in _TIME:
-            return int(Decimal(text) * (SECOND if mapped.time_format == "epoch" else 1000))
-        moment = datetime.strptime(text, mapped.time_format)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=zone)
-        return int(moment.timestamp()) * SECOND
-    except (ValueError, InvalidOperation, OverflowError):
+            moment = Decimal(text) * (SECOND if mapped.time_format == "epoch" else 1000)
+            return _within(int(moment), _MOMENT_MAX)
+        time = datetime.strptime(text, mapped.time_format)
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=zone)
+        return int(time.timestamp()) * SECOND
+    except (ValueError, ArithmeticError):
         return None

@@ -1,6 +1,7 @@
 """What `xiaohao billing …` does: long runs with a progress bar, which go on where they were when killed."""
 
 import asyncio
+import codecs
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Iterator
@@ -33,8 +34,8 @@ from xiaohao.settings import Settings
 
 
 @contextlib.contextmanager
-def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar, which is given how many more are done; `total` None: nobody knows how many there are."""
+def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar, which is given how many more are done."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -180,14 +181,26 @@ def reconcile(settings: Settings, trunk_id: str, month: str, file: Path, mapping
 
     async def work(database: Database) -> dict[str, Any]:
         wanted = parse_month(month)
+        since, until = start_of(wanted), end_of(wanted)
         service = Reconciliations(database, vault_of(settings))
-        with (
-            file.open(encoding=document.get("encoding", "utf-8-sig"), newline="") as lines,
-            _bar("calls", None) as advance,
-        ):
-            found = await service.compare(
-                trunk_id, start_of(wanted), end_of(wanted), lines, document, advance
-            )
+        with file.open(encoding=_encoding(document), newline="") as lines:
+            total = sum(1 for _ in lines)
+            lines.seek(0)
+            total += await service.count(trunk_id, str(document.get("leg")), since, until)
+            with _bar("lines, calls", total) as advance:
+                found = await service.compare(trunk_id, since, until, lines, document, advance)
         return {"reconciliation": found.id, **found.summary}
 
     return dict(_run(settings, work))
+
+
+def _encoding(mapping: Any) -> str:
+    """Raises ValueError."""
+    if not isinstance(mapping, dict):
+        raise ValueError("the mapping is no JSON object")  # noqa: TRY004 - said plainly to whoever wrote it
+    encoding = str(mapping.get("encoding", "utf-8-sig"))
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise ValueError(f"encoding: {encoding} is none") from None
+    return encoding

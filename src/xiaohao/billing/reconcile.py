@@ -3,7 +3,7 @@
 People's numbers of the file are kept sealed and only of calls that do not agree.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -52,6 +52,8 @@ class Reconciliations:
     ) -> Reconciliation:
         """Compare the calls of a trunk that arrived from `since` until `until` (µs) with a carrier's file.
 
+        `progress` is told of each line, and of each call of ours.
+
         Raises Refusal: `not_found` (the trunk), `carrier_file_not_valid`.
         """
         try:
@@ -90,8 +92,7 @@ class Reconciliations:
         progress: Progress,
     ) -> "_Compared":
         mapped = carrier_file.take(mapping)
-        read = list(carrier_file.read(lines, mapped))
-        progress(len(read))
+        read = list(carrier_file.read(_watched(lines, progress), mapped))
         calls = [one for one in read if isinstance(one, CarrierCall)]
         theirs = [self._theirs(one, mapped) for one in calls]
         ours = await self._ours(trunk_id, mapped.leg, since, until, progress)
@@ -114,8 +115,7 @@ class Reconciliations:
         progress: Progress,
     ) -> "_Compared":
         mapped = carrier_bill.take(mapping)
-        read = list(carrier_bill.read(lines, mapped))
-        progress(len(read))
+        read = list(carrier_bill.read(_watched(lines, progress), mapped))
         ours: dict[str, OurSum] = {}
         for call in await self._ours(trunk_id, mapped.leg, since, until, progress):
             before = ours.get(call.number, OurSum(0, 0, 0))
@@ -131,6 +131,11 @@ class Reconciliations:
             [one for one in read if isinstance(one, Unreadable)],
             {},
         )
+
+    async def count(self, trunk_id: str, leg: str, since: int, until: int) -> int:
+        """How many calls of ours there are to compare, for who watches the progress."""
+        async with self._database.read() as connection:
+            return await reconcile_store.count_answered(connection, trunk_id, leg, since, until)
 
     async def get(self, reconciliation_id: str) -> Reconciliation:
         """One comparison. Raises Refusal: `not_found`."""
@@ -221,6 +226,12 @@ _EMPTY: Final[Mapping[str, Any]] = dict.fromkeys(
         *("our_seconds", "their_seconds", "our_amount", "their_amount"),
     )
 )
+
+
+def _watched(lines: Iterable[str], progress: Progress) -> Iterator[str]:
+    for line in lines:
+        progress(1)
+        yield line
 
 
 def _person(call: CarrierCall, mapped: Mapped) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, case, func, insert, select
+from sqlalchemy import RowMapping, Select, case, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.database.billing_tables import reconciliation_items, reconciliations
@@ -26,6 +26,17 @@ async def answered(
 
     A call counts as its newest correction has it: one may have been answered only according to that.
     """
+    query = _answered(trunk_id, leg, since, until).where(cdrs.c.seq > after).order_by(cdrs.c.seq)
+    return list((await connection.execute(query.limit(limit))).mappings())
+
+
+async def count_answered(connection: AsyncConnection, trunk_id: str, leg: str, since: int, until: int) -> int:
+    """How many there are."""
+    query = select(func.count()).select_from(_answered(trunk_id, leg, since, until).subquery())
+    return int((await connection.execute(query)).scalar_one())
+
+
+def _answered(trunk_id: str, leg: str, since: int, until: int) -> Select[Any]:
     trunk = cdrs.c.trunk_in if leg == "in" else cdrs.c.trunk_out
     number, person = (
         (cdrs.c.dialled, cdrs.c.caller_key) if leg == "in" else (cdrs.c.displayed, cdrs.c.callee_key)
@@ -38,7 +49,7 @@ async def answered(
         case((is_corrected, cdr_corrections.c[name]), else_=cdrs.c[name])
         for name in ("answered_at", "ended_at")
     )
-    query = (
+    return (
         select(
             cdrs.c.seq,
             cdrs.c.call_id,
@@ -53,12 +64,8 @@ async def answered(
             answered_at.is_not(None),
             cdrs.c.received_at >= since,
             cdrs.c.received_at < until,
-            cdrs.c.seq > after,
         )
-        .order_by(cdrs.c.seq)
-        .limit(limit)
     )
-    return (await connection.execute(query)).mappings().all()
 
 
 async def add(
