@@ -95,6 +95,23 @@ async def test_the_worker_closes_some_hours_after_the_end_and_alone(scene: Scene
     assert await scene.closing.close_due("one", 6) == 1
 
 
+async def test_the_worker_closes_months_that_it_missed(scene: Scene) -> None:
+    """It was down from November until the first hours of February."""
+    customer_id = await busy(scene)
+    scene.clock.now = calendar.end_of(202701) + 3600 * 1_000_000
+    assert await scene.closing.close_due("one", 6) == 2
+    assert sorted(row["month"] for row in await scene.rows(invoices)) == [MONTH, 202612]
+    assert await scene.closing.close_due("one", 6) == 0
+    scene.clock.forward(6 * 3600)
+    assert await scene.closing.close_due("one", 6) == 1
+    # what comes only now is of a month before the customer was made, and closed within the hour
+    await scene.billing.add_entry(customer_id, 202608, ServiceItem.PROMPT, Decimal(1), None, "an old order")
+    assert await scene.closing.close_due("one", 6) == 0
+    scene.clock.forward(3600)
+    assert await scene.closing.close_due("one", 6) == 3  # September and October, too
+    assert sorted(row["month"] for row in await scene.rows(invoices)) == [202608, MONTH, 202612, 202701]
+
+
 async def test_an_open_month_is_not_closed(scene: Scene) -> None:
     customer_id = await scene.customer()
     with pytest.raises(Refusal, match="month_open"):

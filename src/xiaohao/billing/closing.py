@@ -5,7 +5,7 @@ invoice, because both reckon the same and the table takes one.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -33,6 +33,8 @@ class Closing:
         self._rater = rater
         self._seller = seller
         self._clock = clock
+        #: the month up to which no older one was left, and when that was seen
+        self._caught_up: tuple[int, int] | None = None
 
     async def close(self, customer_id: str, month: int, progress: Progress = silent) -> str | None:
         """Close a customer's month and draft its invoice; gives its id, None where it costs nothing.
@@ -135,8 +137,16 @@ class Closing:
         """
         async with self._database.read() as connection:
             waiting = await store.without_invoice(connection, month)
+        return await self._close_each([(customer_id, month) for customer_id in waiting], owner, progress)
+
+    async def _close_each(
+        self,
+        waiting: Sequence[tuple[str, int]],
+        owner: str | None,
+        progress: Callable[[int, int], None] = lambda done, of: None,
+    ) -> int:
         done = 0
-        for customer_id in waiting:
+        for customer_id, month in waiting:
             if owner is not None and not await self._is_ours(owner):
                 break
             await self.close(customer_id, month)
@@ -148,16 +158,27 @@ class Closing:
         return done
 
     async def close_due(self, owner: str, after_h: float) -> int:
-        """What the worker does: close the last month so many hours after its end, and renew drafts."""
+        """What the worker does: close months so many hours after their end, and renew drafts.
+
+        Every hour it looks for older months, too, that nobody closed: when the platform was down that long.
+        """
         now = self._clock()
         async with self._database.read() as connection:
             outdated = await store.not_invoiced(connection)
         for customer_id, month in outdated:
             await self.close(customer_id, month)
         month = calendar.before(calendar.month_of(now))
+        done = 0
+        if self._caught_up is None or self._caught_up[0] != month or now - self._caught_up[1] >= _HOUR:
+            async with self._database.read() as connection:
+                missed = await store.missed_months(connection, month)
+            done = await self._close_each(missed, owner)
+            if done < len(missed):
+                return done
+            self._caught_up = month, now
         if now < calendar.end_of(month) + int(after_h * _HOUR):
-            return 0
-        return await self.close_all(month, owner)
+            return done
+        return done + await self.close_all(month, owner)
 
     async def _is_ours(self, owner: str) -> bool:
         async with self._database.begin() as connection:

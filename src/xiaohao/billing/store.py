@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from xiaohao.billing import calendar
 from xiaohao.database.billing_tables import (
     OWNERSHIP,
     billing_accounts,
@@ -24,12 +25,14 @@ from xiaohao.database.billing_tables import (
     closed_months,
     contracts,
     payments,
+    usage_sums,
 )
 from xiaohao.database.direct import insert_into
 from xiaohao.database.schema import customers, leases, number_history, numbers, pools
 
 _OWNERSHIP: Final = text(OWNERSHIP)
 _WITH_RIGHT: Final = 30_000_000
+_MADE_YEARS: Final = 2
 
 
 async def contract(connection: AsyncConnection, customer_id: str, month: int) -> RowMapping | None:
@@ -229,6 +232,31 @@ async def without_invoice(connection: AsyncConnection, month: int) -> list[str]:
     )
     query = select(customers.c.id).where(~done).order_by(customers.c.id)
     return list((await connection.execute(query)).scalars())
+
+
+async def missed_months(connection: AsyncConnection, last: int) -> list[tuple[str, int]]:
+    """Months before `last` that are not closed: customer, month, the oldest first.
+
+    A customer's begin with the first one that has anything of it, or in which it was made, though no earlier
+    than two years before.
+    """
+    earliest = last - _MADE_YEARS * 100
+    made = await connection.execute(select(customers.c.id, customers.c.created_at))
+    first = {customer_id: max(calendar.month_of(at), earliest) for customer_id, at in made}
+    for table in (usage_sums, billing_entries):
+        query = select(table.c.customer_id, func.min(table.c.month)).group_by(table.c.customer_id)
+        for customer_id, month in await connection.execute(query):
+            if customer_id in first:
+                first[customer_id] = min(first[customer_id], month)
+    query = select(closed_months.c.customer_id, closed_months.c.month).where(closed_months.c.month < last)
+    closed = {(customer_id, month) for customer_id, month in await connection.execute(query)}
+    found: list[tuple[str, int]] = []
+    for customer_id, month in first.items():
+        while month < last:
+            if (customer_id, month) not in closed:
+                found.append((customer_id, month))
+            month = calendar.after(month)  # noqa: PLW2901
+    return sorted(found, key=lambda one: (one[1], one[0]))
 
 
 async def owned_numbers(connection: AsyncConnection, customer_id: str) -> list[RowMapping]:
