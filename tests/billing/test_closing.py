@@ -462,6 +462,20 @@ async def test_a_prepaid_customer_has_a_credit_back_only_while_its_note_stands(s
     assert (await scene.billing.account(customer_id)).settled == owed - 332_800_000
 
 
+async def test_amounts_that_no_sum_could_hold_are_not_entered(scene: Scene) -> None:
+    customer_id = await busy(scene)
+    huge = Decimal(999_999_999)
+    for price in (huge, -huge):
+        with pytest.raises(Refusal, match="validation_failed"):
+            await scene.billing.add_entry(customer_id, MONTH, ServiceItem.PROMPT, huge, price, "huge")
+    for _ in range(3):
+        await scene.billing.add_entry(customer_id, MONTH, ServiceItem.ADJUSTMENT, Decimal(1), huge, "large")
+    await scene.billing.set_limits(customer_id, Limits(prepaid=True))
+    assert (await scene.invoices.get(str(await scene.closing.close(customer_id, MONTH)))).gross > 3 * 10**14
+    with pytest.raises(Refusal, match="not_found"):
+        await scene.billing.terms_of("cus_nobody", MONTH)
+
+
 async def test_what_if(scene: Scene) -> None:
     customer_id = await busy(scene)
     await scene.rater.rate_due()

@@ -16,7 +16,7 @@ from xiaohao.billing import pdf
 from xiaohao.billing.invoices import Invoice
 from xiaohao.billing.sheets import CALL_COLUMNS, csv_of, orders_csv
 from xiaohao.billing.terms import ServiceItem
-from xiaohao.billing.words import WORDS, Language, capital_amount
+from xiaohao.billing.words import WORDS, Language, capital_amount, counted
 from xiaohao.billing.workbook import write_xlsx
 from xiaohao.database.engine import Database
 from xiaohao.secrecy import Vault
@@ -120,7 +120,7 @@ async def test_the_picture_shows_each_day(issued: tuple[Scene, Invoice]) -> None
     heights = [bar["height"] for bar in prepared["bars"]]
     assert len(heights) == 30
     assert [place for place, height in enumerate(heights, 1) if height] == [2]
-    assert prepared["peak"] == "highest day: 2026-11-02, 24 minutes, 6 calls"
+    assert prepared["peak"] == "highest day: 2026-11-02; minutes: 24, calls: 6"
 
 
 async def test_csv_and_workbook_hold_every_call(issued: tuple[Scene, Invoice], tmp_path: Path) -> None:
@@ -181,3 +181,12 @@ def test_capital_figures(cents: int, text: str) -> None:
 
 def test_both_languages_have_every_word() -> None:
     assert set(WORDS[Language.ENGLISH]) == set(WORDS[Language.CHINESE])
+
+
+def test_one_of_a_thing_is_not_many() -> None:
+    def said(item: str, unit: str, quantity: str, language: Language) -> str:
+        return counted({"item": item, "unit": unit, "quantity": quantity}, WORDS[language])
+
+    assert [said("rent", "number", one, Language.ENGLISH) for one in ("1", "2")] == ["number", "numbers"]
+    assert said("support_day", "piece", "1", Language.ENGLISH) == "person-day"
+    assert said("rent", "number", "1", Language.CHINESE) == "个"

@@ -195,6 +195,9 @@ def test_a_repeated_usage_counts_once() -> None:
         {"rates": [], "currency": "EUR"},
         {"rates": [], "vat": {"percent": "101"}},
         {"rates": [], "discounts": [{"percent": "5", "items": ["air"]}]},
+        {"rates": [], "discounts": [{"percent": "60"}, {"percent": "41", "items": ["acd", "rent"]}]},
+        {"rates": [], "rents": [{"kinds": [], "price": "1"}]},
+        {"rates": [{"kinds": ["400"], "tiers": [{"price": "1000.1"}]}]},
         {"rates": [], "records": [{"item": "recording", "price": "1"}, {"item": "recording", "price": "2"}]},
     ],
 )  # fmt: skip

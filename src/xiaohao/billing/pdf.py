@@ -13,7 +13,7 @@ from xiaohao.billing.calendar import day_of, day_text, days_in, parse_month
 from xiaohao.billing.invoices import Invoice
 from xiaohao.billing.model import InvoiceKind, InvoiceState
 from xiaohao.billing.wire import minutes
-from xiaohao.billing.words import WORDS, Language, capital_amount, said, unit
+from xiaohao.billing.words import WORDS, Language, capital_amount, counted, said
 from xiaohao.errors import Refusal
 
 #: numbers that are printed; all are in the detail files
@@ -113,7 +113,7 @@ def _line(line: Document, words: Mapping[str, str]) -> dict[str, str]:
         title += f" · {words[line['kind']]}"
     quantity = ""
     if line["quantity"] is not None:
-        quantity = f"{_thousands(line['quantity'])} {words[unit(line) or 'piece']}".strip()
+        quantity = f"{_thousands(line['quantity'])} {counted(line, words)}".strip()
     return {
         "title": title,
         "note": said(line, words),

@@ -134,8 +134,12 @@ class Billing:
             return [_contract(row) for row in await store.contracts_of(connection, [customer_id])]
 
     async def terms_of(self, customer_id: str, month: int | None = None) -> tuple[str | None, Terms]:
-        """The contract in force in a month (None: now): its id, None for the standard tariff, and terms."""
+        """The contract in force in a month (None: now): its id, None for the standard tariff, and terms.
+
+        Raises Refusal: `not_found`.
+        """
         async with self._database.read() as connection:
+            await self._require(connection, customer_id)
             found = await facts.in_force(connection, customer_id, month or self._this_month())
         return found.contract_id, found.terms
 
@@ -208,6 +212,8 @@ class Billing:
                 price = (await facts.in_force(connection, customer_id, month)).terms.services.get(item)
             if price is None:
                 raise validation_failed("price", "the contract has no price for it")
+            if abs(quantity * price) > _ENTRY_MAX:
+                raise validation_failed("quantity", f"more than {_ENTRY_MAX:,} in one entry")
             row = {
                 "id": new_id("ent"),
                 "customer_id": customer_id,
@@ -311,6 +317,8 @@ class Billing:
             raise not_found("customer")
 
 
+#: sums of thousands of them are held by the database
+_ENTRY_MAX: Final = 1_000_000_000
 _NO_ACCOUNT: Final[Mapping[str, Any]] = {
     "prepaid": False,
     "funds": 0,

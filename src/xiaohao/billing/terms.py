@@ -18,6 +18,8 @@ from xiaohao.calls.model import Reason
 from xiaohao.numbers.model import Kind
 
 _PRICE_MAX: Final = Decimal(1_000_000)
+#: of a minute or a CDR: a month of so many millions of them is a sum that the database holds
+_CALL_PRICE_MAX: Final = Decimal(1000)
 _MINUTES_MAX: Final = 1_000_000_000
 _UNIT_MAX_S: Final = 3600
 
@@ -242,6 +244,8 @@ def _faults(terms: Terms) -> Iterator[str]:
     for rate in terms.rates:
         yield from _faults_of_rate(rate)
     for rent in terms.rents:
+        if not rent.kinds:
+            yield "rents: at least one kind"
         if rent.included is not None and not 0 <= rent.included.minutes <= _MINUTES_MAX:
             yield "rents.included.minutes: too many, or less than none"
     if len({record.item for record in terms.records}) != len(terms.records):
@@ -258,6 +262,11 @@ def _percentages(terms: Terms) -> Iterator[str]:
     for discount in terms.discounts:
         if not set(discount.items or ()) <= set(ITEMS):
             yield f"discounts.items: some of {', '.join(ITEMS)}"
+            return
+    for item in ITEMS:
+        of_item = [one.percent for one in terms.discounts if one.items is None or item in one.items]
+        if sum(of_item) > 100:
+            yield f"discounts: more than all of {item}"
 
 
 def _faults_of_rate(rate: Rate) -> Iterator[str]:
@@ -277,11 +286,12 @@ def _faults_of_rate(rate: Rate) -> Iterator[str]:
 
 def _prices(terms: Terms) -> Iterator[str]:
     prices = [tier.price for rate in terms.rates for tier in rate.tiers]
-    prices += [rent.price for rent in terms.rents] + [record.price for record in terms.records]
-    prices += [*terms.services.values(), terms.minimum] + ([terms.acd.price] if terms.acd else [])
-    for price in prices:
-        if not (price.is_finite() and 0 <= price <= _PRICE_MAX and _places(price) <= PLACES_MAX):
-            yield f"price: 0 to {_PRICE_MAX}, at most {PLACES_MAX} decimals"
+    prices += [record.price for record in terms.records] + ([terms.acd.price] if terms.acd else [])
+    others = [rent.price for rent in terms.rents] + [*terms.services.values(), terms.minimum]
+    for most, group in ((_CALL_PRICE_MAX, prices), (_PRICE_MAX, others)):
+        for price in group:
+            if not (price.is_finite() and 0 <= price <= most and _places(price) <= PLACES_MAX):
+                yield f"price: 0 to {most}, at most {PLACES_MAX} decimals"
 
 
 def _places(value: Decimal) -> int:

@@ -26,7 +26,7 @@ _ENGLISH: Final = {
     "corrects": "Corrects",
     "currency": "Currency",
     "usage": "Usage by day",
-    "peak": "highest day: {day}, {minutes} minutes, {calls} calls",
+    "peak": "highest day: {day}; minutes: {minutes}, calls: {calls}",
     "lines": "Charges",
     "item": "Item",
     "quantity": "Quantity",
@@ -236,6 +236,12 @@ def unit(line: Mapping[str, Any]) -> str | None:
     if line["unit"] is None or named not in _ENGLISH:
         return None if line["unit"] is None else str(line["unit"])
     return named
+
+
+def counted(line: Mapping[str, Any], words: Mapping[str, str]) -> str:
+    """The word for what such a line counts, as it stands behind the line's quantity; may be empty."""
+    word = words[unit(line) or "piece"]
+    return word.removesuffix("s") if words is _ENGLISH and line["quantity"] == "1" else word
 
 
 def said(line: Mapping[str, Any], words: Mapping[str, str]) -> str:
