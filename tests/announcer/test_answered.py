@@ -15,12 +15,14 @@ from tests.announcer import audio
 from tests.announcer.conftest import SpeakingTheatre
 from tests.announcer.test_dialogues import Desk, the_desk  # noqa: F401 – a fixture
 from tests.announcer.test_refusals import recorded
+from tests.announcer.test_traces import ladder
 from tests.calls.searcher import Call, leaks, received, secrets_of
 from tests.recordings.audio import Heard, listen
 from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.carrier import Carrier
 from xiaohao.simulator.incoming import IncomingCall
 from xiaohao.simulator.outgoing import OutgoingCall
+from xiaohao.trace.legs import ANNOUNCER
 
 #: digits that are not found by accident
 _dice = random.Random(106)
@@ -122,15 +124,9 @@ async def test_connected(desk: Desk, deaf: Carrier) -> None:
     assert gaps(theatre, phone.tone_hz, made) == pytest.approx(
         gaps(theatre, phone.tone_hz, Heard(8000, here, here)), abs=0.2
     )
-    for _ in range(80):
-        path = await theatre.customer.request("GET", f"/v1/calls/{cdr['call_id']}/path")
-        if path["sip"]["messages"] >= 20:
-            break
-        await asyncio.sleep(0.1)
-    kept = await theatre.stage.request("GET", f"/v1/calls/{cdr['call_id']}/messages")
-    invites = [one for one in kept["items"] if one["method"] == "INVITE" and not one["repeated"]]
-    # the caller's, ours to the announcer and back, and the callee's
-    assert len(invites) >= 4
+    words = await ladder(theatre, cdr["call_id"], 20)
+    assert [words.count(name) for name in (ANNOUNCER, "carrier 1", "carrier 2", "INVITE asked")] == [1] * 4
+    assert words.count("INVITE onward") == 1
 
 
 async def test_music_and_a_word_before(desk: Desk, deaf: Carrier) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.announcer import audio
+from tests.calls.searcher import received
 from tests.calls.test_recordings import recorded
 from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.call import PhoneCall
@@ -77,6 +78,10 @@ async def test_the_customer_ends_the_call(theatre: SpeakingTheatre) -> None:
         await theatre.customer.request("POST", f"/v1/calls/{call_id}/hang-up")
     await caller.wait_ended()
     await callee.wait_ended()
+    for call in (caller, callee):
+        [bye] = [one.raw for one in received([call]) if one.raw.startswith(b"BYE ")]
+        [sender] = [line for line in bye.split(b"\r\n") if line.startswith(b"From:")]
+        assert sender.count(b";tag=") == 1
     assert "goodbye" in theatre.hears(caller)
     assert "goodbye" in theatre.hears(callee)
     assert (await pair.cdr())["reason"] == "platform_hung_up"

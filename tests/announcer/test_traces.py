@@ -11,7 +11,7 @@ from .conftest import SpeakingTheatre
 from .test_refusals import recorded
 
 
-async def _ladder(theatre: SpeakingTheatre, call_id: str, messages: int) -> list[str]:
+async def ladder(theatre: SpeakingTheatre, call_id: str, messages: int) -> list[str]:
     """The words in the picture, once so many messages are kept."""
     kept: dict[str, Any] = {}
     for _ in range(80):
@@ -37,7 +37,7 @@ async def test_a_refused_caller_who_hears_why(speaking: SpeakingTheatre) -> None
     call = await stranger.call(pair.y)
     await call.wait_ended(12)
     call_id = (await recorded(speaking, pair.y))["call_id"]
-    words = await _ladder(speaking, call_id, 8)
+    words = await ladder(speaking, call_id, 8)
     assert words.count(ANNOUNCER) == 1
     assert "carrier 1" in words
     assert not [word for word in words if "13712350077" in word]
@@ -53,7 +53,7 @@ async def test_a_busy_callee_then_the_announcer(speaking: SpeakingTheatre) -> No
     call = await pair.driver.call(pair.y)
     await call.wait_ended(12)
     call_id = (await pair.cdr())["call_id"]
-    words = await _ladder(speaking, call_id, 12)
+    words = await ladder(speaking, call_id, 12)
     assert words.count(ANNOUNCER) == 1
     assert {"carrier 1", "486 Busy Here"} <= set(words)
     [played] = await _played(speaking, call_id)

@@ -57,7 +57,7 @@ def legs_of(
     """Put the messages of a call in order. `names`: trunk id → name; `announcer`: where ours listens."""
     ordered = sorted(messages, key=lambda message: message.at)
     read = [(message, parse(message.text)) for message in ordered]
-    ours = _our_addresses(read)
+    ours = _our_addresses(read, announcer)
     parties: dict[tuple[bool, str], int] = {}
     found: list[Party] = []
     steps: list[Step] = []
@@ -83,16 +83,16 @@ def legs_of(
     return Legs(found, steps, cut)
 
 
-def _our_addresses(read: Sequence[tuple[Message, Sip]]) -> set[tuple[str, int]]:
-    """The edge's own sockets: where calls come in, and where they leave from."""
+def _our_addresses(
+    read: Sequence[tuple[Message, Sip]], announcer: tuple[str, int] | None
+) -> set[tuple[str, int]]:
+    """The edge's own sockets: where calls come in (the announcer's, too), and where they leave from."""
     ours = set()
     for message, sip in read:
         if sip.begins_call:
-            ours.add(
-                (message.destination, message.destination_port)
-                if message.caller_side
-                else (message.source, message.source_port)
-            )
+            source = (message.source, message.source_port)
+            comes_in = message.caller_side or source == announcer
+            ours.add((message.destination, message.destination_port) if comes_in else source)
     return ours
 
 
