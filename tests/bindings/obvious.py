@@ -60,11 +60,15 @@ class Obvious:
         return end + self.numbers[dialled].recycle_s * SECOND > self.now
 
     def holder(self, caller: str, dialled: str) -> Relation | None:
-        """Whose key this is: the newest binding that had it, unless its quarantine is over."""
+        """Whose key this is: the newest binding that has it, live or in quarantine.
+
+        One whose quarantine is over is passed over: an older one may have got the key by a change since.
+        """
         for relation in reversed(self.relations):
-            if (caller, dialled) in relation.legs():
-                held = self.is_live(relation) or self.is_resting(relation, dialled)
-                return relation if held else None
+            if (caller, dialled) in relation.legs() and (
+                self.is_live(relation) or self.is_resting(relation, dialled)
+            ):
+                return relation
         return None
 
     def live_pair(self, customer: str, a: str, b: str) -> Relation | None:
