@@ -28,7 +28,8 @@ test_packages=(
     openssl                  # makes certificates
     ffmpeg                   # makes and judges audio independently of the product
     poppler-utils            # reads invoices as a stranger would
-    libfaketime              # sets the clock of the platform's processes only
+    gcc                      # makes what sets the clock of the platform's processes only
+    libc6-dev
     libvo-amrwbenc0          # encodes AMR-WB as phones do
     python3-swift            # an S3 store that others wrote
 )

@@ -26,6 +26,8 @@ class Told:
 
     posts: int = 0
     forged: int = 0
+    #: signed by a clock that is not the receiver's
+    untimely: int = 0
     ids: set[str] = field(default_factory=set)
     #: by call: (kind, sequence) in the order of arrival
     of_call: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
@@ -36,7 +38,9 @@ class Told:
         """Take over what came since the last time, so that a long run does not keep every body."""
         deliveries, theatre.endpoint.events = theatre.endpoint.events, []
         for one in deliveries:
-            self.forged += not one.verified
+            untimely = "timestamp" in one.verdict
+            self.untimely += untimely
+            self.forged += not one.verified and not untimely
             if not one.accepted:
                 continue
             self.posts += 1
@@ -146,6 +150,7 @@ class Account:
             ("cdr.created received, each once", len(self.told.cdrs)),
             ("events received, each once", len(self.told.ids)),
             ("  POSTs that carried them", self.told.posts),
+            ("  POSTs refused as too old or of the future", self.told.untimely),
             ("CDRs with a recording", recorded),
             ("recording.ready received, each once", len(self.told.recordings)),
             ("  of these fetched, with the right SHA-256", self.heard),

@@ -92,6 +92,8 @@ async def run(plan: Plan, folder: Path) -> Report:
             finally:
                 folding.cancel()
             found = await account(theatre, load.made, told, plan.seed, plan.patience_s)
+            if told.untimely and not plan.clock:
+                found.faults.append(f"{told.untimely} POSTs were signed by another clock")
             if load.forgotten:
                 found.faults.append(f"{load.forgotten} callees were never told that their call is over")
             return Report(plan, mishaps, load, found, time.monotonic() - ended)

@@ -9,7 +9,14 @@ from xiaohao.edge.datagram import Exchange
 
 
 class RpcError(Exception):
-    """Kamailio refused a command or did not answer; names the command, never its parameters."""
+    """Kamailio refused a command or did not answer; names the command, never its parameters.
+
+    `said` is why it refused, in its own words.
+    """
+
+    def __init__(self, text: str, said: str = "") -> None:
+        super().__init__(text)
+        self.said = said
 
 
 class _Answer(msgspec.Struct):
@@ -42,7 +49,8 @@ class Rpc:
             raise RpcError(f"{method}: no answer from Kamailio") from None
         answer = msgspec.json.decode(data, type=_Answer)
         if answer.error is not None:
-            raise RpcError(f"{method}: refused with code {answer.error.get('code')}")
+            said = str(answer.error.get("message", ""))
+            raise RpcError(f"{method}: refused with code {answer.error.get('code')}", said)
         return answer.result
 
     def close(self) -> None:

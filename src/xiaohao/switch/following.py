@@ -26,6 +26,10 @@ class Following:
                 work = asyncio.get_running_loop().create_task(self._read(name, load, marks.get(name, 0)))
                 self._at_work[name] = work
 
+    def again(self, name: str) -> None:
+        """What was read is not in force: the next look has it read once more."""
+        self._seen.pop(name, None)
+
     def is_current(self, name: str) -> bool:
         """Whether everything that the last look saw is in force."""
         return self._seen.get(name) == self._marks.get(name, 0)

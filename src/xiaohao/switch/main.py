@@ -53,7 +53,7 @@ from xiaohao.switch.release import Release
 from xiaohao.switch.space import Space
 from xiaohao.switch.steps import Tools
 from xiaohao.switch.switchboard import Switchboard
-from xiaohao.switch.trunk_table import TrunkTable
+from xiaohao.switch.trunk_table import ListsWait, TrunkTable
 from xiaohao.trunks.service import Trunks
 from xiaohao.trunks.store import MARK as TRUNKS
 
@@ -202,6 +202,9 @@ class Switch:
             try:
                 await self._trunks.push()
                 break
+            except ListsWait as error:
+                _log.warning("trunks_wait_for_the_clock", error=str(error))
+                break
             except RpcError as error:
                 _log.warning("edge_not_ready", error=str(error))
                 await asyncio.sleep(0.2)
@@ -210,6 +213,7 @@ class Switch:
             self._edge.close()
             return
         self._ready = True
+        self._following.again(TRUNKS)
         self._show_ready()
         _log.info("switch_ready", live_calls=len(self.switchboard.calls))
         await asyncio.sleep(self._settled_s)
@@ -288,7 +292,7 @@ class Switch:
     async def _change_trunks(self) -> None:
         await self._trunks.load()
         if self._ready and not self._trunks.is_pushed:
-            await self._trunks.push()
+            await self._trunks.push_changes()
             self._show_ready()
 
     async def _live_on(self) -> None:

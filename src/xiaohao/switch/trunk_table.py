@@ -1,16 +1,26 @@
 """Brings the trunks of the database to the edge: who may call, where calls leave, which passwords count."""
 
+import asyncio
 import hashlib
 from pathlib import Path
 from typing import Any, Final
 
-from xiaohao.edge.rpc import Rpc
+from xiaohao.edge.rpc import Rpc, RpcError
 from xiaohao.switch import metrics
 from xiaohao.switch.carriers import Carriers, group_of, target_uri
 from xiaohao.trunks.model import Trunk
 from xiaohao.trunks.service import Trunks
 
 _REALM: Final = "xiaohao"
+#: what has Kamailio read a list again, and its file
+_LISTS: Final = {"permissions.addressReload": "sources.txt", "dispatcher.reload": "targets.txt"}
+#: where Kamailio keeps, for the next switch, what it has read
+_READ: Final = "lists"
+_PAUSE_S: Final = 5.0
+
+
+class ListsWait(RpcError):
+    """Kamailio goes on with the lists that it has, until its clock is where it was when it read them."""
 
 
 def sources_file(trunks: list[Trunk]) -> str:
@@ -74,16 +84,48 @@ class TrunkTable:
         self._version = version
 
     async def push(self) -> None:
-        """Make the edge use what `load` read. Raises RpcError."""
+        """Make the edge use what `load` read. Raises RpcError; ListsWait where a list is not in use yet."""
         version, self._pushed_version = self._version, None
-        await self._rpc.call("permissions.addressReload")
-        await self._rpc.call("dispatcher.reload")
         for table in ("digest", "digestout"):
             await self._rpc.call("htable.flush", table)
         for table, key, value in digests(self._carriers.all):
             await self._rpc.call("htable.sets", table, key, value)
+        for command, name in _LISTS.items():
+            await self._renew(command, (self._folder / name).read_bytes())
         await self.read_health()
         self._pushed_version = version
+
+    async def push_changes(self) -> None:
+        """`push`, which fails slowly where lists wait: that may take an hour, and each try is logged."""
+        try:
+            await self.push()
+        except ListsWait:
+            await asyncio.sleep(_PAUSE_S)
+            raise
+
+    async def _renew(self, command: str, text: bytes) -> None:
+        """Have a list read again, unless the edge has just this one.
+
+        Kamailio reads none that it believes to have read later than now. Where the clock was set back, a
+        switch that begins anew must not wait for that.
+        """
+        mark = hashlib.sha256(text).hexdigest()
+        if await self._has_read(command) == mark:
+            return
+        try:
+            await self._rpc.call(command)
+        except RpcError as error:
+            if error.said.lower() != "ongoing reload":
+                raise
+            raise ListsWait(str(error), error.said) from error
+        await self._rpc.call("htable.sets", _READ, command, mark)
+
+    async def _has_read(self, command: str) -> str | None:
+        try:
+            found = await self._rpc.call("htable.get", _READ, command)
+        except RpcError:
+            return None  # none, so far
+        return str(found["item"]["value"]) if found else None
 
     async def read_health(self) -> None:
         """Which targets answer OPTIONS now, as the edge sees it. Raises RpcError."""
