@@ -193,5 +193,7 @@ async def test_a_replay_that_is_refused(customer: httpx.AsyncClient, operator: h
     problem(await customer.post("/v1/events:replay", json={"state": "dead"}), 409, "webhook_missing")
     for wrong in ({}, {"dry_run": True}, {"ids": []}, {"kinds": ["x"]}, {"state": "lost"}, {"since": "now"}):
         problem(await operator.post("/v1/events:replay", json=wrong), 422, "validation_failed")
+    backwards = {"since": "2026-11-24T00:00:00Z", "until": "2026-11-23T00:00:00Z", "dry_run": True}
+    problem(await operator.post("/v1/events:replay", json=backwards), 422, "validation_failed")
     nobodys = {"state": "dead", "customer_id": "cus_nobody"}
     problem(await operator.post("/v1/events:replay", json=nobodys), 404, "not_found")

@@ -45,5 +45,8 @@ async def test_replay(post: Post, database_url: str, tmp_path: Path, monkeypatch
     assert await replay("--customer", customer.id) == (
         "say which events: ids, kinds, state, call_id, since or until"
     )
-    assert "'lost' is not a valid" in await replay("--state", "lost")
+    assert await replay("--state", "lost") == "--state: give one of due, delivered, dead, unwanted"
+    assert (await replay("--kind", "call.lost")).startswith("--kind: give one of call.received, call.ringing")
+    backwards = ("--since", "2026-11-24T00:00:00Z", "--until", "2026-11-23T00:00:00Z")
+    assert await replay(*backwards, "--send") == "must be after since"
     assert await replay("--since", "yesterday") == "--since: give a moment as in 2026-11-23T03:04:05Z"

@@ -11,7 +11,7 @@ from xiaohao.calls.exporting import Format, written
 from xiaohao.calls.model import Reason
 from xiaohao.calls.records import CallRecords, CdrFilter
 from xiaohao.numbers.model import canonical
-from xiaohao.runtime.commands import opened, plainly, read_span
+from xiaohao.runtime.commands import opened, plainly, read_choice, read_span
 from xiaohao.runtime.errors import ChoreFailed
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings
@@ -41,11 +41,8 @@ def _filter(fields: Mapping[str, Any]) -> CdrFilter:
         chosen["number"] = canonical(chosen["number"])
         if chosen["number"] is None:
             raise ChoreFailed("--number: not a telephone number")
-    try:
-        if "reason" in chosen:
-            chosen["reason"] = Reason(chosen["reason"])
-    except ValueError as error:
-        raise ChoreFailed(str(error)) from error
+    if "reason" in chosen:
+        chosen["reason"] = read_choice("reason", Reason, chosen["reason"])
     return CdrFilter(**chosen)
 
 

@@ -114,7 +114,8 @@ class Feed:
         """Send events again that are delivered, dead or unwanted; gives their number.
 
         They keep id and sequence, and go whatever kinds the customer wants. Raises Refusal:
-        `validation_failed` where nothing narrows the choice down, `webhook_missing`, `not_found`.
+        `validation_failed` where nothing narrows the choice down or it ends before it begins,
+        `webhook_missing`, `not_found`.
         """
         _check(wanted)
         if wanted.customer_id is not None:
@@ -150,3 +151,5 @@ class Feed:
 def _check(wanted: Wanted) -> None:
     if wanted == replace(Wanted(), customer_id=wanted.customer_id):
         raise validation_failed("", "say which events: ids, kinds, state, call_id, since or until")
+    if wanted.since is not None and wanted.until is not None and wanted.until <= wanted.since:
+        raise validation_failed("until", "must be after since")

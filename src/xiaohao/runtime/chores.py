@@ -26,7 +26,7 @@ from xiaohao.notifications.model import EventState, Kind
 from xiaohao.rotation.files import KeyFiles
 from xiaohao.rotation.model import RotationFailed
 from xiaohao.rotation.service import Progress, Rotation
-from xiaohao.runtime.commands import opened, plainly, read_span
+from xiaohao.runtime.commands import opened, plainly, read_choice, read_span
 from xiaohao.runtime.errors import ChoreFailed
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import KEY_VARIABLE, Settings
@@ -99,13 +99,10 @@ def replay_events(settings: Settings, wanted: Mapping[str, Any], send: bool) -> 
 def _wanted(fields: Mapping[str, Any]) -> Wanted:
     chosen = {name: value for name, value in fields.items() if value}
     read_span(chosen)
-    try:
-        if "state" in chosen:
-            chosen["state"] = EventState(chosen["state"])
-        if "kinds" in chosen:
-            chosen["kinds"] = [Kind(kind).value for kind in chosen["kinds"]]
-    except ValueError as error:
-        raise ChoreFailed(str(error)) from error
+    if "state" in chosen:
+        chosen["state"] = read_choice("state", EventState, chosen["state"])
+    if "kinds" in chosen:
+        chosen["kinds"] = [read_choice("kind", Kind, kind).value for kind in chosen["kinds"]]
     return Wanted(**chosen)
 
 

@@ -2,7 +2,8 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from xiaohao.clock import parse_rfc3339
 from xiaohao.database.engine import Database, DatabaseUnavailable
@@ -35,6 +36,17 @@ def read_span(fields: dict[str, Any]) -> None:
             fields[name] = parse_rfc3339(fields[name])
         except ValueError as error:
             raise ChoreFailed(f"--{name}: give a moment as in 2026-11-23T03:04:05Z") from error
+
+
+_E = TypeVar("_E", bound=StrEnum)
+
+
+def read_choice(option: str, kind: type[_E], text: str) -> _E:
+    """One of the values of an enumeration, given with an option. Raises ChoreFailed, which names them all."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise ChoreFailed(f"--{option}: give one of {', '.join(kind)}") from None
 
 
 @contextlib.asynccontextmanager
