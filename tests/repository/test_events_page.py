@@ -62,7 +62,7 @@ def documents() -> dict[str, Any]:
     answered = later(ringing, state=State.ANSWERED, answered_at=AT + 7_558_000)
     ended = later(
         answered, state=State.ENDED, ended_at=AT + 70 * SECOND, ended_by=Party.CALLEE,
-        reason=Reason.CALLEE_HUNG_UP, q850_cause=16,
+        reason=Reason.CALLEE_HUNG_UP, sip_code=200, q850_cause=16,
     )  # fmt: skip
     assert ended.ended_at and answered.answered_at and ringing.ringing_at
     cdr = {"cdr": cdr_of_call(ended, recorded=True)}
