@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xiaohao.calls.model import Call
 from xiaohao.clock import SECOND
 from xiaohao.switch.steady import Steady
 
@@ -15,7 +16,7 @@ class Clocks:
     """The clock on the wall, which may be set, and the one that nobody can set."""
 
     def __init__(self) -> None:
-        self.wall, self.steady = NOON, 5 * SECOND
+        self.wall, self.steady, self.boot = NOON, 5 * SECOND, "first"
 
     def pass_(self, us: int) -> None:
         self.wall += us
@@ -28,20 +29,24 @@ def clocks() -> Clocks:
 
 
 def steady_of(clocks: Clocks) -> Steady:
-    return Steady(lambda: clocks.wall, lambda: clocks.steady)
+    return Steady(lambda: clocks.wall, lambda: clocks.steady, lambda: clocks.boot)
+
+
+def call(name: str) -> Call:
+    return Call(name, "edge1", NOON, "+8617000000001")
 
 
 @pytest.mark.parametrize("set_by", [HOUR, -HOUR, 24 * HOUR, -600 * SECOND])
 def test_a_clock_that_is_set_while_somebody_talks(clocks: Clocks, set_by: int) -> None:
     steady = steady_of(clocks)
-    steady.begin("a")
+    steady.begin(call("a"))
     clocks.pass_(5 * SECOND)
     answered = steady.at("a", clocks.wall)
     clocks.pass_(30 * SECOND)
     clocks.wall += set_by
     clocks.pass_(30 * SECOND)
     assert steady.at("a", clocks.wall) - answered == 60 * SECOND
-    steady.begin("b")
+    steady.begin(call("b"))
     clocks.pass_(SECOND)
     assert steady.at("b", clocks.wall) == clocks.wall
     steady.end("a")
@@ -50,12 +55,28 @@ def test_a_clock_that_is_set_while_somebody_talks(clocks: Clocks, set_by: int) -
 
 def test_what_was_seen_before_and_is_told_after(clocks: Clocks) -> None:
     steady = steady_of(clocks)
-    steady.begin("a")
+    steady.begin(call("a"))
     clocks.pass_(20 * SECOND)
     seen = clocks.wall
     clocks.pass_(3 * SECOND)
     clocks.wall -= HOUR
     assert steady.at("a", seen) == seen
+
+
+@pytest.mark.parametrize("set_by", [HOUR, -HOUR])
+def test_another_switch_takes_over_after_the_clock_was_set(clocks: Clocks, set_by: int) -> None:
+    talk = call("a")
+    steady_of(clocks).begin(talk)
+    clocks.pass_(10 * SECOND)
+    clocks.wall += set_by
+    clocks.pass_(10 * SECOND)
+    another = steady_of(clocks)
+    another.begin(talk)
+    assert another.now("a") == another.at("a", clocks.wall) == NOON + 20 * SECOND
+    clocks.boot, clocks.steady = "second", 3 * SECOND  # its clock began anew: what was noted says nothing
+    begun_anew = steady_of(clocks)
+    begun_anew.begin(talk)
+    assert begun_anew.at("a", clocks.wall) == clocks.wall
 
 
 @given(
@@ -67,7 +88,7 @@ def test_exact_however_late_it_is_told(lasted: int, late: int, set_by: int) -> N
     """To the microsecond, as the edge saw it, where nobody sets a clock and where somebody does."""
     clocks = Clocks()
     steady = steady_of(clocks)
-    steady.begin("a")
+    steady.begin(call("a"))
     clocks.wall += set_by
     clocks.pass_(lasted)
     seen = clocks.wall

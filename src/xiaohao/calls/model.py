@@ -211,5 +211,7 @@ class Call(msgspec.Struct):
     #: None: its customer was not to be asked
     routing: Routed | None = None
     announcements: list[Announcement] = msgspec.field(default_factory=list)
+    #: of the machine when the call began: see `switch.steady`
+    clock: str | None = None
     #: what was decided and done about it, in order
     path: list[Mark] = msgspec.field(default_factory=list)

@@ -81,7 +81,7 @@ class Switchboard:
         call = Call(invite.call_id, self._settings.edge.id, invite.at, dialled=invite.dialled[:32])
         self.calls[call.id] = call
         self._undecided[call.id] = None
-        self._steady.begin(call.id)
+        self._steady.begin(call)
         self._start(self._decide(Passage(invite, call)))
 
     async def _decide(self, passage: Passage) -> None:
@@ -205,7 +205,7 @@ class Switchboard:
 
     def _limit(self, call: Call) -> None:
         if call.max_duration_s and call.answered_at and call.id not in self._longest:
-            left = (call.answered_at - now_us()) / SECOND + call.max_duration_s
+            left = (call.answered_at - self._steady.now(call.id)) / SECOND + call.max_duration_s
             if self.announcer is not None:
                 left -= self.announcer.talk.goodbye_s(call)
             self._longest[call.id] = asyncio.get_running_loop().call_later(
@@ -321,13 +321,13 @@ class Switchboard:
             is_ours = call.edge_id == self._settings.edge.id
             if is_ours and call.id not in self.calls and call.id not in self._ended:
                 self.calls[call.id] = call
-                self._steady.begin(call.id)
+                self._steady.begin(call)
                 self._tools.carriers.occupy(call.id, call.trunk_in, call.trunk_out)
 
     def _take_in(self, call: Call) -> None:
         """A call that the edge knows and we do not: an earlier switch died before it was stored."""
         self.calls[call.id] = call
-        self._steady.begin(call.id)
+        self._steady.begin(call)
         self._tools.carriers.occupy(call.id, call.trunk_in, call.trunk_out)
         self._journal.put(CallBegan(call))
 
