@@ -3,6 +3,7 @@
 import hashlib
 import random
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,17 @@ def test_each_side_is_heard_on_its_channel_when_it_spoke(folder: CaptureFolder, 
     assert_silence(heard, "left", 1.2, 2.0)
     assert_silence(heard, "right", 0.0, 0.85)
     assert_silence(heard, "right", 1.7, 2.0)
+
+
+@pytest.mark.parametrize("set_by", [3600, -3600])
+def test_what_is_said_after_the_clock_was_set_is_heard(folder: CaptureFolder, set_by: int) -> None:
+    packets = talk("PCMA", HZ_A, PORT_A, 0.5, 2.0, ssrc=1) + talk("PCMA", HZ_B, PORT_B, 0.91, 0.7, ssrc=2)
+    packets.sort(key=lambda packet: packet.at)
+    folder.write([replace(one, at=one.at + set_by * (one.at > 1.2)) for one in packets], simple(["PCMA"]))
+    audio, heard = made(folder, 3.0)
+    assert audio.duration_ms == 3000
+    assert_span(heard, "left", HZ_A, (0.5, 2.5))
+    assert_span(heard, "right", HZ_B, (0.91, 1.61))
 
 
 @pytest.mark.parametrize("format_", ["wav", "mp3", "opus"])

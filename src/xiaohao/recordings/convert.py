@@ -17,7 +17,7 @@ from xiaohao.recordings.encode import Canvas, finish
 from xiaohao.recordings.model import AudioFile, CaptureError, Format, Payload, Side
 from xiaohao.recordings.pcap import Packets
 from xiaohao.recordings.signalling import Signalling
-from xiaohao.recordings.timeline import Placement, place
+from xiaohao.recordings.timeline import Placement, on_one_clock, place
 
 _NARROW: Final = 8000
 _WIDE: Final = 16000
@@ -70,7 +70,7 @@ def convert(
     part, else 8 kHz. Raises CaptureError where a capture cannot become audio, OSError where the disk fails.
     """
     read = [(one, pcap.read(Path(one.pcap)) if one.pcap else None) for one in captures]
-    streams = [stream for one, packets in read for stream in _streams(one, packets, received_at)]
+    streams = [stream for one, packets in read for stream in _streams(one, packets, received_at, ended_at)]
     cut_off = any(_is_cut_off(one, packets) for one, packets in read)
     streams.sort(key=lambda stream: stream.first_tick / stream.clock)
     codecs = {payload: codec(payload) for stream in streams for payload, _ in stream.parts()}
@@ -134,13 +134,14 @@ def _is_cut_off(one: Capture, packets: Packets | None) -> bool:
     return packets.cut_off or not is_finished(one.metadata)
 
 
-def _streams(one: Capture, packets: Packets | None, zero_us: int) -> Iterator[Stream]:
+def _streams(one: Capture, packets: Packets | None, zero_us: int, end_us: int) -> Iterator[Stream]:
     """The streams of one capture."""
     if packets is None or not len(packets):
         return
     if one.metadata is None:
         raise CaptureError("the capture has lost its metadata, so nobody knows who said what")
     told = signalling.read(Path(one.metadata))
+    packets = replace(packets, arrival=on_one_clock(packets.arrival, zero_us, end_us))
     meaning, payloads = _meanings(packets, told)
     clocks = np.array([0, *(payload.clock for payload in payloads)])[meaning + 1]
     for port in told.sides:

@@ -29,6 +29,11 @@ _LATE_FEW_S: Final = 0.300
 _EARLY_S: Final = 0.040
 #: no packet is delayed by so much and the next one not at all
 _JUMP_S: Final = 1.0
+#: packets of a capture are written in the order of their arrival; a step back is the clock's that was set
+_BACK_US: Final = 5_000_000
+#: so much longer than the call no pause is
+_BEYOND_US: Final = 60_000_000
+_STEP_US: Final = 20_000
 #: so many packets before and after a smaller jump must agree, those before having come one by one
 _STEADY_PACKETS: Final = (4, 3)
 _STEADY_S: Final = 0.040
@@ -61,6 +66,19 @@ def place(arrival_us: Ticks, timestamps: Ticks, clock: int, zero_us: int) -> Pla
     first = np.ones(len(order), dtype=bool)
     first[1:] = (np.diff(piece) != 0) | (np.diff(said) != 0)
     return Placement(order[first], piece[first], (said + offset)[first])
+
+
+def on_one_clock(arrival_us: Ticks, zero_us: int, end_us: int) -> Ticks:
+    """When packets of a capture arrived, had nobody set the machine's clock meanwhile; µs since the epoch.
+
+    `zero_us` and `end_us` are the call's, on the clock of its beginning. Steps that no packet took, back or
+    longer than the whole call, become those from one packet to the next.
+    """
+    steps = np.diff(arrival_us, prepend=zero_us)
+    was_set = (steps < -_BACK_US) | (steps > max(end_us - zero_us, 0) + _BEYOND_US)
+    if not was_set.any():
+        return arrival_us
+    return zero_us + np.cumsum(np.where(was_set, _STEP_US, steps))
 
 
 def unwrap(timestamps: Ticks) -> Ticks:
