@@ -3,9 +3,9 @@
 Method: CDRs of one customer are written straight into the table, over a month, on 100 numbers of three kinds,
 six tenths answered, talking 1 to 600 s. Then, each in a process of its own, whose CPU and highest memory are
 taken from the system: rating them as the worker does (usage and running sums, in transactions of 500); the
-month's bill from what is stored; a rerating's whole report, from the CDRs; and the close of a month of many
-customers with 100 calls each. At last how soon a prepaid customer is stopped whose money a call has used up.
-PostgreSQL's own memory and CPU are not counted.
+month's bill from what is stored; a rerating's whole report, from the CDRs, by one process and by two; and the
+close of a month of many customers with 100 calls each. At last how soon a prepaid customer is stopped whose
+money a call has used up. PostgreSQL's own memory and CPU are not counted.
 
 Run: `python -m bench.billing [CDRs] [customers]`
 """
@@ -122,12 +122,18 @@ async def stored(database: Database) -> int:
     return sum(day.calls for day in bill.days)
 
 
-async def rerate(database: Database) -> int:
+async def rerate(database: Database, processes: int = 1) -> int:
     """What `xiaohao billing rerate` does: the report with its differences and both bills."""
     rater = Rater(database, Vault(bytes(32)), later)
-    report = (await Reratings(database, rater, later).prepare(ONE, MONTH)).report
+    made = await Reratings(database, rater, later).prepare(ONE, MONTH, processes=processes)
+    report = made.report
     assert report["changed"] == 0
     return int(report["calls"])
+
+
+async def share(database: Database) -> int:
+    """The same by two processes, `--processes 2`."""
+    return await rerate(database, 2)
 
 
 async def close(database: Database) -> int:
@@ -172,20 +178,26 @@ async def state(database: Database, customer_id: str) -> str:
         return str((await connection.execute(query)).scalar_one())
 
 
-WORK = {"rate": rate, "stored": stored, "rerate": rerate, "close": close, "stop": stop}
+WORK = {"rate": rate, "stored": stored, "rerate": rerate, "share": share, "close": close, "stop": stop}
+
+
+def cpu() -> float:
+    """Seconds of this process and of those that it started and that have ended."""
+    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in found)
 
 
 async def one(what: str, url: str) -> None:
     async with opened(url) as database:
-        before = resource.getrusage(resource.RUSAGE_SELF)
+        before = cpu()
         began = time.perf_counter()
         count = await WORK[what](database)
         took = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    used = cpu() - before
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
         f"  {what:>6}: {count:,} in {took:.1f} s = {count / took:,.0f} a second; "
-        f"CPU {cpu / count * 1e6:.1f} µs each; highest memory {after.ru_maxrss / 1024:.0f} MiB"
+        f"CPU {used / count * 1e6:.1f} µs each; highest memory {most / 1024:.0f} MiB"
     )
 
 

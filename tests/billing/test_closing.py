@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, update
 
-from tests.billing.scenes import DAY, MOBILE, Scene, flat
+from tests.billing.scenes import DAY, MOBILE, STANDARD, Scene, flat
 from tests.billing.worlds import MONTH, START
 from xiaohao.billing import calendar
 from xiaohao.billing.closing import Closing
@@ -292,6 +292,38 @@ async def test_a_report_changes_nothing_until_it_is_accepted(scene: Scene) -> No
     assert (await scene.reratings.dismiss(again.id)).state == "dismissed"
     with pytest.raises(Refusal, match="rerating_in_another_state"):
         await scene.reratings.accept(again.id)
+
+
+async def test_several_processes_find_what_one_finds(scene: Scene) -> None:
+    """With minutes that are used up in the second one's share, and tiers that fill up in their order."""
+    scene.clock.now = START
+    customer_id = await scene.customer("+861062000201", "+864001234501", "+8617000000002")
+    contract = {**STANDARD, "leg": "both"}
+    contract["rents"] = [{"kinds": ["400"], "price": "60", "included": {"minutes": 50, "pooled": True}}]
+    tiers = [{"up_to": 40, "price": "0.3"}, {"up_to": 90, "price": "0.2"}, {"price": "0.1"}]
+    contract["rates"] = [
+        {"kinds": ["400"], "tiers": tiers},
+        {"kinds": ["landline"], "tiers": tiers, "graduated": True},
+        {"kinds": ["mobile"], "tiers": tiers},
+    ]
+    for place in range(58):
+        number = ("+861062000201", "+864001234501", "+8617000000002")[place % 3]
+        await scene.call(
+            customer_id, 61 * (place % 5 + 1), number, displayed="+861062000201", record=place % 7 == 0
+        )
+        scene.clock.forward(43_000)
+    scene.month_is_over()
+    await scene.rater.rate_due()
+    await scene.billing.add_contract(customer_id, MONTH, contract)
+    reports, rows = [], []
+    for processes in (1, 3):
+        done: list[int] = []
+        made = await scene.reratings.prepare(customer_id, MONTH, None, done.append, processes)
+        reports.append(made.report)
+        rows.append(sum(done))
+    assert reports[0]["changed"] > 50
+    assert reports[0] == reports[1]
+    assert rows[0] == rows[1]
 
 
 async def test_an_acceptance_goes_on_where_it_was_killed(

@@ -41,13 +41,13 @@ class Anew:
         self._meter = Meter(terms, self._applications)
         self._closed: set[int] = set()
 
-    async def pages(self) -> AsyncIterator[Measured]:
-        """All of it, in the order of what is stored."""
+    async def pages(self, since: int | None = None, until: int | None = None) -> AsyncIterator[Measured]:
+        """All of it, in the order of what is stored; or what begins from `since` and before `until` (µs)."""
         async with self._database.read() as connection:
             closed = await store.closed_of(connection, [self._customer_id])
         self._closed = closed.get(self._customer_id, set())
         async with reading(self._database, self._customer_id, self._month) as rows:
-            async for page in rows.with_cdrs():
+            async for page in rows.with_cdrs(since, until):
                 await self._look_up_applications(page)
                 measured, several = self._measured(page)
                 if several:
@@ -75,9 +75,11 @@ class Anew:
             if row[_RECEIVED_AT] is None:
                 found.append(self._stored(row))
                 continue
-            # a call stays with the application that it was rated for
+            # a call stays with the application that it was rated for; its other number has the present one
+            present = applications.get(number)
             applications[number] = application
             usages = measure(Cdr(*row[_WIDTH:]))
+            applications[number] = present
             after: Usage | None
             if len(usages) == 1:
                 after = usages[0] if part == 0 else None

@@ -16,7 +16,9 @@ from xiaohao.settings import Settings
 Month = Annotated[str, typer.Argument(metavar="YYYY-MM", help="The month.")]
 Until = Annotated[str, typer.Option(metavar="YYYY-MM", help="The last month, unless it is the same.")]
 Customer = Annotated[str, typer.Option(metavar="ID", help="One customer only (cus_…).")]
-
+Processes = Annotated[
+    int, typer.Option(min=1, max=16, help="So many share a large month; the calls' own work has the others.")
+]
 
 _WIDE = 160
 
@@ -43,9 +45,16 @@ def commands(load: Callable[[Path], Settings], default: Path) -> typer.Typer:
         typer.echo(f"{_commands().close(load(config), month, customer or None)} closed")
 
     @app.command()
-    def rerate(month: Month, until: Until = "", customer: Customer = "", config: Config = default) -> None:
+    def rerate(
+        month: Month,
+        until: Until = "",
+        customer: Customer = "",
+        processes: Processes = 1,
+        config: Config = default,
+    ) -> None:
         """Rate months anew and report what would change. Nothing does before it is accepted."""
-        found = _commands().rerate(load(config), month, until or month, [customer] if customer else [])
+        customers = [customer] if customer else []
+        found = _commands().rerate(load(config), month, until or month, customers, processes)
         _show(found)
 
     @app.command()

@@ -32,6 +32,9 @@ from xiaohao.runtime.commands import opened, plainly
 from xiaohao.secrecy import vault_of
 from xiaohao.settings import Settings
 
+#: calls that are worth the second that another process takes to begin
+_MANY = 50_000
+
 
 @contextlib.contextmanager
 def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -99,7 +102,9 @@ def close(settings: Settings, month: str, customer_id: str | None) -> int:
     return int(_run(settings, work))
 
 
-def rerate(settings: Settings, month: str, until: str, customer_ids: list[str]) -> list[dict[str, Any]]:
+def rerate(
+    settings: Settings, month: str, until: str, customer_ids: list[str], processes: int = 1
+) -> list[dict[str, Any]]:
     """Rate months anew for these customers, all when there are none. Raises ChoreFailed."""
 
     async def work(database: Database) -> list[dict[str, Any]]:
@@ -110,7 +115,10 @@ def rerate(settings: Settings, month: str, until: str, customer_ids: list[str]) 
             for customer_id in customer_ids or await reratings.customers_of(wanted):
                 calls = await _calls_of(database, customer_id, wanted)
                 with _bar(f"{month_text(wanted)} {customer_id}", calls) as advance:
-                    found.append(_row(await reratings.prepare(customer_id, wanted, progress=advance)))
+                    rerating = await reratings.prepare(
+                        customer_id, wanted, progress=advance, processes=processes if calls >= _MANY else 1
+                    )
+                    found.append(_row(rerating))
             wanted = after(wanted)
         return found
 

@@ -8,7 +8,7 @@ month's total has said which tier it is.
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Final, Self
+from typing import Final, Generic, Self, TypeVar
 
 import msgspec
 
@@ -22,6 +22,35 @@ _GROUPS_MAX: Final = 100_000
 
 #: kind, number, application, day, seconds, included, ACD's seconds, calls, protections, recordings
 _Group = tuple[Kind, str, str | None, int, int, int, int, int, int, int]
+#: a group and how many are of it
+Counts = tuple[_Group, int]
+T = TypeVar("T")
+
+
+def including(terms: Terms) -> set[Kind]:
+    """Kinds of number whose rent includes minutes."""
+    priced = {kind for rate in terms.rates for kind in rate.kinds}
+    return {kind for rent in terms.rents if rent.included is not None for kind in rent.kinds} & priced
+
+
+def graduated(terms: Terms) -> set[Kind]:
+    """Kinds of number of which each tier prices its own minutes."""
+    return {kind for rate in terms.rates if rate.graduated for kind in rate.kinds}
+
+
+def in_order(terms: Terms) -> set[Kind]:
+    """Kinds of number of whose usages the order matters."""
+    return including(terms) | graduated(terms)
+
+
+def counted(usages: Iterable[Usage], counts: dict[_Group, int]) -> None:
+    """Count usages of which no second is included and no order matters."""
+    for one in usages:
+        group = (
+            *(one.kind, one.number, one.application, one.day, one.seconds),
+            *(0, one.acd_s, one.calls, one.protections, one.recordings),
+        )
+        counts[group] = counts.get(group, 0) + 1
 
 
 class Ledger:
@@ -31,13 +60,11 @@ class Ledger:
         self._terms = terms
         self._month = month
         self._allowances = Allowances(terms, month, tenures)
-        self._including = {
-            kind for rent in terms.rents if rent.included is not None for kind in rent.kinds
-        } & {kind for rate in terms.rates for kind in rate.kinds}
-        self._graduated = {kind for rate in terms.rates if rate.graduated for kind in rate.kinds}
+        self._including = including(terms)
+        self._graduated = graduated(terms)
         self._in_order = Prices(terms, {})  # graduated tiers need no total
         self._counts: dict[_Group, int] = {}
-        self._aside = _Aside()
+        self._aside = Aside(list[Counts])
         self._tally = Tally()
 
     def __enter__(self) -> Self:
@@ -71,9 +98,14 @@ class Ledger:
                 usage.recordings,
             )
             counts[group] = counts.get(group, 0) + 1
-        if len(counts) > _GROUPS_MAX:
-            self._aside.put(counts)
-            counts.clear()
+        self._aside.put_if_many(counts)
+
+    def add_counts(self, more: Iterable[Counts]) -> None:
+        """Take usages whose order does not matter, counted by `counted`."""
+        counts = self._counts
+        for group, count in more:
+            counts[group] = counts.get(group, 0) + count
+        self._aside.put_if_many(counts)
 
     def tally(self) -> Tally:
         """What all of it costs; nothing may be added then."""
@@ -83,8 +115,8 @@ class Ledger:
             self._tally.add(usage, prices.charge(usage, included), count)
         return self._tally
 
-    def _all(self) -> Iterable[tuple[_Group, int]]:
-        return chain(self._aside, self._counts.items())
+    def _all(self) -> Iterable[Counts]:
+        return chain(chain.from_iterable(self._aside), self._counts.items())
 
     def _volumes(self) -> dict[int, int]:
         """The seconds that count for the tier of each rate, by its place in the contract."""
@@ -118,21 +150,34 @@ class Ledger:
         )
 
 
-class _Aside:
-    """Counts that are too many for the memory: in a file without a name. Read as often as one likes."""
+class Aside(Generic[T]):
+    """Lists that are too long for the memory: in a file without a name. Read as often as one likes."""
 
-    def __init__(self) -> None:
+    def __init__(self, of: type[list[T]]) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
         self._lengths: list[int] = []
+        self._decode = msgspec.msgpack.Decoder(of).decode
 
-    def put(self, counts: dict[_Group, int]) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def put(self, items: list[T]) -> None:
         """Put these behind the others."""
-        self._lengths.append(self._file.write(_encode(list(counts.items()))))
+        self._lengths.append(self._file.write(_encode(items)))
 
-    def __iter__(self) -> Iterator[tuple[_Group, int]]:
+    def put_if_many(self: "Aside[Counts]", counts: dict[_Group, int]) -> None:
+        """Put these counts aside where they are too many to be held; then they begin anew."""
+        if len(counts) > _GROUPS_MAX:
+            self.put(list(counts.items()))
+            counts.clear()
+
+    def __iter__(self) -> Iterator[list[T]]:
         self._file.seek(0)
         for length in self._lengths:
-            yield from _decode(self._file.read(length))
+            yield self._decode(self._file.read(length))
 
     def close(self) -> None:
         """Forget all of it."""
@@ -140,4 +185,3 @@ class _Aside:
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(list[tuple[_Group, int]]).decode

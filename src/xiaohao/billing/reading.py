@@ -76,19 +76,27 @@ class Reading:
         names = Usage.__struct_fields__
         return self._pages(_STORED, (names.index("at"), names.index("call_id"), names.index("part")))
 
-    async def with_cdrs(self) -> AsyncIterator[list[Row]]:
+    async def with_cdrs(self, since: int | None = None, until: int | None = None) -> AsyncIterator[list[Row]]:
         """The same usages with their CDRs, as corrected: `MEASURED`, then `Cdr`'s fields; of these only
-        `call_id` is never None where the CDR is gone.
+        `call_id` is never None where the CDR is gone. Of all, or of those from `since` and before `until`.
         """
         # a customer has few corrections, and most have none
         rows = await self._read(Statement(self._direct.dialect, _CORRECTIONS))
         newer = {call_id: tuple(values) for call_id, *values in rows}
         place = (MEASURED.index("at"), len(MEASURED), MEASURED.index("part"))
-        async for page in self._pages(_WITH_CDRS, place):
-            yield [_corrected(row, newer) for row in page] if newer else page
+        begin = BEGINNING if since is None else (since, "", -1)
+        async for page in self._pages(_WITH_CDRS, place, begin):
+            within = page
+            if until is not None and page[-1][place[0]] >= until:
+                within = [row for row in page if row[place[0]] < until]
+            yield [_corrected(row, newer) for row in within] if newer else within
+            if len(within) < len(page):
+                return
 
-    async def _pages(self, query: Select[Row], place: tuple[int, int, int]) -> AsyncIterator[list[Row]]:
-        statement, after = Statement(self._direct.dialect, query), BEGINNING
+    async def _pages(
+        self, query: Select[Row], place: tuple[int, int, int], after: Place = BEGINNING
+    ) -> AsyncIterator[list[Row]]:
+        statement = Statement(self._direct.dialect, query)
         while True:
             page = await self._read(statement, at=after[0], call_id=after[1], part=after[2])
             if page:

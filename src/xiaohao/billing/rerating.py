@@ -4,7 +4,6 @@ Where the invoice is issued the usages stay as they were billed: what is accepte
 credit note or as an adjustment in the month that is open.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.billing import booking, facts, invoice_store, money, store, usage_store, wire
+from xiaohao.billing import booking, facts, invoice_store, money, shares, store, usage_store, wire
 from xiaohao.billing.booking import Booking
 from xiaohao.billing.model import Bill, Usage
 from xiaohao.billing.rater import Rater
@@ -50,9 +49,17 @@ class Reratings:
         self._clock = clock
 
     async def prepare(
-        self, customer_id: str, month: int, by: str | None = None, progress: Progress = silent
+        self,
+        customer_id: str,
+        month: int,
+        by: str | None = None,
+        progress: Progress = silent,
+        processes: int = 1,
     ) -> Rerating:
-        """Rate a month anew under the contract that is in force for it now. Raises Refusal: `not_found`."""
+        """Rate a month anew under the contract that is in force for it now, by so many processes.
+
+        Raises Refusal: `not_found`.
+        """
         await self._rater.rate_due()
         async with self._database.read() as connection:
             if await store.customer_state(connection, customer_id) is None:
@@ -60,7 +67,7 @@ class Reratings:
             invoice = await invoice_store.of_month(connection, customer_id, month)
             in_force = await facts.in_force(connection, customer_id, month)
         this = await Month.of(self._database, customer_id, month, in_force.terms)
-        after, differences = await self._rated(this, progress)
+        after, differences = await self._rated(this, progress, processes)
         issued = booking.is_issued(invoice)
         if issued and invoice is not None:
             before = msgspec.json.decode(invoice["document"])
@@ -185,18 +192,11 @@ class Reratings:
             await self.accept(rerating_id)
 
     @staticmethod
-    async def _rated(month: Month, progress: Progress) -> tuple[Bill, dict[str, Any]]:
-        told: list[dict[str, Any]] = []
-        calls, changed = 0, 0
+    async def _rated(month: Month, progress: Progress, processes: int) -> tuple[Bill, dict[str, Any]]:
         with month.ledger() as ledger:
-            async for page in month.anew():
-                ledger.add(page.usages)
-                calls += sum(usage.calls for usage in page.usages)
-                changed += len(page.changes)
-                told += [_told(*pair) for pair in page.changes[: _TOLD - len(told)]]
-                progress(page.rows)
-                await asyncio.sleep(0)
-            return month.settle(ledger), {"calls": calls, "changed": changed, "changes": told}
+            found = await shares.measure(month, ledger, _TOLD, progress, processes)
+            told = [_told(*pair) for pair in found.changes]
+            return month.settle(ledger), {"calls": found.calls, "changed": found.changed, "changes": told}
 
     async def _rewrite(self, rerating: Rerating, progress: Progress) -> None:
         # Each page is a transaction, and rewriting a page once more changes nothing: a run that was killed

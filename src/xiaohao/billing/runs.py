@@ -36,7 +36,7 @@ class Month:
         tenures: Sequence[Tenure],
         entries: Sequence[Entry],
     ) -> None:
-        self._database = database
+        self.database = database
         self.customer_id = customer_id
         self.month = month
         self.terms = terms
@@ -57,23 +57,26 @@ class Month:
 
     async def count(self) -> int:
         """How many calls the month has, for who watches the progress."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             sums = await usage_store.sums_of_month(connection, self.customer_id, self.month)
         return sum(row["calls"] for row in sums)
 
     async def stored(self) -> AsyncIterator[list[Usage]]:
         """The usages as they were measured, in the order of charging."""
-        async with reading(self._database, self.customer_id, self.month) as rows:
+        async with reading(self.database, self.customer_id, self.month) as rows:
             async for page in rows.stored():
                 yield [Usage(*row) for row in page]
 
-    def anew(self) -> AsyncIterator[Measured]:
-        """The usages of the month's CDRs, measured now, beside the stored ones, in the order of these."""
-        return Anew(self._database, self.customer_id, self.month, self.terms).pages()
+    def anew(self, since: int | None = None, until: int | None = None) -> AsyncIterator[Measured]:
+        """The usages of the month's CDRs, measured now, beside the stored ones, in the order of these.
+
+        Of all of them, or of those whose time as it is stored begins from `since` and before `until` (µs).
+        """
+        return Anew(self.database, self.customer_id, self.month, self.terms).pages(since, until)
 
     async def pricer(self) -> Pricer:
         """What gives the stored usages their prices."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             seconds = await usage_store.seconds_before(connection, self.customer_id, self.month)
         return Pricer(
             self.terms, self.month, self.tenures, [(number, Kind(kind), s) for number, kind, s in seconds]
@@ -83,7 +86,7 @@ class Month:
         """What one stored usage costs, without looking at each of the others."""
         place = (usage.at, usage.call_id, usage.part)
         pricer = await self.pricer()
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             before = await usage_store.seconds_before(connection, self.customer_id, self.month, place)
         for number, kind, seconds in before:
             pricer.skip(number, Kind(kind), seconds)
