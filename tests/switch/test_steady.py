@@ -63,6 +63,15 @@ def test_what_was_seen_before_and_is_told_after(clocks: Clocks) -> None:
     assert steady.at("a", seen) == seen
 
 
+def test_what_was_seen_on_a_clock_that_is_right_again_is_no_later_than_now(clocks: Clocks) -> None:
+    steady = steady_of(clocks)
+    steady.begin(call("a"))
+    clocks.pass_(20 * SECOND)
+    seen = clocks.wall + HOUR
+    clocks.pass_(8 * SECOND)
+    assert steady.at("a", seen) == clocks.wall
+
+
 @pytest.mark.parametrize("set_by", [HOUR, -HOUR])
 def test_another_switch_takes_over_after_the_clock_was_set(clocks: Clocks, set_by: int) -> None:
     talk = call("a")

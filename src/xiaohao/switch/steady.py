@@ -63,9 +63,10 @@ class Steady:
         expected = self.now(call_id)
         set_by = self._wall() - expected
         # it may have been seen before the clock was set, and be told of after
-        if abs(set_by) < _SET_BY or abs(told - expected) <= abs(told - set_by - expected):
-            return told
-        return told - set_by
+        if abs(set_by) >= _SET_BY and abs(told - expected) > abs(told - set_by - expected):
+            told -= set_by
+        # nothing is seen before it happens: the clock was ahead then, and has been put right since
+        return told if told - expected < _SET_BY else expected
 
     def end(self, call_id: str) -> None:
         """A call is over."""
