@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
 from tests.billing.scenes import DAY, MOBILE, STANDARD, Scene, flat
 from tests.billing.worlds import MONTH, START
@@ -149,8 +149,15 @@ async def test_the_life_of_an_invoice(scene: Scene) -> None:
         await scene.invoices.get(invoice_id, customer_id)
     with pytest.raises(Refusal, match="invoice_in_another_state"):
         await scene.invoices.pay(invoice_id)
+    async with scene.database.read() as connection:
+        call_id = str((await connection.execute(select(usages.c.call_id))).scalars().first())
+    bills = [(await scene.billing.call(call_id, one))[0]["invoice_id"] for one in (None, customer_id)]
+    assert bills == [invoice_id, None]
     issued = await scene.invoices.issue(invoice_id)
     assert (issued.state, issued.number) == (InvoiceState.ISSUED, "2026-000001")
+    (charged,) = await scene.billing.call(call_id, customer_id)
+    assert (charged["invoice_id"], charged["invoice_number"]) == (invoice_id, issued.number)
+    assert charged["contract_id"] is None
     assert (await scene.invoices.get(invoice_id, customer_id)).document == issued.document
     with pytest.raises(Refusal, match="not_found"):
         await scene.invoices.get(invoice_id, "cus_other")

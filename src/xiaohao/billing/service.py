@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.billing import calendar, facts, invoice_store, money, store, terms, usage_store, wire
 from xiaohao.billing.estimate import running_bill
-from xiaohao.billing.model import Entry, InvoiceState
+from xiaohao.billing.model import Entry, InvoiceState, Usage
 from xiaohao.billing.rater import Rater
 from xiaohao.billing.runs import Month, Progress, silent
 from xiaohao.billing.spending import Spending, left_of
@@ -282,8 +282,23 @@ class Billing:
         found = []
         for usage in sorted(usages, key=lambda one: one.part):
             month = await Month.of(self._database, owner, usage.month)
-            found.append(wire.usage_document(usage, await month.charge_of(usage)))
+            charged = await month.charge_of(usage)
+            found.append(
+                {**wire.usage_document(usage, charged), **await self._bill_of(owner, usage, customer_id)}
+            )
         return found
+
+    async def _bill_of(self, owner: str, usage: Usage, asked_by: str | None) -> dict[str, str | None]:
+        """By which contract a usage has its price, and on which invoice it is; customers see no drafts."""
+        async with self._database.read() as connection:
+            contract = await facts.in_force(connection, owner, usage.month)
+            invoice = await invoice_store.of_month(connection, owner, usage.month)
+        shown = invoice if asked_by is None or (invoice is not None and invoice["number"]) else None
+        return {
+            "contract_id": contract.contract_id,
+            "invoice_id": None if shown is None else shown["id"],
+            "invoice_number": None if shown is None else shown["number"],
+        }
 
     async def what_if(
         self,
