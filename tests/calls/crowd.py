@@ -34,8 +34,12 @@ _IS_SLOW = Behaviour(ring_after_s=2.5, answer_after_s=3.0)
 
 @asynccontextmanager
 async def theatre_in(folder: Path, **changes: Any) -> AsyncIterator[Theatre]:
-    """A platform that may be broken, with everybody around it; retries of deliveries come soon."""
-    stage = Stage(folder, **({"notifications": {"retry_s": [1], "timeout_s": 2.0}} | changes))
+    """A platform that may be broken, with everybody around it.
+
+    Retries of deliveries come soon, and who is refused is so at once, without hearing why.
+    """
+    usual = {"notifications": {"retry_s": [1], "timeout_s": 2.0}, "announcements": {"on": False}}
+    stage = Stage(folder, **(usual | changes))
     async with (
         stage,
         CustomerEndpoint("127.0.0.4", secret=_SECRET) as endpoint,

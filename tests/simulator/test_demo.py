@@ -60,7 +60,7 @@ async def test_five_masked_calls_and_what_is_left_running(tmp_path: Path) -> Non
     async with demo(tmp_path, "--keep") as running:
         await running.until("Logs ")
         said = running.said
-        assert "PASSED  5 masked calls" in said
+        assert "PASSED  5 masked calls" in said, said
         for title in (
             *("1. Driver calls passenger", "2. Passenger calls back", "3. Driver calls back"),
             *("4. Driver calls passenger, scheme 2", "5. Passenger calls back, scheme 2"),
