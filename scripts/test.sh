@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Lint, then every test; both run whatever the other says, so that the last line is pytest's summary.
+# Lint and every test, at the same time; both run whatever the other says.
 # Without arguments, three processes share the tests (tests/sharing.py).
 cd "$(dirname "$0")/.." || exit 1
-status=0
-scripts/lint.sh || { status=1; echo "lint failed (above); the tests run all the same" >&2; }
 [ $# -gt 0 ] || set -- --numprocesses 3
-python -m pytest "$@" || status=$?
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+scripts/lint.sh >"$said" 2>&1 &
+python -m pytest "$@"
+status=$?
+wait $! || { cat "$said"; echo "lint failed (above)"; status=1; }
 exit "$status"

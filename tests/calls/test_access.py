@@ -38,8 +38,8 @@ async def test_password_of_a_caller(theatre: Theatre) -> None:
     edge = theatre.stage.sip
     async with (
         password_trunk(theatre) as trunk_id,
-        Carrier("127.0.0.51", edge=edge, username=USER, password=PASSWORD) as office,
-        Carrier("127.0.0.52", edge=edge, username=USER, password="guess") as guesser,
+        Carrier("127.0.0.151", edge=edge, username=USER, password=PASSWORD) as office,
+        Carrier("127.0.0.152", edge=edge, username=USER, password="guess") as guesser,
     ):
         pair = await theatre.pair()
         call = await office.add_phone(pair.driver.number, 400).call(pair.y)

@@ -105,10 +105,12 @@ async def test_switch_killed_while_it_decides(house: Theatre) -> None:
 async def test_switch_hangs(house: Theatre) -> None:
     """A switch that stands still is as good as none: 503 after two seconds, and nothing is lost meanwhile."""
     crowd = await gather(house, ringing=2, starting=2)
+    # whoever stands still in the middle of writing to SQLite keeps others from reserving
+    pairs = [await house.pair() for _ in range(3)]
     pid, began = house.stage.pid("switch"), time.monotonic()
     os.kill(pid, signal.SIGSTOP)
     try:
-        refused = await dial_several(house)
+        refused = [Conversation(pair, await pair.driver.call(pair.y)) for pair in pairs]
         await asyncio.gather(*(one.call.wait_ended(timeout=2.8) for one in refused))
         assert {one.call.final_code for one in refused} == {503}
         assert await crowd.all_heard()

@@ -71,7 +71,9 @@ async def hall(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hall]:
         "tls_authorities": str(authorities),
     }
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(Stage(folder / "platform", edge=edge))
+        stage = await stack.enter_async_context(
+            Stage(folder / "platform", edge=edge, announcements={"on": False})
+        )
         customer = await stage.add_customer("ride")
         carriers: dict[str, Carrier] = {}
         pools: dict[str, str] = {}
