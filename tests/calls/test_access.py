@@ -64,7 +64,7 @@ async def test_password_of_a_caller(theatre: Theatre) -> None:
 async def test_guessing_passwords_is_stopped(theatre: Theatre) -> None:
     """After twenty wrong tries nothing from that address is answered any more."""
     async with password_trunk(theatre):
-        guesser = Stranger(theatre.stage.sip, "127.0.0.53")
+        guesser = Stranger(theatre.stage.sip, "127.0.0.153")
         for number in range(19):
             guess = (
                 f'Digest username="{USER}", realm="xiaohao", nonce="1", uri="sip:x", response="{number:032x}"'
@@ -173,7 +173,7 @@ async def challenged(end: End, request: str, code: int) -> str:
 async def test_password_of_ours(theatre: Theatre, code: int) -> None:
     """A carrier that challenges gets our password, at any time; the caller sees nothing of it."""
     password = {"digest_out": {"username": USER, "password": PASSWORD}}
-    hosts = ("127.0.0.54", "127.0.0.55") if code == 401 else ("127.0.0.56", "127.0.0.57")
+    hosts = ("127.0.0.154", "127.0.0.55") if code == 401 else ("127.0.0.56", "127.0.0.57")
     async with exchange(theatre, *hosts, **password) as bare:
         line = await bare.line()
         near, far = line.near, line.far
