@@ -26,6 +26,8 @@ from xiaohao.simulator.stage import Stage, StageError
 
 from .conftest import _SECRET, Pair, Theatre
 
+#: what these platforms make of recordings; the others make WAV files
+FORMATS = {"sqlite": "mp3", "postgresql": "opus"}
 NAMES = {"kamailio", "rtpengine", "switch", "worker", "web"}
 _ANSWERS = Behaviour()
 _RINGS = Behaviour(never_answer=True)
@@ -69,7 +71,9 @@ class Houses:
     async def on(self, database: str) -> Theatre:
         """The platform on "sqlite" or "postgresql"."""
         if database not in self._open:
-            changes = {"database": {"url": self._start_postgresql()}} if database == "postgresql" else {}
+            changes: dict[str, Any] = {"recording": {"format": FORMATS[database]}}
+            if database == "postgresql":
+                changes["database"] = {"url": self._start_postgresql()}
             theatre = theatre_in(self._folder / database, **changes)
             self._open[database] = await self._stack.enter_async_context(theatre)
         return self._open[database]
@@ -299,7 +303,11 @@ async def ledger(theatre: Theatre, conversations: list[Conversation], within_s: 
 
 
 async def check_recordings(theatre: Theatre, crowd: Crowd, within_s: float = 20) -> None:
-    """Each call of the crowd has one recording, told once; of those who talked both voices are in it."""
+    """Each call of the crowd has one recording, told once; of those who talked both voices are in it.
+
+    What the configuration names is what the customer gets.
+    """
+    format_ = theatre.stage.settings.recording.format
     told = await ledger(theatre, crowd.everyone)
     call_ids = {told.one(each)["call_id"] for each in crowd.everyone}
 
@@ -312,7 +320,9 @@ async def check_recordings(theatre: Theatre, crowd: Crowd, within_s: float = 20)
     assert sorted(map(str, ready())) == sorted(call_ids)
     for one in crowd.talking:
         call_id = told.one(one)["call_id"]
-        heard = listen(await theatre.audio(call_id))
+        audio = await theatre.audio(call_id)
+        assert audio.suffix == f".{format_}"
+        heard = listen(audio)
         for channel, phone in (("left", one.pair.driver), ("right", one.pair.passenger)):
             seconds = sum(end - begin for begin, end in heard.spans(channel, phone.tone_hz))
             assert seconds > 0.3, f"{seconds:.1f} s of a voice that talked are on the {channel}"

@@ -1,13 +1,9 @@
 """What is heard in the recording of a call that went through the whole platform."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.calls.conftest import Pair, Theatre
-from tests.calls.crowd import theatre_in
 from tests.recordings.audio import Heard, listen
 from xiaohao.simulator.behaviour import Behaviour
 
@@ -53,23 +49,6 @@ async def test_the_caller_is_left_and_the_callee_right(theatre: Theatre) -> None
         ):
             assert sum(end - begin for begin, end in heard.spans(channel, own)) > 0.4
             assert heard.spans(channel, other) == []
-
-
-@pytest.mark.parametrize("format_", ["mp3", "opus"])
-async def test_other_formats(tmp_path: Path, format_: str) -> None:
-    """What the configuration names is what the customer gets, over the API and in the store."""
-    async with theatre_in(tmp_path / "platform", recording={"format": format_}) as theatre:
-        pair = await theatre.pair()
-        await talk(pair)
-        cdr = await pair.cdr()
-        told = await theatre.endpoint.wait_for("recording.ready", cdr["call_id"], timeout=10)
-        assert told.document["data"]["recording"]["format"] == format_
-        path = f"/v1/recordings/{cdr['call_id']}/audio"
-        copy = tmp_path / f"copy.{format_}"
-        copy.write_bytes(await theatre.customer.request("GET", path))
-    heard = listen(copy)
-    for channel, phone in (("left", pair.driver), ("right", pair.passenger)):
-        assert sum(end - begin for begin, end in heard.spans(channel, phone.tone_hz)) > 0.4
 
 
 async def test_early_media_is_on_the_callees_channel(theatre: Theatre) -> None:
