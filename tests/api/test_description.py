@@ -141,7 +141,7 @@ async def furnish(url: str, database_url: str) -> Target:
 
 @SCHEMA.parametrize()
 @settings(
-    max_examples=100 if THOROUGHLY else 12,
+    max_examples=100 if THOROUGHLY else 8,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
