@@ -20,6 +20,16 @@ _PLATFORMS: Final = (
     "tests/simulator/test_demo.py",
 )
 _AT_ONCE: Final = 2
+#: what takes longest is begun first, so that nothing is waited for alone at the end
+_LONG: Final = (
+    "tests/calls",
+    "tests/soak/test_soak.py",
+    "tests/notifications/test_delivery.py",
+    "tests/calls/test_kills.py",
+    "tests/calls/test_restarts.py",
+    "tests/api/test_description.py",
+    "tests/notifications/test_feed.py",
+)
 #: modules of tests/calls that have platforms of their own; the others have one together
 _APART: Final = {
     f"tests/calls/test_{name}.py"
@@ -28,7 +38,7 @@ _APART: Final = {
 
 
 class Sharing(LoadScopeScheduling):
-    """Hands out modules: those with platforms first, because they take longest."""
+    """Hands out modules: those with platforms first, because they take longest together."""
 
     def __init__(self, config: pytest.Config, log: Producer) -> None:
         config.option.loadscopereorder = False
@@ -47,8 +57,8 @@ class Sharing(LoadScopeScheduling):
             if scope.startswith(_PLATFORMS) and not all(tests.values())
         }
         wants_platform = len(at_work) < _AT_ONCE
-        fitting = (scope for scope in self.workqueue if scope.startswith(_PLATFORMS) == wants_platform)
-        chosen = "tests/calls" if "tests/calls" in self.workqueue else next(fitting, None)
+        units = [*(scope for scope in _LONG if scope in self.workqueue), *self.workqueue]
+        chosen = next((scope for scope in units if scope.startswith(_PLATFORMS) == wants_platform), None)
         if chosen is not None:
             self.workqueue.move_to_end(chosen, last=False)
         super()._assign_work_unit(node)
