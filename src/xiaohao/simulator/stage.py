@@ -130,6 +130,8 @@ class Stage:
     async def up(self) -> None:
         """Start the processes (again) and wait until they are ready. Raises StageError."""
         self._process = await asyncio.create_subprocess_exec(
+            # nobody else ends the platform of a process that was killed
+            *("setpriv", "--pdeathsig=TERM"),
             *(sys.executable, "-m", "xiaohao.cli", "up", "--config", str(self.config)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
