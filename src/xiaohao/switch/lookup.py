@@ -5,6 +5,7 @@ The hot path's one query: who is to be connected when this caller dials this num
 
 import asyncio
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final, LiteralString, Protocol
 
@@ -21,7 +22,7 @@ _PATIENCE_S = 1.0
 _MAPPED = 1 << 31
 #: stands among the marks: whether a command waits (calls/store.py)
 COMMANDS: Final = "*commands"
-_NEWS: Final = (
+_NEWS: LiteralString = (
     "SELECT name, value FROM marks"
     " UNION ALL SELECT '*commands', CASE WHEN EXISTS (SELECT 1 FROM call_commands) THEN 1 ELSE 0 END"
 )
@@ -46,8 +47,37 @@ class Lookup(Protocol):
         """Give connections back."""
 
 
-class SqliteLookup:
+class _Questions(ABC):
+    """What all look-ups ask; how an answer is had is the database's."""
+
+    #: texts of the questions, as the driver wants their parameters
+    _find: LiteralString
+    _shown: LiteralString
+
+    async def find(self, caller_key: bytes, dialled: str, now: int) -> Sequence[Any] | None:
+        """See Lookup.find."""
+        return await self._first(self._find, parameters(caller_key, dialled, now))
+
+    async def shown(self, display: str, callee: str) -> Sequence[Any] | None:
+        """See Lookup.shown."""
+        return await self._first(self._shown, {"display": display, "callee": callee})
+
+    async def news(self) -> dict[str, int]:
+        """See Lookup.news."""
+        return {row[0]: row[1] for row in await self._rows(_NEWS, {})}
+
+    async def _first(self, statement: LiteralString, wanted: dict[str, Any]) -> Sequence[Any] | None:
+        return next(iter(await self._rows(statement, wanted)), None)
+
+    @abstractmethod
+    async def _rows(self, statement: LiteralString, wanted: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        """Raises DatabaseUnavailable."""
+
+
+class SqliteLookup(_Questions):
     """A read on this thread: it takes some 20 µs, which is less than handing it to another thread costs."""
+
+    _find, _shown = HOT_LOOKUP_SQL, SHOWN_SQL
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -56,22 +86,7 @@ class SqliteLookup:
     async def open(self) -> None:
         """Nothing to do: the file is opened at the first look-up."""
 
-    async def find(self, caller_key: bytes, dialled: str, now: int) -> Sequence[Any] | None:
-        """See Lookup.find."""
-        return await self._first(HOT_LOOKUP_SQL, parameters(caller_key, dialled, now))
-
-    async def shown(self, display: str, callee: str) -> Sequence[Any] | None:
-        """See Lookup.shown."""
-        return await self._first(SHOWN_SQL, {"display": display, "callee": callee})
-
-    async def news(self) -> dict[str, int]:
-        """See Lookup.news."""
-        return {row[0]: row[1] for row in await self._ask(_NEWS, {})}
-
-    async def _first(self, statement: str, wanted: dict[str, Any]) -> Sequence[Any] | None:
-        return next(iter(await self._ask(statement, wanted)), None)
-
-    async def _ask(self, statement: str, wanted: dict[str, Any]) -> Sequence[Sequence[Any]]:
+    async def _rows(self, statement: LiteralString, wanted: dict[str, Any]) -> Sequence[Sequence[Any]]:
         try:
             if self._connection is None:
                 self._connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=0.05)
@@ -91,8 +106,10 @@ class SqliteLookup:
             connection.close()
 
 
-class PostgresqlLookup:
+class PostgresqlLookup(_Questions):
     """A few connections that keep the query prepared."""
+
+    _find, _shown = HOT_LOOKUP_PSYCOPG, SHOWN_PSYCOPG
 
     def __init__(self, url: URL) -> None:
         conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -108,22 +125,7 @@ class PostgresqlLookup:
         """Start connecting in the background."""
         await self._pool.open(wait=False)
 
-    async def find(self, caller_key: bytes, dialled: str, now: int) -> Sequence[Any] | None:
-        """See Lookup.find."""
-        return await self._first(HOT_LOOKUP_PSYCOPG, parameters(caller_key, dialled, now))
-
-    async def shown(self, display: str, callee: str) -> Sequence[Any] | None:
-        """See Lookup.shown."""
-        return await self._first(SHOWN_PSYCOPG, {"display": display, "callee": callee})
-
-    async def news(self) -> dict[str, int]:
-        """See Lookup.news."""
-        return {row[0]: row[1] for row in await self._patiently(_NEWS, {})}
-
-    async def _first(self, statement: LiteralString, wanted: dict[str, Any]) -> Sequence[Any] | None:
-        return next(iter(await self._patiently(statement, wanted)), None)
-
-    async def _patiently(self, statement: LiteralString, wanted: dict[str, Any]) -> Sequence[Sequence[Any]]:
+    async def _rows(self, statement: LiteralString, wanted: dict[str, Any]) -> Sequence[Sequence[Any]]:
         # A query that is cancelled is waited for by the driver for many seconds: leave it behind instead.
         question = asyncio.ensure_future(self._ask(statement, wanted))
         try:
