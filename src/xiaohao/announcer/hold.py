@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import structlog
 
@@ -63,16 +63,13 @@ class Hold:
             return
         self._music = music
         await self._hush()
-        self._do(self._play(prompt, music))
+        self._playing = asyncio.get_running_loop().create_task(self._play(prompt, music))
 
     def _music_of(self, answer: Queue) -> Prompt | None:
-        if answer.music is not None and answer.music != NOTHING:
-            named = self._speech.prompt(self._call, answer.music)
-            if named is not None:
-                return named
         if answer.music == NOTHING:
             return None
-        return self._speech.music(self._call)
+        named = self._speech.prompt(self._call, answer.music) if answer.music is not None else None
+        return self._speech.music(self._call) if named is None else named
 
     async def _play(self, prompt: Prompt | None, music: Prompt | None) -> None:
         try:
@@ -82,11 +79,6 @@ class Hold:
                 await self._speech.start_music(self._call, music)
         except MediaError as error:  # they wait in silence
             _log.warning("not_announced", call_id=self._call.id, error=str(error))
-
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        self._playing = asyncio.get_running_loop().create_task(work)
-        # one that is cancelled before it has begun
-        self._playing.add_done_callback(lambda _: work.close())
 
     def _stop(self) -> None:
         if self._playing is not None:

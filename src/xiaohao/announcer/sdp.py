@@ -8,7 +8,8 @@ to one, which the callee is offered later. What the caller sends goes to a port 
 import base64
 import os
 import re
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 _PORT: Final = 9
 _KEPT: Final = re.compile(r"a=(?:(rtpmap|fmtp):(\d+) |(?:ptime|maxptime):)", re.ASCII)
@@ -32,23 +33,37 @@ def codec_for(offer: str) -> str | None:
 
     Nor is there one with SRTP: with it the caller's keys would have to stay the same when the callee comes.
     """
-    line, attributes = _first_audio(offer)
-    if line is None or "SAVP" in line[2]:
+    audio = next((media for media in _media(offer) if media.is_audio), None)
+    if audio is None or "SAVP" in audio.protocol:
         return None
-    names = [name for kind in line[3].split() if (name := _codec(kind, attributes).partition("/")[0])]
+    attributes = audio.attributes
+    names = [name for kind in audio.formats.split() if (name := _codec(kind, attributes).partition("/")[0])]
     speech = [name for name in names if name.upper() not in _BESIDE]
     liked = [name for want in _LIKED for name in speech if name.upper() == want]
     return next(iter([*liked, *speech]), None)
 
 
-def _first_audio(offer: str) -> tuple[list[str] | None, list[str]]:
+class _Media(NamedTuple):
+    """A media description: the parts of its m= line, and the lines behind that."""
+
+    kind: str
+    port: str
+    protocol: str
+    formats: str
+    attributes: list[str]
+
+    @property
+    def is_audio(self) -> bool:
+        """Whether it is audio, and wanted."""
+        return self.kind == "audio" and self.port.partition("/")[0] != "0"
+
+
+def _media(offer: str) -> Iterator[_Media]:
     lines = offer.replace("\r", "").split("\n")
     starts = [place for place, line in enumerate(lines) if line.startswith("m=")]
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
-        line = (lines[start][2:].split(" ", 3) + [""] * 3)[:4]
-        if line[0] == "audio" and line[1].partition("/")[0] != "0":
-            return line, lines[start + 1 : end]
-    return None, []
+        kind, port, protocol, formats = (lines[start][2:].split(" ", 3) + [""] * 3)[:4]
+        yield _Media(kind, port, protocol, formats, lines[start + 1 : end])
 
 
 def _codec(kind: str, attributes: list[str]) -> str:
@@ -69,18 +84,16 @@ def _only(codec: str, formats: str, attributes: list[str]) -> str:
 
 def answer_to(offer: str, codec: str | None = None) -> str | None:
     """The answer, with only this codec if one is named; None where the offer has no audio for us."""
-    lines = offer.replace("\r", "").split("\n")
-    starts = [place for place, line in enumerate(lines) if line.startswith("m=")]
     answer = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0"]
     taken = False
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
-        kind, port, protocol, formats = (lines[start][2:].split(" ", 3) + [""] * 3)[:4]
+    for media in _media(offer):
         audio = None
-        if kind == "audio" and port.partition("/")[0] != "0" and not taken:
-            kept = formats if codec is None else _only(codec, formats, lines[start + 1 : end])
-            audio = _audio(protocol, kept, lines[start + 1 : end]) if kept else None
+        if media.is_audio and not taken:
+            formats, attributes = media.formats, media.attributes
+            kept = formats if codec is None else _only(codec, formats, attributes)
+            audio = _audio(media.protocol, kept, attributes) if kept else None
         taken = taken or audio is not None
-        answer += audio or [f"m={kind} 0 {protocol} {formats}"]
+        answer += audio or [f"m={media.kind} 0 {media.protocol} {media.formats}"]
     return "\r\n".join(answer) + "\r\n" if taken else None
 
 

@@ -184,18 +184,23 @@ class Announcer:
             return self._tell(visit, known[0], [known[1]])
         if visit.role == "asked" and (asked := self._asked.get(visit.call_id)):
             return self._ask(visit, *asked)
-        waits = self._waiting.get(visit.call_id) if visit.role == "waiting" else None
         call = self._board.calls.get(visit.call_id)
         if call is None:
             return None
-        if visit.role == "before" or waits is not None:
-            return self._go_before(visit, call) if waits is None else self._keep(visit, waits)
+        if visit.role == "before":
+            return self._go_before(visit, call)
+        if visit.role == "waiting" and (waits := self._waiting.get(visit.call_id)):
+            return self._keep(visit, waits)
+        prompt = self._of_the_unreached(visit, call)
+        return self._tell(visit, call, [prompt]) if prompt else None
+
+    def _of_the_unreached(self, visit: Visit, call: Call) -> Prompt | None:
+        """What is said of a callee who was not reached, where the edge says with which code and cause."""
         code, _, cause = visit.ended.partition(" ")
-        if code.isdigit() and cause.isdigit():
-            reason, _ = not_answered(int(code), int(cause))
-            prompt = self._speech.prompt_of(call, reason)
-            return self._tell(visit, call, [prompt]) if prompt else None
-        return None
+        if not (code.isdigit() and cause.isdigit()):
+            return None
+        reason, _ = not_answered(int(code), int(cause))
+        return self._speech.prompt_of(call, reason)
 
     async def _serve(self, visit: Visit, work: Coroutine[Any, Any, None]) -> None:
         try:
