@@ -10,10 +10,11 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
+#: folders whose modules have one platform together
+_TOGETHER: Final = ("tests/calls", "tests/announcer")
 #: where calls are made, with the platform's real processes
 _PLATFORMS: Final = (
-    "tests/calls",
-    "tests/announcer/",
+    *_TOGETHER,
     "tests/soak/",
     "tests/prompts/test_heard.py",
     "tests/runtime/test_platform.py",
@@ -22,7 +23,7 @@ _PLATFORMS: Final = (
 _AT_ONCE: Final = 2
 #: what takes longest is begun first, so that nothing is waited for alone at the end
 _LONG: Final = (
-    "tests/calls",
+    *_TOGETHER,
     "tests/soak/test_soak.py",
     "tests/notifications/test_delivery.py",
     "tests/calls/test_kills.py",
@@ -30,7 +31,7 @@ _LONG: Final = (
     "tests/api/test_description.py",
     "tests/notifications/test_feed.py",
 )
-#: modules of tests/calls that have platforms of their own; the others have one together
+#: modules of these that have platforms of their own
 _APART: Final = {
     f"tests/calls/test_{name}.py"
     for name in ("full_disk", "kills", "outages", "overload", "restarts", "searcher", "tls")
@@ -46,8 +47,9 @@ class Sharing(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        together = module.startswith("tests/calls/") and module not in _APART
-        return "tests/calls" if together else module
+        if module in _APART:
+            return module
+        return next((folder for folder in _TOGETHER if module.startswith(f"{folder}/")), module)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         at_work = {

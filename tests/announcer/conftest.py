@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,8 @@ async def speaking(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sp
     (folder / "sounds").mkdir()
     stage = Stage(folder / "platform", host="127.0.3.1", **TERMS)
     async with AsyncExitStack() as stack:
-        put_prompts(stack, folder)
-        await stack.enter_async_context(stage)
+        with put_prompts(folder):
+            await stack.enter_async_context(stage)
         endpoint = await stack.enter_async_context(CustomerEndpoint("127.0.3.4", secret=_SECRET))
         mobile = await stack.enter_async_context(Carrier("127.0.3.2", edge=stage.sip))
         city = await stack.enter_async_context(Carrier("127.0.3.3", edge=stage.sip))
@@ -151,10 +151,12 @@ service.Prompts.chosen = chosen
 """
 
 
-def put_prompts(stack: AsyncExitStack, folder: Path) -> None:
-    """Let the platform that is started next find the prompts."""
+@contextmanager
+def put_prompts(folder: Path) -> Iterator[None]:
+    """Let the platform that is started meanwhile find the prompts."""
     site = folder / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(_SITE.format(folder=str(folder / "sounds")))
-    patch = stack.enter_context(pytest.MonkeyPatch.context())
-    patch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+        yield

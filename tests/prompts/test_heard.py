@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,11 +19,7 @@ from xiaohao.simulator.customer import CustomerEndpoint, Delivery
 from xiaohao.simulator.outgoing import OutgoingCall
 from xiaohao.simulator.stage import Stage
 
-pytestmark = [
-    pytest.mark.calls,
-    pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.xdist_group("platforms of their own"),
-]
+pytestmark = [pytest.mark.calls, pytest.mark.asyncio(loop_scope="session")]
 
 SWEEPS = {
     "first": (400, 2600, 1.0),
@@ -84,10 +79,6 @@ async def uploader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up
     folder = tmp_path_factory.mktemp("uploader")
     stage = Stage(folder / "platform", host="127.0.3.11", calls=LIMITS)
     async with AsyncExitStack() as stack:
-        # other tests' platforms speak with prompts put in their place
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        patch.setenv("PYTHONPATH", os.pathsep.join(one for one in path if not one.endswith("/site")))
         await stack.enter_async_context(stage)
         endpoint = await stack.enter_async_context(CustomerEndpoint("127.0.3.14", secret=_SECRET))
         mobile = await stack.enter_async_context(Carrier("127.0.3.12", edge=stage.sip))
