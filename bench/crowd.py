@@ -76,8 +76,8 @@ def _tables(count: int) -> list[tuple[str, Iterator[Row]]]:
         ("customers", _customers()),
         ("numbers", _numbers(count)),
         ("bindings", _bindings(count)),
-        ("legs", _legs_of_a(count)),
-        ("legs", _legs_of_b(count)),
+        ("legs", _legs("a", count)),
+        ("legs", _legs("b", count)),
     ]
 
 
@@ -171,40 +171,22 @@ def _bindings(count: int) -> Iterator[Row]:
         }
 
 
-def _leg(binding: int) -> Row:
-    return {
-        "binding_id": id_of(binding),
-        "customer_id": CUSTOMER,
-        "mode": "axyb",
-        "state": "live",
-        "barred": False,
-        "valid_until": 1 << 60,
-        "record": True,
-        "order_ref": f"order {binding}",
-    }
-
-
-def _legs_of_a(count: int) -> Iterator[Row]:
+def _legs(role: str, count: int) -> Iterator[Row]:
+    key, dialled, display = (a_key, y_of, x_of) if role == "a" else (b_key, x_of, y_of)
     sealed = os.urandom(_SEALED)
     for binding in range(count):
         yield {
-            "caller_key": a_key(binding, count),
-            "dialled": y_of(binding),
-            "role": "a",
+            "caller_key": key(binding, count),
+            "dialled": dialled(binding),
+            "role": role,
             "callee_sealed": sealed,
-            "display": x_of(binding),
-            **_leg(binding),
-        }
-
-
-def _legs_of_b(count: int) -> Iterator[Row]:
-    sealed = os.urandom(_SEALED)
-    for binding in range(count):
-        yield {
-            "caller_key": b_key(binding, count),
-            "dialled": x_of(binding),
-            "role": "b",
-            "callee_sealed": sealed,
-            "display": y_of(binding),
-            **_leg(binding),
+            "display": display(binding),
+            "binding_id": id_of(binding),
+            "customer_id": CUSTOMER,
+            "mode": "axyb",
+            "state": "live",
+            "barred": False,
+            "valid_until": 1 << 60,
+            "record": True,
+            "order_ref": f"order {binding}",
         }

@@ -1,7 +1,6 @@
 """The command `xiaohao`."""
 
 import asyncio
-import gc
 import importlib
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from xiaohao.edge.kamailio import EngineMissing
 from xiaohao.ivr.cli import commands as graph_commands
 from xiaohao.recordings.cli import commands as recording_commands
 from xiaohao.routing.cli import commands as routing_commands
-from xiaohao.runtime import check, programs, status
+from xiaohao.runtime import check, garbage, programs, status
 from xiaohao.runtime.errors import ChoreFailed, SupervisorError
 from xiaohao.runtime.processes import Program
 from xiaohao.runtime.supervisor import Supervisor
@@ -59,8 +58,7 @@ def _chores() -> ModuleType:
 
 
 def _serve(kind: str, config: Path) -> None:
-    # a fifth of a process's start went into looking for garbage among what is being imported
-    gc.disable()
+    garbage.put_off()
     _chores().serve(kind, _load(config))
 
 

@@ -241,12 +241,7 @@ class ModesMachine(RuleBasedStateMachine):
             assert (refusal.code == "binding_ended") is not self.is_live(entry)
             return
         assert self.is_live(entry)
-        self.becomes(entry, now)
-        for child in entry.children:
-            followed = self.entries[child]
-            if self.is_live(followed):
-                self.becomes(followed, self.run(self.world.bindings.get(self.customer, child)))
-                assert followed.binding.a == now.a
+        self.becomes_with_its_pairs(entry, now)
 
     @rule(
         data=st.data(),
@@ -276,12 +271,7 @@ class ModesMachine(RuleBasedStateMachine):
             self.check_not_split(entry, now.x)
         # sent again it says the same
         assert self.run(self.world.bindings.change(self.customer, was.id, changes)) == now
-        self.becomes(entry, now)
-        for child in entry.children:
-            followed = self.entries[child]
-            if self.is_live(followed):
-                self.becomes(followed, self.run(self.world.bindings.get(self.customer, child)))
-                assert followed.binding.x == now.x
+        self.becomes_with_its_pairs(entry, now)
 
     def check_not_renumbered(self, entry: Entry, what: str, refusal: Refusal) -> None:
         """A change of a number was refused for what is so."""
@@ -316,6 +306,15 @@ class ModesMachine(RuleBasedStateMachine):
         left = [other for other in mine if self.is_live(other) and other.binding.x == was.x]
         if was.mode in personal and left:
             assert any(other.released_at is None and other.binding.x == new for other in mine)
+
+    def becomes_with_its_pairs(self, entry: Entry, binding: Binding) -> None:
+        """Pairs that came about on the spot go with the binding by which they did."""
+        self.becomes(entry, binding)
+        for child in entry.children:
+            followed = self.entries[child]
+            if self.is_live(followed):
+                self.becomes(followed, self.run(self.world.bindings.get(self.customer, child)))
+                assert (followed.binding.a, followed.binding.x) == (binding.a, binding.x)
 
     def becomes(self, entry: Entry, binding: Binding) -> None:
         """Keys that fall away rest from now on; new ones were nobody else's."""

@@ -76,15 +76,8 @@ def asking_of(
     return Asking(call, Desk(terms, verdict, answer), judge, memory, bound, 1.0, waiting=waiting)
 
 
-def decide(
-    terms: Terms,
-    verdict: Verdict,
-    answer: Answer | None,
-    memory: Memory,
-    bound: bool,
-    waiting: Waiting | None = None,
-) -> Decision:
-    return asyncio.run(asking_of(terms, verdict, answer, memory, bound, waiting).decide())
+def decide(asking: Asking) -> Decision:
+    return asyncio.run(asking.decide())
 
 
 _LAST: st.SearchStrategy[Answer | None] = st.sampled_from(
@@ -127,7 +120,7 @@ def test_the_first_that_leads_anywhere_is_taken(
         announcement="sorry",
         keep_answers_s=keep_s,
     )
-    decision = decide(terms, verdict, None, Memory(last), bound)
+    decision = decide(asking_of(terms, verdict, None, Memory(last), bound))
     possible = {
         Fallback.LAST_ANSWER: keep_s > 0 and good(last),
         Fallback.BINDING: bound,
@@ -162,7 +155,7 @@ def test_a_good_answer_is_kept_and_a_bad_one_is_not(answer: Answer | None, keep_
         return
     memory = Memory(None)
     terms = Terms("whsec_", "http://x/", fallbacks=(Fallback.ANNOUNCEMENT,), keep_answers_s=keep_s)
-    decision = decide(terms, Verdict.ANSWERED, answer, memory, bound=True)
+    decision = decide(asking_of(terms, Verdict.ANSWERED, answer, memory, bound=True))
     assert memory.kept == ([answer] if keep_s and good(answer) else [])
     if not good(answer):
         # no fallback: the customer has decided, and may not have that
@@ -186,7 +179,7 @@ def test_every_fault_of_an_answer_has_its_word() -> None:
         (Queue("night", music="missing"), "music: there is none of this name"),
         (Queue("night", otherwise_prompt="missing"), "otherwise_prompt: there is none of this name"),
     ):
-        decision = decide(terms, Verdict.ANSWERED, answer, Memory(None), bound=False)
+        decision = decide(asking_of(terms, Verdict.ANSWERED, answer, Memory(None), bound=False))
         assert decision.routed.problem == problem
 
 
@@ -204,7 +197,7 @@ def test_who_waits_goes_on_waiting_unless_the_customer_says_something(
     now = time.time_ns() // 1000
     waiting = Waiting(NIGHT, now - 2_500_000, now + 57_500_000, 2)
     said = None if failure else answer
-    decision = decide(terms, failure or Verdict.ANSWERED, said, Memory(None), True, waiting)
+    decision = decide(asking_of(terms, failure or Verdict.ANSWERED, said, Memory(None), True, waiting))
     assert (decision.routed.attempt, decision.routed.waited_ms // 100) == (3, 25)
     if said is None:
         assert decision.waiting == Waiting(NIGHT, waiting.since, waiting.until, 3)

@@ -1,7 +1,6 @@
 """The web process: the API behind uvicorn, until SIGTERM."""
 
 import asyncio
-import gc
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from xiaohao.api.app import create_app
 from xiaohao.api.protocol import BoundedProtocol
 from xiaohao.database.engine import Database
 from xiaohao.notifications.streams import Streams
+from xiaohao.runtime import garbage
 from xiaohao.secrecy import Vault, vault_of
 from xiaohao.settings import Settings, host_port
 
@@ -39,10 +39,7 @@ async def run(settings: Settings) -> None:
         await database.migrate()
         await database.agree()
         server = _server(settings, database, vault)
-        # Requests hold hardly any cycles: what is there from the start need not be looked through for them
-        # again and again, nor the rows of a batch while it is at work.
-        gc.freeze()
-        gc.set_threshold(_OBJECTS_MORE, 20, 20)
+        garbage.keep_what_is_there(_OBJECTS_MORE)
         await server.serve()
         if not server.started:
             raise OSError(f"cannot listen on {settings.web.listen}")

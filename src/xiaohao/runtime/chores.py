@@ -5,7 +5,6 @@ Kept apart from the supervisor, which does without the database's libraries and 
 
 import asyncio
 import contextlib
-import gc
 import importlib
 import os
 import signal
@@ -26,6 +25,7 @@ from xiaohao.notifications.model import EventState, Kind
 from xiaohao.rotation.files import KeyFiles
 from xiaohao.rotation.model import RotationFailed
 from xiaohao.rotation.service import Progress, Rotation
+from xiaohao.runtime import garbage
 from xiaohao.runtime.commands import opened, plainly, read_choice, read_span
 from xiaohao.runtime.errors import ChoreFailed
 from xiaohao.secrecy import vault_of
@@ -50,10 +50,7 @@ def serve(kind: str, settings: Settings) -> None:
 async def _until_signal(kind: str, settings: Settings) -> None:
     """Run the kind's `run` to its end, or cancel it on a signal and wait until it has tidied up."""
     kind_of_process = importlib.import_module(_KINDS[kind])
-    # what is there from the start stays, and hardly anything that comes later holds cycles
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-    gc.enable()
+    garbage.keep_what_is_there()
     task = asyncio.ensure_future(kind_of_process.run(settings))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
