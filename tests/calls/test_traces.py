@@ -219,8 +219,9 @@ async def test_a_refused_call(theatre: Theatre) -> None:
     assert (last["what"], last["details"]["outcome"]) == ("find_the_binding", "unknown_caller")
     assert found["media"] == []
     said = await heard(theatre, listed[0]["call_id"], ("caller", "in", "ACK"))
+    # the edge stamps what it sends once it is sent: on a busy machine the ACK may bear the earlier time
     assert {side for side, _, _ in said} == {"caller"}
-    assert said[-1] == ("caller", "in", "ACK")
+    assert {said[-1], said[-2]} == {("caller", "out", "403"), ("caller", "in", "ACK")}
 
 
 async def test_hostile_sip_breaks_no_picture(theatre: Theatre) -> None:
