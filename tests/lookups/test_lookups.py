@@ -159,6 +159,33 @@ async def test_an_x_that_passes_on_stood_for_whom_it_stood_then(world: World, lo
         assert found.number.person == who
 
 
+async def test_whose_a_number_was_is_told_to_whose_customer_it_was(world: World, lookups: Lookups) -> None:
+    """Numbers go from one customer to the next, and with them nothing of the people behind them."""
+    ride = await world.ride(x_recycle_s=60, y_recycle_s=60)
+    other = await world.customer("Other")
+    pool = await world.pool(other, 60, [])
+    binding = await ride.release(await ride.reserve(1, 2))
+    then, later = NOON, NOON + HOUR
+    world.clock.forward(3600)
+    await world.bindings.sweep()
+    for number in (binding.x, str(binding.y)):
+        await world.numbers.change_number(number, {"pool_id": pool.id})
+    world.clock.forward(60)
+    theirs, ours = Principal("key_other", other.id, CustomerState.ACTIVE), key_of(ride)
+
+    async def told(number: str, at: int, who: Principal) -> tuple[str | None, str | None, str | None]:
+        said = (await evidence(lookups, number, at, who)).number
+        return said.customer_id, said.state, said.person
+
+    for number in (binding.x, str(binding.y)):
+        assert await told(number, then, theirs) == (None, None, None)
+        assert await told(number, later, theirs) == (other.id, "available", None)
+        assert await told(number, later, ours) == (None, None, None)
+        assert await told(number, later, OPERATOR) == (other.id, "available", None)
+    assert await told(binding.x, then, OPERATOR) == (ride.customer.id, "ageing", person(1))
+    assert await told(binding.x, then, ours) == (ride.customer.id, "ageing", person(1))
+
+
 async def test_a_grace_time_shows_as_long_as_the_legs_are_there(world: World, lookups: Lookups) -> None:
     ride = await world.ride(x_recycle_s=600, y_recycle_s=600)
     binding = await ride.release(await ride.reserve(1, 2))

@@ -153,36 +153,42 @@ class Lookups:
             return None
         calls = [_decode_call(self._vault.open(sealed)) for sealed in live]
         return AboutNumber(
-            number=self._number_then(number, facts, then, now=window is None),
+            number=self._number_now(number, facts)
+            if window is None
+            else self._number_then(number, then, facts, customer_id),
             relations=relations,
             more=rows[limit - 1]["seq"] if len(rows) > limit else None,
             live_calls=[call for call in calls if person in (None, call.caller, call.callee)],
             ended_calls=[call_of(row, self._vault) for row in ended],
         )
 
-    def _number_then(
-        self, number: str, facts: store.Facts | None, then: store.Facts | None, *, now: bool
-    ) -> NumberThen:
+    def _number_now(self, number: str, facts: store.Facts | None) -> NumberThen:
         """What is known of a number itself; nothing where it is not the customer's own (`facts` is None)."""
-        if facts is not None and then is not None and not now:
-            return NumberThen(
-                number=number,
-                state=then["to_state"],
-                reason=then["reason"],
-                customer_id=then["customer_id"],
-                person=self._open(then["person_sealed"]),
-                known_since=then["at"],
-            )
-        if facts is not None and now:
-            return NumberThen(
-                number=number,
-                state=facts["state"],
-                reason=facts["state_reason"],
-                customer_id=facts["customer_id"],
-                person=self._open(facts["assigned_to_sealed"]),
-                known_since=facts["state_at"] or None,
-            )
-        return NumberThen(number, None, None, None, None, None)
+        if facts is None:
+            return _nothing_of(number)
+        return NumberThen(
+            number=number,
+            state=facts["state"],
+            reason=facts["state_reason"],
+            customer_id=facts["customer_id"],
+            person=self._open(facts["assigned_to_sealed"]),
+            known_since=facts["state_at"] or None,
+        )
+
+    def _number_then(
+        self, number: str, then: store.Facts | None, facts: store.Facts | None, customer_id: str | None
+    ) -> NumberThen:
+        """The same at an earlier moment: nothing where it was another customer's then, whose it is now."""
+        if then is None or not _may_be_told(then, facts, customer_id):
+            return _nothing_of(number)
+        return NumberThen(
+            number=number,
+            state=then["to_state"],
+            reason=then["reason"],
+            customer_id=then["customer_id"],
+            person=self._open(then["person_sealed"]),
+            known_since=then["at"],
+        )
 
     async def _relations(
         self,
@@ -294,6 +300,18 @@ class Lookups:
 
     def _open(self, sealed: bytes | None) -> str | None:
         return None if sealed is None else self._vault.open(sealed)
+
+
+def _nothing_of(number: str) -> NumberThen:
+    return NumberThen(number, None, None, None, None, None)
+
+
+def _may_be_told(then: store.Facts, facts: store.Facts | None, customer_id: str | None) -> bool:
+    if customer_id is None:
+        return True
+    # Of a number that is no longer theirs, or is shared, they know whose X it was, not that it is used since.
+    was_theirs: bool = then["customer_id"] == customer_id
+    return was_theirs and (facts is not None or then["person_sealed"] is not None)
 
 
 def _concerns(said: Mapping[str, Any], number: str | None, person_key: bytes | None) -> bool:
