@@ -181,3 +181,31 @@ async def test_complaints(
     assert (number["state"], number["state_reason"]) == ("suspended", "complaint")
     assert len(await walk(customer, "/v1/complaints", 1)) == 2
     assert (await other.get("/v1/complaints")).json()["items"] == []
+
+
+async def test_what_proves_a_name_stays_with_the_customer_who_named_it(
+    operator: httpx.AsyncClient,
+    customer: httpx.AsyncClient,
+    other: httpx.AsyncClient,
+    other_id: str,
+    inventory: Inventory,
+) -> None:
+    """A number that goes to the next customer stays verified, and says nothing of the one before."""
+    number = {"number": "13900000001", "pool_id": inventory.x_pool}
+    await created(operator, "/v1/numbers", {"numbers": [number]})
+    named = {"number": "13900000001", "documents": ["archive 1"]}
+    proof = await created(customer, "/v1/verifications", named)
+    path = f"/v1/verifications/{proof['id']}"
+    await operator.post(f"{path}/verify")
+    await created(customer, "/v1/verifications", {**named, "documents": ["archive 2"]})
+    pool = await created(operator, "/v1/pools", {"name": "next", "recycle_s": 60, "customer_id": other_id})
+    moved = await operator.patch("/v1/numbers/+8613900000001", json={"pool_id": pool["id"]})
+    assert moved.json()["verification"] == "verified"
+    problem(await customer.get(path), 404, "not_found")
+    seen = (await other.get(path)).json()
+    assert (seen["state"], seen["documents"], seen["reason"], seen["renewal"]) == ("verified", [], None, None)
+    assert (await operator.get(path)).json()["documents"] == ["archive 1"]
+    renewed = await created(other, "/v1/verifications", {**named, "documents": ["archive 3"]})
+    assert (renewed["documents"], renewed["renewal"]["documents"]) == ([], ["archive 3"])
+    await operator.post(f"{path}/verify")
+    assert (await other.get(path)).json()["documents"] == ["archive 3"]

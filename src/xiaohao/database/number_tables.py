@@ -116,6 +116,7 @@ verifications = Table(
     Column("state", Text, nullable=False),  # pending | verified | expired | rejected
     Column("documents_sealed", LargeBinary, nullable=False),  # JSON list of references
     Column("valid_until", BigInteger),
+    Column("named_for", Text),  # the customer whose number or person it was when documents were named
     Column("renewal_sealed", LargeBinary),  # JSON: documents and valid_until that wait for the operator
     Column("reason", Text),
     Column("created_at", BigInteger, nullable=False),

@@ -23,7 +23,8 @@ NUMBER_COLUMNS: Final = (
 )
 HISTORY_COLUMNS: Final = ("number", "at", "to_state", "reason", "changed_by", "customer_id")
 VERIFICATION_COLUMNS: Final = (
-    *("id", "customer_id", "number", "state", "documents_sealed", "valid_until", "created_at", "updated_at"),
+    *("id", "customer_id", "number", "state", "documents_sealed", "named_for", "valid_until"),
+    *("created_at", "updated_at"),
 )
 _THERE: Final = (
     *("number", "customer_id", "pool_id", "trunk_id", "city", "carrier"),

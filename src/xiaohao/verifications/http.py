@@ -68,7 +68,9 @@ class VerificationView(BaseModel):
     number: str | None
     person: str | None = Field(description="Masked for the operator")
     state: Verification
-    documents: list[str]
+    documents: list[str] = Field(
+        description="For a customer, empty where they were named while the number was another one's"
+    )
     valid_until: Timestamp | None
     reason: str | None = Field(description="Why it was rejected")
     renewal: RenewalView | None = Field(
@@ -153,6 +155,8 @@ def _whose(owner: str | None, named: str | None) -> str:
 
 
 def _view(proof: Proof, customer_id: str | None) -> VerificationView:
+    if customer_id not in (None, proof.named_for):
+        proof = proof.without_words()
     return VerificationView(
         id=proof.id,
         customer_id=proof.customer_id,

@@ -1,7 +1,7 @@
 """The terms of verifications: whose real name is proven by what, and until when."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from xiaohao.errors import conflict
@@ -32,7 +32,8 @@ class Renewal:
 class Proof:
     """The verification of one number of the platform, or of one person of a customer.
 
-    `documents` are references, never documents. `valid_until` in µs since the epoch, None: for good.
+    `documents` are references, never documents, named while it was of the customer `named_for`. `valid_until`
+    in µs since the epoch, None: for good.
     """
 
     id: str
@@ -46,6 +47,11 @@ class Proof:
     created_at: int
     updated_at: int
     renewal: Renewal | None = None
+    named_for: str | None = None
+
+    def without_words(self) -> "Proof":
+        """The same without what was written by and for the customer whose number it was before."""
+        return replace(self, documents=(), reason=None)
 
 
 def check(state: Verification | None, to: Verification) -> None:

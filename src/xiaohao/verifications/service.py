@@ -162,6 +162,7 @@ class Verifications:
             **whose,
             "state": state.value,
             "documents_sealed": self._vault.seal(json.dumps(documents)),
+            "named_for": whose["customer_id"],
             "valid_until": valid_until,
             "reason": None,
             "renewal_sealed": None,
@@ -191,6 +192,7 @@ class Verifications:
                 if state is Verification.VERIFIED:
                     values |= {
                         "documents_sealed": self._vault.seal(json.dumps(renewal.documents)),
+                        "named_for": row["customer_id"],
                         "valid_until": renewal.valid_until,
                     }
             check(Verification(row["state"]), state)
@@ -228,6 +230,7 @@ class Verifications:
             created_at=row["created_at"],
             updated_at=row["updated_at"],
             renewal=self._renewal(row),
+            named_for=row["named_for"],
         )
 
 
@@ -240,10 +243,11 @@ async def add_verified(
 
 
 async def pass_on(connection: AsyncConnection, number: str, customer_id: str | None) -> None:
-    """What proves the real name behind a number goes with it to another customer."""
+    """That the real name behind a number is proven goes with it to another customer, not what proves it."""
     row = await store.find(connection, store.of_number(number), lock=True)
-    if row is not None:
-        await store.change(connection, row["id"], {"customer_id": customer_id})
+    if row is not None and row["customer_id"] != customer_id:
+        # what waits was named by the one who had the number until now
+        await store.change(connection, row["id"], {"customer_id": customer_id, "renewal_sealed": None})
 
 
 def rows_of(vault: Vault, proofs: Sequence[NumberProof], now: int) -> list[dict[str, Any]]:
@@ -255,6 +259,7 @@ def rows_of(vault: Vault, proofs: Sequence[NumberProof], now: int) -> list[dict[
             "number": number,
             "state": Verification.VERIFIED.value,
             "documents_sealed": vault.seal(json.dumps(documents)),
+            "named_for": customer_id,
             "valid_until": valid_until,
             "created_at": now,
             "updated_at": now,

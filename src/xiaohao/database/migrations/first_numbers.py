@@ -122,6 +122,7 @@ def _verifications() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("documents_sealed", sa.LargeBinary(), nullable=False),
         sa.Column("valid_until", sa.BigInteger()),
+        sa.Column("named_for", sa.Text()),
         sa.Column("renewal_sealed", sa.LargeBinary()),
         sa.Column("reason", sa.Text()),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
