@@ -156,6 +156,45 @@ async def test_disabled_trunks(two: Relays) -> None:
     await call.hang_up()
 
 
+@pytest.mark.parametrize("who", ["caller", "callee"])
+async def test_calls_go_on_when_their_trunk_is_disabled(two: Relays, who: str) -> None:
+    """Whoever talks over it still holds and hangs up, whoever is ringing somebody still gives up."""
+    await two.people(caller=two.trunks[1])
+    call = await two.talk(0)
+    callee = two.callee_at(0).calls[-1]
+    two.callee_at(0).behaviour = Behaviour(never_answer=True)
+    waiting = await two.call()
+    await waiting.wait_ringing()
+    index = 1 if who == "caller" else 0
+    await two.change(index, state="disabled")
+    try:
+        on_it, other = (call, callee) if who == "caller" else (callee, call)
+        assert await on_it.hold() == 200
+        assert await on_it.hang_up() == 200
+        await other.wait_ended()
+        await waiting.cancel()
+        await waiting.wait_ended()
+    finally:
+        await two.change(index)
+    cdrs = await two.theatre.until_cdrs(f"/v1/cdrs?binding_id={two.binding_id}", 2)
+    assert [cdr["reason"] for cdr in cdrs] == [f"{who}_hung_up", "caller_cancelled"]
+
+
+async def test_trunk_that_only_takes_calls(two: Relays) -> None:
+    """Without `sources` no call comes from a trunk, but its callees hold and hang up."""
+    await two.change(0, sources=[])
+    try:
+        await two.people()
+        call = await two.talk(0)
+        callee = two.callee_at(0).calls[-1]
+        assert await callee.hold() == 200
+        assert await callee.hang_up() == 200
+        await call.wait_ended()
+    finally:
+        await two.change(0, sources=[two.trunks[0].host])
+    assert (await two.cdr())["reason"] == "callee_hung_up"
+
+
 async def test_no_trunk(two: Relays) -> None:
     """The trunk that owns the number is disabled: 503, and the CDR says no_trunk."""
     await two.people()
