@@ -120,8 +120,8 @@ async def test_many_honest_calls_at_once(theatre: Theatre) -> None:
         await asyncio.gather(*(pair.cdr() for pair in pairs))
 
 
-async def test_password_is_asked_for_again_within_a_call(theatre: Theatre) -> None:
-    """When the address is not remembered any more, BYE is challenged as the INVITE was, and ends the call."""
+async def test_a_call_outlives_what_is_known_of_its_caller(theatre: Theatre) -> None:
+    """When the address is not remembered any more, BYE still ends the call: it knows the call's tags."""
     async with (
         password_trunk(theatre),
         Carrier("127.0.0.63", edge=theatre.stage.sip, username=USER, password=PASSWORD) as office,
@@ -297,7 +297,8 @@ async def test_strangers_get_no_answer_and_are_banned(theatre: Theatre) -> None:
     # a carrier that is added later is let in, ban or not
     async with Carrier("127.0.0.61", edge=theatre.stage.sip) as carrier:
         assert await asyncio.wait_for(_silence(carrier), 3)
-        trunk_id = await theatre.stage.add_trunk("late", carrier.address)
+        sources = ["127.0.0.61/255.255.255.255", "10.61.2.3/0.0.255.255"]
+        trunk_id = await theatre.stage.add_trunk("late", carrier.address, sources=sources)
         await theatre.trunks_in_force()
         assert await carrier.ping() == 200
         await theatre.disable_trunk(trunk_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,8 +29,9 @@ def sources_file(trunks: list[Trunk]) -> str:
     lines = []
     for trunk in trunks:
         for source in trunk.spec.sources:
-            address, _, mask = source.partition("/")
-            lines.append(f"{group_of(trunk.id)} {address} {mask or (128 if ':' in address else 32)} 0")
+            # in one spelling: a line that Kamailio does not understand (a mask, say) costs the whole list
+            network = ip_network(source, strict=False)
+            lines.append(f"{group_of(trunk.id)} {network.network_address} {network.prefixlen} 0")
     return "\n".join(lines) + "\n"
 
 
