@@ -203,6 +203,9 @@ async def test_number_in_another_header(theatre: Theatre, header: str) -> None:
     try:
         await _connects(pair, pair.driver, pair.y)
         assert (await pair.cdr())["caller"] == pair.driver.number
+        withheld = f"<sip:{pair.driver.number}@{theatre.mobile.host}>;party=calling;privacy=full"
+        if kind == "rpid":
+            await refused(theatre, await pair.driver.call(pair.y, headers={header: withheld}), 433, 21)
     finally:
         theatre.mobile.cli_header = "from"
         await theatre.stage.request("PUT", path, body | {"spec": trunk["spec"]})

@@ -100,6 +100,8 @@ def test_channels_count_each_call_once(moves: list[tuple[int, int, bool]]) -> No
         (CliHeader.PAI, RawCaller("100", "+8613800000001;npdi=yes", None, None), "+8613800000001"),
         (CliHeader.PAI, RawCaller("13800000001", None, None, None), "+8613800000001"),
         (CliHeader.RPID, RawCaller("100", None, "8613800000001", None), "+8613800000001"),
+        (CliHeader.FROM, RawCaller("%2B86138000%30%30001", None, None, None), "+8613800000001"),
+        (CliHeader.RPID, RawCaller("13800000001", None, "anonymous", None), None),
         (CliHeader.FROM, RawCaller("anonymous", None, None, None), None),
         (CliHeader.FROM, RawCaller("13800000001", None, None, "id;critical"), None),
         (CliHeader.FROM, RawCaller("13800000001", None, None, "none"), "+8613800000001"),
@@ -113,6 +115,7 @@ def test_caller(header: CliHeader, raw: RawCaller, number: str | None) -> None:
 def test_dialled() -> None:
     assert number_dialled("7701062000001", trunk("a", prefix_in="77"), "CN") == "+861062000001"
     assert number_dialled("01062000001;phone-context=+86", trunk("a"), "CN") == "+861062000001"
+    assert number_dialled("%2B861062000001", trunk("a"), "CN") == "+861062000001"
     assert number_dialled("nobody", trunk("a"), "CN") is None
 
 

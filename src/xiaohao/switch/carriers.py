@@ -4,6 +4,7 @@ import random
 import zlib
 from collections import Counter
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 from xiaohao.bindings.modes import LONGEST_EXTENSION, is_extension
 from xiaohao.calls.model import Reason
@@ -176,5 +177,5 @@ def _without_prefix(user: str, trunk: Trunk) -> str:
 
 
 def _user(part: str) -> str:
-    # RFC 3261 section 19.1.6: a telephone-subscriber may carry parameters
-    return part.partition(";")[0]
+    # RFC 3261: a telephone-subscriber may carry parameters (19.1.6), any character may be escaped (19.1.2)
+    return unquote(part.partition(";")[0])
