@@ -64,7 +64,7 @@ class _Expiring(Request):
     expires_in_s: _LifeS | None = Field(
         None, description="Seconds from now; neither this nor expires_at: no end"
     )
-    expires_at: Moment | None = Field(None, description="Rounded up to whole seconds from now")
+    expires_at: Moment | None = None
 
     @model_validator(mode="after")
     def _one_expiry(self) -> Self:
@@ -72,14 +72,13 @@ class _Expiring(Request):
             raise ValueError("expires_in_s and expires_at exclude each other")
         return self
 
-    def life_s(self, now: int) -> int | None:
-        """Seconds from now until the end. Raises Refusal: `validation_failed`."""
+    def end(self, now: int) -> int | None:
+        """The moment of the end in µs; None: there is none. Raises Refusal: `validation_failed`."""
         if self.expires_at is None:
-            return self.expires_in_s
-        life_s = -((now - self.expires_at) // SECOND)
-        if not 1 <= life_s <= LONGEST_LIFE_S:
+            return None if self.expires_in_s is None else now + self.expires_in_s * SECOND
+        if not now < self.expires_at <= now + LONGEST_LIFE_S * SECOND:
             raise validation_failed("expires_at", "must be in the future, and at most ten years away")
-        return life_s
+        return self.expires_at
 
 
 class NewBinding(_Expiring):
@@ -134,7 +133,8 @@ class NewBinding(_Expiring):
             y_pool=self.y_pool,
             x_city=self.x_city,
             y_city=self.y_city,
-            expires_in_s=self.life_s(now),
+            expires_in_s=self.expires_in_s,
+            expires_at=None if self.expires_at is None else self.end(now),
             record=self.record,
             max_duration_s=self.max_duration_s,
             order_ref=self.order_ref,
@@ -180,8 +180,7 @@ class BindingChange(_Expiring):
         named = self.model_fields_set
         values = {name: getattr(self, name) for name in named - expiry}
         if named & expiry:
-            life_s = self.life_s(now)
-            values["expires_at"] = None if life_s is None else now + life_s * SECOND
+            values["expires_at"] = self.end(now)
         changes: Changes = values  # type: ignore[assignment]
         return changes
 

@@ -169,7 +169,7 @@ class Clerk:
         self, wish: Wish, wanted: Reservation, x: str, y: str | None, extension: str | None, now: int
     ) -> BindingRow:
         life = wanted.expires_in_s
-        ends = [wish.latest_end, None if life is None else now + life * SECOND]
+        ends = [wish.latest_end, wanted.expires_at if life is None else now + life * SECOND]
         return {
             **_EMPTY_ROW,
             "id": ordered_id("bnd"),

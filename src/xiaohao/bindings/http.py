@@ -19,7 +19,7 @@ from xiaohao.bindings.bodies import (
     view,
 )
 from xiaohao.bindings.service import Bindings
-from xiaohao.clock import SECOND, now_us
+from xiaohao.clock import now_us
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.model import Principal
 
@@ -67,7 +67,7 @@ def router(bindings: Bindings, vault: Vault) -> APIRouter:
     async def extend_binding(key: CustomerKey, binding_id: str, body: NewEnd) -> BindingView:
         """Let a binding live until this moment at least: one that ends later, or never, stays so."""
         now = now_us()
-        expires_at = now + (body.life_s(now) or 0) * SECOND
+        expires_at = body.end(now) or now
         return view(await bindings.extend(_customer(key), binding_id, expires_at, key.key_id))
 
     @routes.delete("/v1/bindings/{binding_id}")

@@ -71,9 +71,9 @@ class Reservation:
     """What a customer asks for: that A and B can call each other. Numbers in any spelling.
 
     Without `x`, A keeps the X that is theirs already, else one is taken from `x_pool`; without `y` one is
-    taken from `y_pool`. `expires_in_s` seconds from now, None: until it is released. `reuse`: a live binding
-    of the same pair with the same content is given back instead of refused. Which of the people, numbers and
-    pools belong to a mode says `modes.misfit`.
+    taken from `y_pool`. `expires_in_s` seconds from now, or at `expires_at` (µs since the epoch), it ends;
+    both None: when it is released. `reuse`: a live binding of the same pair with the same content is given
+    back instead of refused. Which of the people, numbers and pools belong to a mode says `modes.misfit`.
 
     `y_on_demand`: B is not known yet; whoever dials X is given a Y of `y_pool` on the spot, for `y_life_s`
     seconds or as long as this binding. `prompts`: moment → name.
@@ -99,6 +99,7 @@ class Reservation:
     prompts: Mapping[PromptMoment, str] | None = None
     x_city: str | None = None
     y_city: str | None = None
+    expires_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
