@@ -64,6 +64,8 @@ class Media(msgspec.Struct, forbid_unknown_fields=True):
     """rtpengine: relays and records RTP in user space."""
 
     interface: str = "127.0.0.1"
+    #: the address that carriers see, where it is not that of the interface (NAT)
+    advertise: str | None = None
     port_min: int = 30000
     port_max: int = 40000
     #: its control socket (ng protocol)

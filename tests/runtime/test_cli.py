@@ -11,6 +11,7 @@ import pytest
 
 from xiaohao import __version__
 from xiaohao.cli import main
+from xiaohao.edge import rtpengine
 from xiaohao.runtime.check import problems
 from xiaohao.settings import KEY_VARIABLE, Settings
 
@@ -63,6 +64,7 @@ def test_a_missing_configuration_is_one_clear_line(command: str, xiaohao: Xiaoha
         ("[web", "xiaohao.toml: "),
         ('[database]\nurl = "mysql://host/name"', "database.url: must be"),
         ('[edge]\nlisten = ["udp:0.0.0.0:5060"]', "edge.advertise: needed, because"),
+        ('[media]\ninterface = "0.0.0.0"', "media.interface: 0.0.0.0 is no address that carriers could"),
         ("[notifications]\nretry_s = []", "notifications.retry_s: must name at least one pause"),
         ("[notifications]\nat_once = 0", "notifications.at_once: must be above 0"),
     ],
@@ -137,6 +139,7 @@ def test_every_mistake_is_named_with_its_key(settings: Settings, tmp_path: Path)
     settings.edge.rpc = "127.0.0.1"
     settings.media.port_min = 80
     settings.media.interface = "eth0"
+    settings.media.advertise = "sbc.example.com"
     settings.worker.listen = settings.web.listen
     found = problems(settings)
     for said in (
@@ -149,10 +152,26 @@ def test_every_mistake_is_named_with_its_key(settings: Settings, tmp_path: Path)
         "edge.rpc: '127.0.0.1' is not of the form host:port",
         "media.port_min, media.port_max: must leave",
         "media.interface: 'eth0' must be an IP address",
+        "media.advertise: 'sbc.example.com' must be an IP address",
         "tcp:127.0.0.1:8080 is given to 2 listeners",
     ):
         assert any(problem.startswith(said) for problem in found), said
-    assert len(found) == 10
+    assert len(found) == 11
+
+
+@pytest.mark.parametrize("command", ["up", "edge"])
+def test_audio_at_an_address_of_another_machine(command: str, xiaohao: Xiaohao, tmp_path: Path) -> None:
+    """rtpengine would start, and have no port for any call."""
+    (tmp_path / "xiaohao.toml").write_text('[media]\ninterface = "203.0.113.9"\n')
+    said = xiaohao(command)
+    assert said.status == 1
+    assert said.error.startswith("xiaohao: media.interface: 203.0.113.9 is no address of this machine")
+
+
+def test_the_address_that_carriers_see(settings: Settings) -> None:
+    settings.media.advertise = "203.0.113.7"
+    assert problems(settings) == []
+    assert "--interface=127.0.0.1!203.0.113.7" in rtpengine.command(settings)
 
 
 def test_listening_nowhere_is_a_mistake(settings: Settings) -> None:

@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import socket
 from pathlib import Path
 
 from xiaohao.edge.kamailio import EngineMissing
-from xiaohao.settings import Settings
+from xiaohao.settings import Settings, SettingsError
 
 
 def pid_file(settings: Settings) -> Path:
@@ -13,16 +14,31 @@ def pid_file(settings: Settings) -> Path:
     return Path(settings.runtime_folder) / "edge" / "rtpengine.pid"
 
 
+def _check_interface(interface: str) -> None:
+    """rtpengine starts with any address, and has no port for any call then. Raises SettingsError."""
+    host = interface.rpartition("/")[2].partition("!")[0].strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        raise SettingsError(
+            f"media.interface: {host} is no address of this machine ({error.strerror}); "
+            "behind NAT the public address belongs into media.advertise"
+        ) from None
+
+
 def command(settings: Settings) -> list[str]:
-    """How to start rtpengine in the foreground. Raises EngineMissing."""
+    """How to start rtpengine in the foreground. Raises EngineMissing; SettingsError for a foreign address."""
     binary = shutil.which("rtpengine", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if not binary:
         raise EngineMissing("rtpengine is missing: apt-get install rtpengine-daemon")
     media, captures = settings.media, settings.captures_folder
+    _check_interface(media.interface)
     captures.mkdir(parents=True, exist_ok=True, mode=0o700)
     return [
         *(binary, "--foreground", "--log-stderr", "--no-fallback", "--table=-1", "--config-file=none"),
-        f"--interface={media.interface}",
+        f"--interface={media.interface}" + (f"!{media.advertise}" if media.advertise else ""),
         f"--listen-ng={media.ng}",
         *(f"--port-min={media.port_min}", f"--port-max={media.port_max}"),
         f"--num-threads={media.threads}",

@@ -108,6 +108,10 @@ def _media(settings: Settings) -> Iterator[str]:
         yield "media.port_min, media.port_max: must leave at least four ports between 1024 and 65535"
     if not _is_address(media.interface.rpartition("/")[2].rpartition("!")[2]):
         yield f"media.interface: {media.interface!r} must be an IP address"
+    elif media.interface in _EVERYWHERE:
+        yield f"media.interface: {media.interface} is no address that carriers could send to"
+    if media.advertise is not None and not _is_address(media.advertise):
+        yield f"media.advertise: {media.advertise!r} must be an IP address"
 
 
 def _notifications(settings: Settings) -> Iterator[str]:
