@@ -194,6 +194,9 @@ async def test_info_carries_keys_only(bare: Exchange) -> None:
             "Signal=5\r\nDuration=160\r\n",
         ),
         ("Signal=#\r\nDuration=250\r\n", "application/dtmf-relay;x=y", "Signal=#\r\nDuration=250\r\n"),
+        ("Signal=10\r\nDuration=250\r\n", "application/dtmf-relay", "Signal=*\r\nDuration=250\r\n"),
+        ("Signal=15\r\n", "application/dtmf-relay", "Signal=D\r\nDuration=160\r\n"),
+        ("Signal=1\r\nDuration=100\r\n", "application/dtmf-relay", "Signal=1\r\nDuration=100\r\n"),
         ("7\r\n", "application/dtmf", "7\r\n"),
     ):
         line.far.request("INFO", content=text, kind=kind)
