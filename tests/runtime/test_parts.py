@@ -86,6 +86,11 @@ def test_numbers_of_full_width_are_masked() -> None:
     assert NumberVeil().veil(f"from {wide}\n".encode()) == b"from 139****1234\n"
 
 
+def test_a_number_behind_a_plus_is_masked_whatever_follows() -> None:
+    line = b"Call-ID: +8613955551234q, x+8613955551234-1\n"
+    assert NumberVeil().veil(line) == b"Call-ID: 861****1234q, x861****1234-1\n"
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -53,8 +53,8 @@ class BoundedLog:
 class NumberVeil:
     """Masks telephone numbers in a stream of log bytes; a number cut in two by its buffers is seen too."""
 
-    # Not what stands within a longer word: call ids, tags and branches are no numbers.
-    _NUMBER: Final = re.compile(rb"(?<![0-9A-Za-z.-])\+?(\d{8,20})(?![0-9A-Za-z-])")
+    # Not what stands within a longer word, as a call id or a branch, unless it is behind a plus.
+    _NUMBER: Final = re.compile(rb"(?:(?<![0-9A-Za-z.-])\+?(?=\d{8,20}(?![0-9A-Za-z-]))|\+)(\d{8,20})")
     #: as it is, percent-encoded, or of full width
     _DIGIT: Final = rb"(?:[0-9]|%3[0-9]|\xef\xbc[\x90-\x99])"
     #: encoded, or with separators (RFC 3966 section 5.1.1); not a date, an IPv4 address or a call id
