@@ -23,7 +23,7 @@ from xiaohao.outgoing.network import Network
 from xiaohao.routing.decision import Decision, Judge
 from xiaohao.routing.judging import Prefixes
 from xiaohao.routing.memory import LastAnswers
-from xiaohao.routing.model import Connect, Decider, Fallback, Refuse, Terms
+from xiaohao.routing.model import Connect, Decider, Destination, Fallback, Refuse, Terms
 from xiaohao.routing.service import Routing
 from xiaohao.routing.store import shown
 from xiaohao.routing.table import RoutingTable
@@ -81,6 +81,8 @@ async def test_what_is_said_of_a_number_comes_before_its_pool_and_that_before_al
     assert binding.x is not None
     assert binding.y is not None
     assert not await asks(person(2), binding.x)
+    with pytest.raises(Refusal, match="a number of the platform"):
+        await routing.plan(switch.customer_id, Terms("", None, default=Destination(X)))
     await routing.plan(switch.customer_id, Terms("", "http://127.0.0.1:9/"))
     assert not await asks(person(2), binding.x)
     await routing.set_number(binding.x, Decider.ASK)

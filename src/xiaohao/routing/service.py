@@ -297,6 +297,8 @@ class Routing:
         except NotAllowed as error:
             part, _, problem = str(error).partition(": ")
             raise validation_failed(f"default.{part}", problem) from None
+        if there.display is None and await self._shown(wish.callee, wish.callee) is not None:
+            raise validation_failed("default.callee", "is a number of the platform, not a person's")
 
     async def _shown(self, display: str, callee: str) -> Sequence[Any] | None:
         async with self._database.read() as connection:
