@@ -7,12 +7,13 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest_asyncio
 
 from tests.announcer import audio
+from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.customer import CustomerEndpoint, Delivery, failing, fast
 from xiaohao.simulator.outgoing import OutgoingCall
 from xiaohao.simulator.phone import Phone
@@ -152,6 +153,22 @@ async def test_the_third_answer_connects(hotline: Hotline) -> None:
     assert refused.document["data"]["decided_by"] == "nobody"
     assert cdr["recording"] == f"/v1/recordings/{call_id}"
     await hotline.endpoint.wait_for("cdr.created", call_id)
+
+
+async def test_nothing_need_be_sent_before_the_answer(hotline: Hotline) -> None:
+    """Many networks let no media of a caller's through: a call is dead when both are silent after it."""
+    y, (caller, agent) = hotline.number(), hotline.phones()
+    silent = Behaviour(send_rtp=False, send_rtcp=False)
+    caller.behaviour, agent.behaviour = silent, replace(silent, answer_after_s=1.5)
+    connect = {"action": "connect", "callee": agent.number}
+    hotline.answers[y] = lambda data: WAIT | {"retry_after_s": 5} if data["attempt"] == 1 else connect
+    call = await caller.call(y)
+    await call.wait_answered(10)
+    assert {"queued", "our_music"} <= set(hotline.theatre.hears(call))
+    await call.wait_ended(8)
+    [cdr] = await hotline.cdrs(y)
+    assert (cdr["reason"], cdr["answered_at"] is None) == ("dead_media", False)
+    assert cdr["routing"]["waited_ms"] >= 3900
 
 
 async def test_the_endpoint_dies_meanwhile(hotline: Hotline) -> None:

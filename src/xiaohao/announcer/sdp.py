@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from xiaohao.edge.wire import BOTH_WAYS
+
 _PORT: Final = 9
 _KEPT: Final = re.compile(r"a=(?:(rtpmap|fmtp):(\d+) |(?:ptime|maxptime):)", re.ASCII)
 _CRYPTO: Final = re.compile(r"a=crypto:(\d+) (AES_CM_128_HMAC_SHA1_(?:80|32)) ", re.ASCII)
@@ -93,6 +95,8 @@ def answer_to(offer: str, codec: str | None = None) -> str | None:
             kept = formats if codec is None else _only(codec, formats, attributes)
             audio = _audio(media.protocol, kept, attributes) if kept else None
         taken = taken or audio is not None
+        if audio is not None and audio[-1] == "a=sendrecv":
+            answer[2], audio[-1] = f"s={BOTH_WAYS}", "a=sendonly"
         answer += audio or [f"m={media.kind} 0 {media.protocol} {media.formats}"]
     return "\r\n".join(answer) + "\r\n" if taken else None
 

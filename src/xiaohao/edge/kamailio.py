@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from xiaohao.edge.q850 import USUAL_CAUSES
-from xiaohao.edge.wire import LAST_CSEQ
+from xiaohao.edge.wire import BOTH_WAYS, LAST_CSEQ
 from xiaohao.routing.model import LONGEST_WAIT_S
 from xiaohao.secrecy import Vault, vault_of
 from xiaohao.settings import Settings, host_port
@@ -151,6 +151,7 @@ def _values(settings: Settings) -> dict[str, str]:
         "ANNOUNCER_SILENT_MS": str(_ANNOUNCER_SILENT_MS),
         "SDP_FLAGS": f"{SDP_FLAGS} replace-SDP-version",
         "SDP_ATTRIBUTES": _SDP_ATTRIBUTES,
+        "BOTH_WAYS": BOTH_WAYS,
         "BAN_S": str(edge.ban_s),
         "PROBE_S": str(edge.probe_s),
         "LAST_CSEQ": str(LAST_CSEQ),

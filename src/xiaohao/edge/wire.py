@@ -22,6 +22,12 @@ _PARTS_FOR_FEW: Final = 5
 #: few for answers to challenges (RFC 3261 sections 8.1.1.5 and 12.2.1.1, which allows gaps).
 LAST_CSEQ: Final = 2**31 - 8
 
+#: Whoever listens need send nothing before they are connected, and many networks let nothing of it through.
+#: To rtpengine that would be a dead call after `media.dead_after_s`, unless nothing is wanted from them: so
+#: the announcer says `sendonly`, and by this name of its session that the edge makes `sendrecv` of it for the
+#: caller.
+BOTH_WAYS: Final = "both"
+
 
 class WireError(Exception):
     """A line of the edge does not have the form agreed. Carries its first letter only, never its content."""
