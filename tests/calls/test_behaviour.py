@@ -40,6 +40,13 @@ async def test_ring_back(theatre: Theatre) -> None:
         ((603, "Decline"), 603, "callee_rejected", 21),
         ((480, "Temporarily Unavailable", "Q.850;cause=20"), 480, "callee_unreachable", 20),
         ((480, "Temporarily Unavailable", "Q.850;cause=19"), 480, "callee_no_answer", 19),
+        (
+            (480, "Temporarily Unavailable", "q.850;text=x;cause=20, SIP;cause=480"),
+            480,
+            "callee_unreachable",
+            20,
+        ),
+        ((480, "Temporarily Unavailable", "Q.850;cause=200"), 480, "callee_unreachable", 18),
         ((404, "Not Found"), 404, "callee_number_invalid", 1),
         ((503, "Service Unavailable"), 503, "trunk_failure", 41),
     ],

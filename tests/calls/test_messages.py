@@ -62,7 +62,9 @@ async def test_unknown_headers_end_here(bare: Exchange) -> None:
     assert header(invite, "Min-SE") == "90"
     assert header(invite, "Allow") == "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE"
     assert header(ok, "Supported") == "100rel"
-    line.near.request("BYE", extra=f'Reason: Q.850;cause=31;text="{MARK}"\r\nX-Me: {MARK}\r\n')
+    line.near.request(
+        "BYE", extra=f'Reason: SIP;cause=200\r\nReason: Q.850;cause=31;text="{MARK}"\r\nX-Me: {MARK}\r\n'
+    )
     bye = await line.far.socket.next("BYE")
     assert header(bye, "Reason") == "Q.850;cause=31"
     line.far.reply(bye, f"200 {MARK}", extra=back)
