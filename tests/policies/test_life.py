@@ -53,8 +53,8 @@ class House:
     async def put(self, owner: Owner, *entries: NewEntry) -> list[str]:
         return [entry.id for entry in await self.policies.put_entries(owner, entries)]
 
-    async def rule(self, owner: Owner, spec: Spec) -> str:
-        return (await self.policies.add_rule(owner, "rule", spec)).id
+    async def rule(self, owner: Owner, spec: Spec, number: str | None = None) -> str:
+        return (await self.policies.add_rule(owner, "rule", spec, number)).id
 
     async def reason(self, **facts: Any) -> Reason | None:
         await self.table.load()
@@ -280,6 +280,19 @@ async def test_one_caller_who_tries_many_numbers(house: House, two_workers: bool
     assert await house.reason() is None
     # one who comes anew reads the same calls, and raises no second alarm
     assert await FraudWatch(world.database, world.vault, world.clock).look() == 0
+
+
+async def test_a_rule_for_one_number_blocks_calls_to_that_number(world: World) -> None:
+    house = House(world, (await world.ride()).customer.id)
+    suspect = Fraud(window_s=600, least_calls=2, answer_ratio=1.0, block_s=300)
+    await house.rule(house.mine, suspect, y_number(1))
+    async with journal_of(world.database, world.vault) as journal:
+        for _ in range(2):
+            call = {"dialled": y_number(1), "received_at": world.clock.now}
+            await ended(journal, house.id, caller=person(1), **call)
+    assert await FraudWatch(world.database, world.vault, world.clock).look() == 1
+    assert await house.reason(dialled=y_number(1)) is Reason.FRAUD_SUSPECTED
+    assert await house.reason(dialled=y_number(2)) is None
 
 
 async def test_ratios_of_short_and_unanswered_calls(house: House) -> None:

@@ -83,6 +83,7 @@ policy_alarms = Table(
     Column("rule_id", Text, nullable=False),
     Column("set_by", Text, nullable=False),
     Column("customer_id", Text, nullable=False),
+    Column("number", Text),  # the rule's: only calls to this platform number are blocked
     Column("per", Text, nullable=False),  # caller | displayed
     Column("subject_key", LargeBinary, nullable=False),
     Column("subject_sealed", LargeBinary, nullable=False),

@@ -16,6 +16,7 @@ async def blocks(connection: AsyncConnection, now: int) -> list[Block]:
     columns = (
         *(policy_alarms.c.set_by, policy_alarms.c.customer_id, policy_alarms.c.per),
         *(policy_alarms.c.subject_key, policy_alarms.c.blocked_until, policy_alarms.c.id),
+        policy_alarms.c.number,
     )
     query = select(*columns).where(policy_alarms.c.blocked_until > now, policy_alarms.c.lifted_at.is_(None))
     return [Block(*row) for row in await connection.execute(query)]

@@ -178,6 +178,7 @@ class FraudWatch:
                     "rule_id": rule.id,
                     "set_by": rule.set_by.value,
                     "customer_id": rule.customer_id,
+                    "number": rule.number,
                     "per": spec.per.value,
                     "subject_key": subject,
                     "subject_sealed": sealed,

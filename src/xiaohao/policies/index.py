@@ -38,7 +38,7 @@ class EntryRow(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Somebody's calls are refused until then."""
+    """Somebody's calls are refused until then. `number`: only those to this platform number."""
 
     set_by: str
     customer_id: str
@@ -46,6 +46,7 @@ class Block(NamedTuple):
     subject_key: bytes
     until: int
     alarm_id: str
+    number: str | None = None
 
 
 class Scope:
@@ -59,7 +60,8 @@ class Scope:
         self.lengths: tuple[int, ...] = ()
         self.common = RuleSet()
         self.by_number: dict[str, RuleSet] = {}
-        self.blocks: dict[tuple[Per, bytes], tuple[int, str]] = {}
+        #: whose calls, and to which number (None: to any) → until when, by which alarm
+        self.blocks: dict[tuple[Per, bytes, str | None], tuple[int, str]] = {}
 
     @property
     def has_lists(self) -> bool:
@@ -161,7 +163,7 @@ class Index:
             scope.blocks = {}
         for block in blocks:
             scope = self._scope(block.set_by, block.customer_id)
-            key = (Per(block.per), block.subject_key)
+            key = (Per(block.per), block.subject_key, block.number)
             known = scope.blocks.get(key)
             if known is None or known[0] < block.until:
                 scope.blocks[key] = (block.until, block.alarm_id)

@@ -98,6 +98,7 @@ def _alarms() -> None:
         sa.Column("rule_id", sa.Text(), nullable=False),
         sa.Column("set_by", sa.Text(), nullable=False),
         sa.Column("customer_id", sa.Text(), nullable=False),
+        sa.Column("number", sa.Text()),
         sa.Column("per", sa.Text(), nullable=False),
         sa.Column("subject_key", sa.LargeBinary(), nullable=False),
         sa.Column("subject_sealed", sa.LargeBinary(), nullable=False),
