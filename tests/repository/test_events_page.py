@@ -38,7 +38,7 @@ from xiaohao.notifications.wire import (
 from xiaohao.numbers.lifecycle import NumberChanged
 from xiaohao.numbers.lifecycle import Reason as NumberReason
 from xiaohao.numbers.model import Kind as NumberKind
-from xiaohao.numbers.model import NumberState
+from xiaohao.numbers.model import NumberState, Verification
 from xiaohao.recordings.model import Failure, Recording, RecordingState, Sound, Voice
 from xiaohao.recordings.wire import recording_document
 from xiaohao.secrecy import Vault
@@ -139,7 +139,7 @@ def a_number() -> Any:
     change = NumberChanged(
         seq=1207, number="+861062000001", kind=NumberKind.LANDLINE, city="10", pool_id="pool_8d1e4b",
         from_state=NumberState.AVAILABLE, to_state=NumberState.SUSPENDED, reason=NumberReason.COMPLAINT,
-        suspended_until=AT + 86_400 * SECOND, at=AT,
+        suspended_until=AT + 86_400 * SECOND, at=AT, verification=Verification.NONE, verified_until=None,
     )  # fmt: skip
     return opened(number_event_row(VAULT, change, "cus_3f9d2c", AT))
 

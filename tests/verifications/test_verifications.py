@@ -1,10 +1,12 @@
 """Real names: what is not proven is neither bound nor shown."""
 
 import pytest
+from sqlalchemy import select
 from tests.world import World, person, x_number, y_number
 
 from xiaohao.bindings.recognition import Outcome
 from xiaohao.clock import SECOND
+from xiaohao.database.schema import events
 from xiaohao.errors import Refusal
 from xiaohao.numbers.model import NumberSpec, Verification
 from xiaohao.verifications.model import TRANSITIONS, Renewal
@@ -63,6 +65,33 @@ async def test_what_expires_is_not_shown_any_more(world: World) -> None:
     renewed = await world.verifications.submit_number(x_number(1), ("archive 8",))
     assert renewed.state is Verification.VERIFIED
     assert (await world.bindings.look_up(person(1), binding.y or "")).outcome is Outcome.CONNECT
+
+
+async def test_the_customer_is_told_what_becomes_of_a_name(world: World) -> None:
+    """A number that is not displayed any more is nothing that its customer should learn from failed calls."""
+    ride = await world.ride(xs=0, ys=0)
+    await world.numbers.add_numbers([NumberSpec(x_number(1), ride.x_pool.id)])
+    until, whose = world.clock.now + 60 * SECOND, ride.customer.id
+    proof = await world.verifications.submit_number(x_number(1), DOCUMENTS, until, whose)
+    await world.verifications.reject(proof.id, "illegible", "key_1")
+    await world.verifications.submit_number(x_number(1), DOCUMENTS, until, whose)
+    await world.verifications.verify(proof.id, by="key_1")
+    world.clock.forward(60)
+    for _ in range(2):
+        await world.verifications.sweep()
+    lines = (await world.numbers.history(x_number(1), None, 10, whose))[::-1]
+    assert [(line.reason, line.changed_by) for line in lines] == [
+        ("imported", None),
+        ("real_name_rejected", "key_1"),
+        ("real_name_verified", "key_1"),
+        ("real_name_expired", None),
+    ]
+    assert {(line.from_state, line.to_state) for line in lines[1:]} == {("available", "available")}
+    number = await world.numbers.get_number(x_number(1))
+    assert (number.state_reason, number.state_at) == ("imported", number.created_at)
+    async with world.database.read() as connection:
+        told = (await connection.execute(select(events.c.sequence))).scalars()
+        assert sorted(told) == [line.seq for line in lines[1:]]
 
 
 async def test_rejected_with_a_reason_and_named_again(world: World) -> None:

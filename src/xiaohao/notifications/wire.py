@@ -12,7 +12,7 @@ from xiaohao.notifications.model import CDR_BATCH, OF_CALLS, SEQUENCE, Kind
 from xiaohao.numbers.lifecycle import NumberChanged
 from xiaohao.numbers.lifecycle import Reason as NumberReason
 from xiaohao.numbers.model import Kind as NumberKind
-from xiaohao.numbers.model import NumberState
+from xiaohao.numbers.model import NumberState, Verification
 
 _encode = msgspec.json.Encoder().encode
 
@@ -82,6 +82,8 @@ class NumberEventData(msgspec.Struct, frozen=True):
     to_state: NumberState
     reason: NumberReason
     suspended_until: str | None
+    verification: Verification
+    verified_until: str | None
 
 
 class NumberEventDocument(msgspec.Struct, frozen=True):
@@ -351,6 +353,8 @@ def number_event_document(event_id: str, change: NumberChanged) -> bytes:
         to_state=change.to_state,
         reason=change.reason,
         suspended_until=rfc3339_or_none(change.suspended_until),
+        verification=change.verification,
+        verified_until=rfc3339_or_none(change.verified_until),
     )
     return _encode(
         NumberEventDocument(

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.notifications.service import announce_numbers
 from xiaohao.numbers import store
-from xiaohao.numbers.lifecycle import TOLD, Change, NumberChanged, check
-from xiaohao.numbers.model import Kind, NumberState
+from xiaohao.numbers.lifecycle import TOLD, Change, NumberChanged, Reason, check
+from xiaohao.numbers.model import Kind, NumberState, Verification
 from xiaohao.secrecy import Vault
 
 
@@ -44,6 +44,14 @@ class Changes:
             # The one who had it until now sees in its history where that ends.
             await self._write(connection, state, after, was, change)
         await self._write(connection, state, after, is_now or was, change)
+
+    async def note(
+        self, connection: AsyncConnection, row: RowMapping, reason: Reason, by: str | None
+    ) -> None:
+        """Write that something else has changed about the locked number, which `row` says already."""
+        state = NumberState(row["state"])
+        check(state, state, reason)
+        await self._write(connection, state, {**row}, _customer(row), Change(state, reason, by))
 
     async def _write(
         self,
@@ -79,6 +87,8 @@ class Changes:
                 to_state=change.to,
                 reason=change.reason,
                 suspended_until=after["suspended_until"],
+                verification=Verification(after["verification"]),
+                verified_until=after["verified_until"],
             )
             await announce_numbers(connection, self.vault, [(told, customer_id)], now)
 

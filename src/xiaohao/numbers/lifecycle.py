@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from xiaohao.errors import Refusal, conflict
-from xiaohao.numbers.model import Kind, NumberState
+from xiaohao.numbers.model import Kind, NumberState, Verification
 
 
 class Reason(StrEnum):
@@ -31,11 +31,16 @@ class Reason(StrEnum):
     RESUMED = "resumed"
     SUSPENSION_OVER = "suspension_over"
     RETIRED = "retired"
+    # the state stays, and what is known of the real name behind the number changes
+    NAME_VERIFIED = "real_name_verified"
+    NAME_EXPIRED = "real_name_expired"
+    NAME_REJECTED = "real_name_rejected"
 
 
 #: what a suspension may be for
 SUSPENSIONS: Final = frozenset({Reason.OPERATOR, Reason.CARRIER, Reason.COMPLAINT, Reason.REAL_NAME})
 _RESUMPTIONS: Final = frozenset({Reason.RESUMED, Reason.SUSPENSION_OVER})
+NAMES: Final = frozenset({Reason.NAME_VERIFIED, Reason.NAME_EXPIRED, Reason.NAME_REJECTED})
 _LET_GO: Final = frozenset({Reason.RETURNED, Reason.RECYCLE_OVER})
 
 _IN_STOCK, _AVAILABLE, _IN_SERVICE = NumberState.IN_STOCK, NumberState.AVAILABLE, NumberState.IN_SERVICE
@@ -46,29 +51,30 @@ _AGEING, _SUSPENDED, _RETIRED = NumberState.AGEING, NumberState.SUSPENDED, Numbe
 TRANSITIONS: Final[Mapping[tuple[NumberState | None, NumberState], frozenset[Reason]]] = {
     (None, _IN_STOCK): frozenset({Reason.IMPORTED}),
     (None, _AVAILABLE): frozenset({Reason.IMPORTED}),
-    (_IN_STOCK, _IN_STOCK): frozenset({Reason.MOVED}),
+    (_IN_STOCK, _IN_STOCK): NAMES | {Reason.MOVED},
     (_IN_STOCK, _AVAILABLE): frozenset({Reason.RELEASED_TO_POOL}),
     (_IN_STOCK, _RETIRED): frozenset({Reason.RETIRED}),
-    (_AVAILABLE, _AVAILABLE): frozenset({Reason.MOVED}),
+    (_AVAILABLE, _AVAILABLE): NAMES | {Reason.MOVED},
     (_AVAILABLE, _IN_STOCK): frozenset({Reason.TAKEN_TO_STOCK}),
     (_AVAILABLE, _IN_SERVICE): frozenset({Reason.ASSIGNED}),
     (_AVAILABLE, _SUSPENDED): SUSPENSIONS,
     (_AVAILABLE, _RETIRED): frozenset({Reason.RETIRED}),
-    (_IN_SERVICE, _IN_SERVICE): frozenset({Reason.ASSIGNED}),
+    (_IN_SERVICE, _IN_SERVICE): NAMES | {Reason.ASSIGNED},
     (_IN_SERVICE, _AGEING): frozenset({Reason.RETURNED}),
     (_IN_SERVICE, _AVAILABLE): _LET_GO,
     (_IN_SERVICE, _SUSPENDED): SUSPENSIONS,
     (_IN_SERVICE, _RETIRED): frozenset({Reason.RETIRED}),
+    (_AGEING, _AGEING): NAMES,
     (_AGEING, _IN_SERVICE): frozenset({Reason.ASSIGNED}),
     (_AGEING, _AVAILABLE): frozenset({Reason.RECYCLE_OVER}),
     (_AGEING, _SUSPENDED): SUSPENSIONS,
     (_AGEING, _RETIRED): frozenset({Reason.RETIRED}),
-    (_SUSPENDED, _SUSPENDED): SUSPENSIONS | _LET_GO | {Reason.ASSIGNED, Reason.MOVED},
+    (_SUSPENDED, _SUSPENDED): SUSPENSIONS | _LET_GO | NAMES | {Reason.ASSIGNED, Reason.MOVED},
     (_SUSPENDED, _AVAILABLE): _RESUMPTIONS,
     (_SUSPENDED, _IN_SERVICE): _RESUMPTIONS,
     (_SUSPENDED, _AGEING): _RESUMPTIONS,
     (_SUSPENDED, _RETIRED): frozenset({Reason.RETIRED}),
-    (_RETIRED, _RETIRED): _LET_GO | {Reason.ASSIGNED},
+    (_RETIRED, _RETIRED): _LET_GO | NAMES | {Reason.ASSIGNED},
 }
 
 #: Changes that the customer is told of by `number.status_changed`. What its own bindings bring about
@@ -76,6 +82,7 @@ TRANSITIONS: Final[Mapping[tuple[NumberState | None, NumberState], frozenset[Rea
 TOLD: Final = (
     SUSPENSIONS
     | _RESUMPTIONS
+    | NAMES
     | {Reason.RELEASED_TO_POOL, Reason.TAKEN_TO_STOCK, Reason.MOVED, Reason.RETIRED}
 )
 
@@ -127,6 +134,8 @@ class NumberChanged:
     to_state: NumberState
     reason: Reason
     suspended_until: int | None
+    verification: Verification
+    verified_until: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,9 @@ def router(verifications: Verifications, vault: Vault) -> APIRouter:
         if (body.number is None) == (body.person is None):
             raise validation_failed("number", "give either number or person")
         if body.person is None:
-            proof = await verifications.submit_number(body.number or "", documents, body.valid_until, owner)
+            proof = await verifications.submit_number(
+                body.number or "", documents, body.valid_until, owner, key.key_id
+            )
         else:
             proof = await verifications.submit_person(
                 body.person,
@@ -132,15 +134,17 @@ def router(verifications: Verifications, vault: Vault) -> APIRouter:
         return _view(await verifications.get(verification_id, key.customer_id), key.customer_id)
 
     @router.post("/v1/verifications/{verification_id}/verify")
-    async def verify(_: OperatorKey, verification_id: str, body: Decision | None = None) -> VerificationView:
+    async def verify(
+        key: OperatorKey, verification_id: str, body: Decision | None = None
+    ) -> VerificationView:
         """Find the documents good."""
         until = None if body is None else body.valid_until
-        return _view(await verifications.verify(verification_id, until), None)
+        return _view(await verifications.verify(verification_id, until, key.key_id), None)
 
     @router.post("/v1/verifications/{verification_id}/reject")
-    async def reject(_: OperatorKey, verification_id: str, body: Rejection) -> VerificationView:
+    async def reject(key: OperatorKey, verification_id: str, body: Rejection) -> VerificationView:
         """Find the documents not good: while a renewal waits, that, and what is verified stays."""
-        return _view(await verifications.reject(verification_id, body.reason), None)
+        return _view(await verifications.reject(verification_id, body.reason, key.key_id), None)
 
     return router
 

@@ -16,6 +16,8 @@ from xiaohao.clock import now_us
 from xiaohao.database.engine import Database
 from xiaohao.errors import conflict, not_found, validation_failed
 from xiaohao.ids import new_id, ordered_id
+from xiaohao.numbers.changes import Changes
+from xiaohao.numbers.lifecycle import Reason
 from xiaohao.numbers.model import Kind, Verification, canonical
 from xiaohao.secrecy import Vault
 from xiaohao.tenants.service import Tenants
@@ -24,6 +26,10 @@ from xiaohao.verifications.model import Proof, Renewal, check
 
 #: verifications expired in one transaction
 _SWEPT_AT_ONCE: Final = 200
+_DECISIONS: Final = {
+    Verification.VERIFIED: Reason.NAME_VERIFIED,
+    Verification.REJECTED: Reason.NAME_REJECTED,
+}
 #: number, its customer, references to documents, until when they are good (µs since the epoch; None: always)
 NumberProof = tuple[str, str | None, tuple[str, ...], int | None]
 
@@ -43,6 +49,7 @@ class Verifications:
         documents: tuple[str, ...],
         valid_until: int | None = None,
         customer_id: str | None = None,
+        by: str | None = None,
     ) -> Proof:
         """Name what proves the real name behind a mobile number; again replaces what was named before.
 
@@ -59,7 +66,7 @@ class Verifications:
                 raise validation_failed("number", "only mobile numbers are verified")
             found = await store.find(connection, store.of_number(wanted), lock=True)
             whose = {"number": wanted, "customer_id": row["customer_id"]}
-            return await self._submitted(connection, found, whose, documents, valid_until, customer_id)
+            return await self._submitted(connection, found, whose, documents, valid_until, customer_id, by)
 
     async def submit_person(
         self,
@@ -95,16 +102,18 @@ class Verifications:
                 "Somebody else has just named documents for this person.",
             ) from None
 
-    async def verify(self, verification_id: str, valid_until: int | None = None) -> Proof:
+    async def verify(
+        self, verification_id: str, valid_until: int | None = None, by: str | None = None
+    ) -> Proof:
         """Find what was named good, until `valid_until` (None: as it was named).
 
         Raises Refusal: `not_found`, `validation_failed`.
         """
-        return await self._decided(verification_id, Verification.VERIFIED, None, valid_until)
+        return await self._decided(verification_id, Verification.VERIFIED, None, valid_until, by)
 
-    async def reject(self, verification_id: str, reason: str) -> Proof:
+    async def reject(self, verification_id: str, reason: str, by: str | None = None) -> Proof:
         """Find what was named not good. Raises Refusal: `not_found`."""
-        return await self._decided(verification_id, Verification.REJECTED, reason, None)
+        return await self._decided(verification_id, Verification.REJECTED, reason, None, by)
 
     async def get(self, verification_id: str, customer_id: str | None = None) -> Proof:
         """One verification. Raises Refusal: `not_found`."""
@@ -135,7 +144,8 @@ class Verifications:
             async with self._database.begin() as connection:
                 rows = await store.overdue(connection, moment, _SWEPT_AT_ONCE)
                 for row in rows:
-                    await self._put(connection, row, {"state": Verification.EXPIRED.value}, moment)
+                    values = {"state": Verification.EXPIRED.value}
+                    await self._put(connection, row, values, moment, Reason.NAME_EXPIRED)
             total += len(rows)
             if len(rows) < _SWEPT_AT_ONCE:
                 return total
@@ -148,6 +158,7 @@ class Verifications:
         documents: tuple[str, ...],
         valid_until: int | None,
         customer_id: str | None,
+        by: str | None = None,
     ) -> Proof:
         now = self._clock()
         if valid_until is not None and valid_until <= now:
@@ -172,12 +183,18 @@ class Verifications:
             await store.add(connection, [row])
             found = await store.find(connection, store.by_id(row["id"]))
             assert found is not None  # noqa: S101 - it was written just now
-        return await self._put(connection, found, values, now)
+        told = Reason.NAME_VERIFIED if state is Verification.VERIFIED else None
+        return await self._put(connection, found, values, now, told, by)
 
     async def _decided(
-        self, verification_id: str, state: Verification, reason: str | None, valid_until: int | None
+        self,
+        verification_id: str,
+        state: Verification,
+        reason: str | None,
+        valid_until: int | None,
+        by: str | None,
     ) -> Proof:
-        now = self._clock()
+        now, told = self._clock(), _DECISIONS[state]
         async with self._database.begin() as connection:
             row = _visible(await store.find(connection, store.by_id(verification_id)), None)
             if row["number"] is not None:
@@ -188,7 +205,7 @@ class Verifications:
                 if state is Verification.REJECTED and _is_good(row, now):
                     # Only the renewal is not good.
                     values["state"] = row["state"]
-                    return await self._put(connection, row, values, now)
+                    return await self._put(connection, row, values, now, told, by)
                 if state is Verification.VERIFIED:
                     values |= {
                         "documents_sealed": self._vault.seal(json.dumps(renewal.documents)),
@@ -199,7 +216,7 @@ class Verifications:
             until = values.get("valid_until", row["valid_until"]) if valid_until is None else valid_until
             if state is Verification.VERIFIED and until is not None and until <= now:
                 raise validation_failed("valid_until", "is over already")
-            return await self._put(connection, row, {**values, "valid_until": until}, now)
+            return await self._put(connection, row, {**values, "valid_until": until}, now, told, by)
 
     def _renewal(self, row: RowMapping) -> Renewal | None:
         if row["renewal_sealed"] is None:
@@ -208,12 +225,22 @@ class Verifications:
         return Renewal(tuple(said["documents"]), said["valid_until"])
 
     async def _put(
-        self, connection: AsyncConnection, row: RowMapping, values: dict[str, Any], now: int
+        self,
+        connection: AsyncConnection,
+        row: RowMapping,
+        values: dict[str, Any],
+        now: int,
+        told: Reason | None = None,
+        by: str | None = None,
     ) -> Proof:
+        """Write values. `told`: what the history of a number, and its customer, are told of that."""
         await store.change(connection, row["id"], {**values, "updated_at": now})
         new = _visible(await store.find(connection, store.by_id(row["id"])), None)
         if new["number"] is not None:
             await store.mark_number(connection, new["number"], new["state"], new["valid_until"], now)
+            number = None if told is None else await store.number(connection, new["number"])
+            if told is not None and number is not None:
+                await Changes(self._vault).note(connection, number, told, by)
         return self._proof(new)
 
     def _proof(self, row: RowMapping) -> Proof:
