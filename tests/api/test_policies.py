@@ -81,6 +81,17 @@ async def test_what_cannot_be_a_rule(customer: httpx.AsyncClient) -> None:
         assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed"), rule
 
 
+async def test_a_rule_about_a_trunk_that_there_is_not(operator: httpx.AsyncClient) -> None:
+    spec = {"kind": "concurrent", "per": "trunk", "limit": 1}
+    rule = await created(operator, "/v1/policies/rules", {"name": "lines", "rule": spec})
+    wrong = {"name": "lines", "rule": spec | {"trunk_id": "trk_1"}}
+    for answer in (
+        await operator.post("/v1/policies/rules", json=wrong),
+        await operator.patch(f"/v1/policies/rules/{rule['id']}", json=wrong),
+    ):
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "rule.trunk_id")
+
+
 async def test_what_cannot_be_an_entry(customer: httpx.AsyncClient) -> None:
     for entry in NO_ENTRIES:
         body = {"entries": [{"list": "black", **entry}]}

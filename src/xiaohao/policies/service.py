@@ -149,7 +149,7 @@ class Policies:
         Raises Refusal: `validation_failed`, `not_found`, `list_full`.
         """
         async with self._database.begin() as connection:
-            await self._check_customer(connection, owner)
+            await self._check_names(connection, owner)
             revision = await store.begin_change(connection, entries=True)
             mine = Owner(owner.set_by, owner.customer_id or EVERYBODY).where(policy_entries.c)
             if await store.count_entries(connection, mine) + len(entries) > ENTRIES_MAX:
@@ -160,7 +160,7 @@ class Policies:
     async def check_owner(self, owner: Owner) -> None:
         """Raises Refusal: `not_found` where the operator names a customer who is not there."""
         async with self._database.read() as connection:
-            await self._check_customer(connection, owner)
+            await self._check_names(connection, owner)
 
     async def remove_entry(self, owner: Owner, entry_id: str) -> None:
         """Take somebody off a list. Raises Refusal: `not_found`."""
@@ -247,7 +247,7 @@ class Policies:
         row = {**self._columns(rule, now), "id": rule.id, "created_by": by, "created_at": now}
         row |= {"set_by": rule.set_by.value, "customer_id": rule.customer_id}
         async with self._database.begin() as connection:
-            await self._check_customer(connection, owner)
+            await self._check_names(connection, owner, spec)
             if rule.number and not await store.may_name(connection, rule.number, owner.customer_id):
                 raise not_found("number")
             await store.begin_change(connection)
@@ -280,6 +280,7 @@ class Policies:
             row = await store.change_rule(connection, where, values)
             if row is None:
                 raise not_found("rule")
+            await self._check_names(connection, owner, spec)
             await store.begin_change(connection)
         return rule_of(row)
 
@@ -369,10 +370,12 @@ class Policies:
             lifted_at=row["lifted_at"],
         )
 
-    async def _check_customer(self, connection: Any, owner: Owner) -> None:
+    async def _check_names(self, connection: Any, owner: Owner, spec: Spec | None = None) -> None:
         named = owner.customer_id if owner.set_by is SetBy.OPERATOR else None
         if named and not await store.customer_exists(connection, named):
             raise not_found("customer")
+        if (trunk := getattr(spec, "trunk_id", None)) and not await store.trunk_exists(connection, trunk):
+            raise validation_failed("rule.trunk_id", "there is no such trunk")
 
 
 def _check(spec: Spec, set_by: SetBy) -> None:
