@@ -61,7 +61,7 @@ def test_names_are_those_of_the_library() -> None:
         *((text, "10") for text in ("10", "010", "北京", "北京市", "Beijing", " beijing ")),
         *((text, "512") for text in ("苏州", "0512")),
         *((text, "557") for text in ("宿州市", "557")),
-        ("株洲", "731"),
+        *(("株洲", "731"), ("开封", "371"), ("亳州市", "558"), ("儋州", "898"), ("三沙", "898")),
         ("Suzhou", None),
         ("11", None),
         ("", None),
