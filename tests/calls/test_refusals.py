@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from xiaohao.clock import now_us, rfc3339
 from xiaohao.simulator.outgoing import OutgoingCall
 from xiaohao.simulator.spelling import Spelling
 
@@ -68,10 +69,14 @@ async def test_unknown_caller(theatre: Theatre) -> None:
 
 
 async def test_unknown_number(theatre: Theatre) -> None:
-    """A number that nobody has: nobody's customer is told."""
+    """A number that nobody has: nobody's customer is told, and it may be a person's, so that it is masked."""
     pair = await theatre.pair()
-    await refused(theatre, await pair.driver.call("+861069990000"), 404, 1)
-    await recorded(theatre, "+861069990000", "unknown_number", 404, 1, events=False)
+    began = rfc3339(now_us())
+    await refused(theatre, await pair.driver.call("+8613566660000"), 404, 1)
+    cdr = await recorded(theatre, "135****0000", "unknown_number", 404, 1, events=False)
+    found = await theatre.stage.request("GET", f"/v1/cdrs?number=%2B8613566660000&since={began}")
+    assert [one["call_id"] for one in found["items"]] == [cdr["call_id"]]
+    theatre.numbers.add("+8613566660000")
 
 
 @pytest.mark.parametrize("dialled", ["abc", "12", "*100%23", "+999", "1" * 30, "sos", "%00%FF"])

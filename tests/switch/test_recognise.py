@@ -63,9 +63,9 @@ class Table:
         ("994001234567123", PREFIXED, "connect", X),
         ("4001234567", PLAIN, "extension_needed", X),
         ("4001234567124", PLAIN, "extension_unknown", X),
-        ("40012345671234567", PLAIN, "unknown_number", "40012345671234567"),
-        ("4007654321123", PLAIN, "unknown_number", "4007654321123"),
-        ("400123456712a", PLAIN, "unknown_number", "400123456712a"),
+        ("40012345671234567", PLAIN, "unknown_number", "400****4567"),
+        ("4007654321123", PLAIN, "unknown_number", "400****1123"),
+        ("400123456712a", PLAIN, "unknown_number", "400****712a"),
         # 951234 and 1, not 95123 and 41: the longer number has an extension 1
         ("9512341", PLAIN, "connect", SHORT),
         # 951234 has no extension 2, but 95123 has 42

@@ -8,11 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, delete, func, literal, select, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Select,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.database.call_tables import cdr_corrections
 from xiaohao.database.schema import cdrs
+from xiaohao.secrecy import masked
 
 #: where a page ends: arrival in microseconds, and seq among those of the same one
 Place = tuple[int, int]
@@ -29,10 +41,11 @@ class Conditions:
         """The same as lists of conditions that exclude each other, so that no CDR comes twice."""
         if not self.either:
             return [self.all_of]
-        first, *rest = self.either
-        found = [[*self.all_of, first]]
-        for each in rest:
-            found.append([*self.all_of, each, func.coalesce(first, literal(False)).is_(False)])
+        found = []
+        others: list[ColumnElement[bool]] = []
+        for each in self.either:
+            found.append([*self.all_of, each, *others])
+            others.append(func.coalesce(each, literal(False)).is_(False))
         return found
 
 
@@ -69,8 +82,10 @@ def conditions(
         either = [cdrs.c.caller_key == person_key, cdrs.c.callee_key == person_key]
     if number is not None:
         over = [cdrs.c.dialled == number, cdrs.c.displayed == number]
+        if customer_id is None:  # nobody's calls: what is not the platform's stands there masked
+            over.append(cdrs.c.dialled == masked(number))
         if either:
-            chosen.append(over[0] | over[1])
+            chosen.append(or_(*over))
         else:
             either = over
     return Conditions(chosen, either)
@@ -99,8 +114,7 @@ async def follow(
     """CDRs written after the one with seq `after` and not after `until`, the oldest first."""
     query = select(cdrs).where(cdrs.c.seq > after, cdrs.c.seq <= until, *wanted.all_of)
     if wanted.either:
-        first, second = wanted.either
-        query = query.where(first | second)
+        query = query.where(or_(*wanted.either))
     return list((await connection.execute(query.order_by(cdrs.c.seq).limit(limit))).mappings())
 
 
@@ -110,8 +124,7 @@ async def rising(
     """CDRs in the order of the calls' arrival, the oldest first, those behind the place `after`."""
     query = select(cdrs).where(tuple_(cdrs.c.received_at, cdrs.c.seq) > tuple_(*after), *wanted.all_of)
     if wanted.either:
-        first, second = wanted.either
-        query = query.where(first | second)
+        query = query.where(or_(*wanted.either))
     query = query.order_by(cdrs.c.received_at, cdrs.c.seq).limit(limit)
     return list((await connection.execute(query)).mappings())
 

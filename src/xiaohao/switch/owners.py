@@ -13,6 +13,7 @@ import structlog
 from xiaohao.calls.model import Call
 from xiaohao.database.engine import DatabaseUnavailable
 from xiaohao.edge.wire import Ended
+from xiaohao.secrecy import masked
 from xiaohao.switch import carriers as trunking
 from xiaohao.switch.recognise import recognise
 from xiaohao.switch.steps import Tools
@@ -43,7 +44,8 @@ class Owners:
         while self._waiting:
             call_id, signal = next(iter(self._waiting.items()))
             received = signal.received_at or signal.at
-            call = Call(call_id, self._tools.settings.edge.id, received, dialled=signal.dialled[:32])
+            edge_id, dialled = self._tools.settings.edge.id, masked(signal.dialled[:32])
+            call = Call(call_id, edge_id, received, dialled=dialled)
             try:
                 await self._fill_in(call, signal)
             except DatabaseUnavailable:

@@ -6,7 +6,7 @@ from xiaohao.bindings.recognition import LegMatch, LegRow, Outcome, judge
 from xiaohao.calls.model import Call
 from xiaohao.numbers.model import is_foreign
 from xiaohao.routing.decision import Decision
-from xiaohao.secrecy import Vault
+from xiaohao.secrecy import Vault, masked
 from xiaohao.switch import carriers as trunking
 from xiaohao.switch.lookup import Lookup
 from xiaohao.trunks.model import Trunk
@@ -18,10 +18,11 @@ async def recognise(
     """Find the leg of this call and write into the call what it says; `call.caller` is known.
 
     `user` is what was dialled as the carrier wrote it. A number that is not the platform's may be one of mode
-    AXE with an extension behind it, dialled in one go. Raises DatabaseUnavailable.
+    AXE with an extension behind it, dialled in one go; otherwise it may be a person's, and is written masked.
+    Raises DatabaseUnavailable.
     """
     dialled = trunking.number_dialled(user, trunk, region)
-    call.dialled = dialled or user[:32]
+    call.dialled = masked(dialled or user[:32])
     match = LegMatch(Outcome.UNKNOWN_NUMBER)
     from_abroad = call.caller is not None and is_foreign(call.caller)
     if dialled is not None:
@@ -40,6 +41,8 @@ async def recognise(
                 match = judge(row, call.received_at, from_abroad=from_abroad, extension=True)
                 if match.binding_id is not None:
                     break
+    elif dialled is not None:
+        call.dialled = dialled
     note(call, match)
     return match
 

@@ -14,6 +14,7 @@ from xiaohao.calls.journal import CallBegan, CallEnded, CallMoved, CallTraced, J
 from xiaohao.calls.model import Call, Mark, Party, Reason, State, Try
 from xiaohao.clock import SECOND, now_us
 from xiaohao.edge import wire
+from xiaohao.secrecy import masked
 from xiaohao.switch import metrics
 from xiaohao.switch.causes import PLATFORM_ENDS, REFUSALS, not_answered
 from xiaohao.switch.owners import Owners
@@ -39,8 +40,7 @@ class Switchboard:
     """The calls of one edge."""
 
     def __init__(self, tools: Tools, journal: JournalWriter, send: Callable[[str], None]) -> None:
-        self._tools, self._journal, self._send = tools, journal, send
-        self._settings = tools.settings
+        self._tools, self._settings, self._journal, self._send = tools, tools.settings, journal, send
         self.calls: dict[str, Call] = {}
         self._ended: dict[str, None] = {}
         self._steady = Steady()
@@ -78,7 +78,7 @@ class Switchboard:
     def _invite(self, invite: wire.Invite) -> None:
         if any(invite.call_id in known for known in (self.calls, self._ended, self._owners)):
             return
-        call = Call(invite.call_id, self._settings.edge.id, invite.at, dialled=invite.dialled[:32])
+        call = Call(invite.call_id, self._settings.edge.id, invite.at, dialled=masked(invite.dialled[:32]))
         self.calls[call.id] = call
         self._undecided[call.id] = None
         self._steady.begin(call)
