@@ -28,8 +28,8 @@ _POSTGRESQL_THREADS: Final = 2
 #: Tries of one job. A race is lost only to somebody who won it, so that more mean a machine out of breath.
 ATTEMPTS: Final = 20
 _LONGEST_PAUSE_S: Final = 0.02
-#: Other processes ask for SQLite's lock again and again: they must find it free now and then, also while
-#: more and more jobs come.
+#: While more jobs come a writer rests as long as it has worked: some gather, and a group costs hardly more
+#: than one; and other processes, which ask for SQLite's lock again and again, find it free now and then.
 _LONGEST_REST_S: Final = 0.01
 #: Many indexes are written at random places: what does not fit into SQLite's memory is read again and again.
 _CACHE_KIB: Final = 65_536
@@ -117,7 +117,7 @@ class Writer:
             # Who does not wait any more has gone, or was told that the database is away.
             waiting = [entry for entry in group if not entry.future.cancelled()]
             _tell(waiting, self._outcomes(direct, [entry.job for entry in waiting]))
-            if self._is_sqlite and not self._queue.empty():
+            if not self._queue.empty():
                 time.sleep(min(time.monotonic() - began, _LONGEST_REST_S))
         direct.close()
 
