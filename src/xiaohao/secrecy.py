@@ -38,7 +38,7 @@ class Vault:
     def __init__(self, master_key: bytes, *old_keys: bytes) -> None:
         #: tells master keys apart and nothing of what they are
         self.key_id, self.prefix, self._aead = _sealer(master_key)
-        self._index_key = _derive(master_key, b"xiaohao index", 32)
+        self._index_state = hmac.new(_derive(master_key, b"xiaohao index", 32), digestmod="sha256")
         self._sign_key = _derive(master_key, b"xiaohao sign", 32)
         self._openers = {prefix: aead for _, prefix, aead in map(_sealer, old_keys)} | {
             self.prefix: self._aead
@@ -73,7 +73,10 @@ class Vault:
 
     def index(self, text: str) -> bytes:
         """The blind index of `text`: 16 bytes, equal for equal texts, useless without the key."""
-        return hmac.digest(self._index_key, text.encode(), "sha256")[:16]
+        # hmac.digest would lend the interpreter to another thread, and wait to have it back, at every call
+        state = self._index_state.copy()
+        state.update(text.encode())
+        return state.digest()[:16]
 
     def sign(self, purpose: str, facts: bytes) -> bytes:
         """32 bytes of HMAC-SHA256 by which facts that were given out are known again."""
