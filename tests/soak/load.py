@@ -23,6 +23,7 @@ _WAYS = (
 _SECONDS_A_PAIR = 12
 _PATIENCE_S = 40.0
 _CALLEE_S = 100.0
+_AT_ONCE_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,19 @@ class Load:
             if not self._free:
                 self.left_out += 1
                 continue
-            task = asyncio.create_task(self._call(self._free.pop(0), dice.uniform(0.3, 1.2)))
+            lasts_s = dice.uniform(0.3, 1.2)
+            # who gives up does so while it rings, or about when the call is decided
+            patience_s = dice.choice((lasts_s, dice.uniform(0.0, _AT_ONCE_S)))
+            task = asyncio.create_task(self._call(self._free.pop(0), lasts_s, patience_s))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         await asyncio.gather(*self._running)
 
-    async def _call(self, pair: Pair, lasts_s: float) -> None:
+    async def _call(self, pair: Pair, lasts_s: float, patience_s: float) -> None:
         call = await pair.driver.call(pair.y)
         gives_up = pair.passenger.behaviour.never_answer
         try:
-            await call.wait_answered(lasts_s if gives_up else _PATIENCE_S)
+            await call.wait_answered(patience_s if gives_up else _PATIENCE_S)
             await asyncio.sleep(lasts_s)
             await call.hang_up()
         except CallOver:
