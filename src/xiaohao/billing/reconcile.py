@@ -17,6 +17,7 @@ from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal, not_found
 from xiaohao.ids import new_id
 from xiaohao.secrecy import Vault
+from xiaohao.trunks import store as trunk_store
 
 _PAGE: Final = 5000
 Progress = Callable[[int], None]
@@ -161,7 +162,7 @@ class Reconciliations:
         found: list[Ours] = []
         after = 0
         async with self._database.read() as connection:
-            if not await reconcile_store.trunk_exists(connection, trunk_id):
+            if not await trunk_store.is_there(connection, trunk_id):
                 raise not_found("trunk")
         while True:
             async with self._database.read() as connection:

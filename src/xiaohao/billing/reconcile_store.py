@@ -8,15 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.database.billing_tables import reconciliation_items, reconciliations
 from xiaohao.database.call_tables import cdr_corrections
-from xiaohao.database.schema import cdrs, trunks
+from xiaohao.database.schema import cdrs
 
 Place = tuple[int, int]
-
-
-async def trunk_exists(connection: AsyncConnection, trunk_id: str) -> bool:
-    """Whether there is such a trunk."""
-    found = await connection.execute(select(trunks.c.id).where(trunks.c.id == trunk_id))
-    return found.first() is not None
 
 
 async def answered(

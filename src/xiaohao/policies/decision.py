@@ -185,8 +185,10 @@ class _Call:
                 continue
             subjects = ((Per.CALLER, self.caller_key), (Per.DISPLAYED, self.key_of(self.facts.displayed)))
             for per, key in subjects:
+                if key is None:
+                    continue
                 for number in (None, self.facts.dialled):
-                    block = scope.blocks.get((per, key, number)) if key is not None else None
+                    block = scope.blocks.get((per, key, number))
                     if block is not None and block[0] > self.facts.at:
                         self.note(set_by, "fraud", block[1], Reason.FRAUD_SUSPECTED)
 

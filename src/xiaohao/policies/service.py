@@ -36,6 +36,7 @@ from xiaohao.policies.model import (
 )
 from xiaohao.policies.table import rule_of
 from xiaohao.secrecy import Vault
+from xiaohao.trunks import store as trunk_store
 
 #: of one customer, or of the operator for one customer or for all: more slow the loading down, not calls
 RULES_MAX: Final = 1000
@@ -374,7 +375,7 @@ class Policies:
         named = owner.customer_id if owner.set_by is SetBy.OPERATOR else None
         if named and not await store.customer_exists(connection, named):
             raise not_found("customer")
-        if (trunk := getattr(spec, "trunk_id", None)) and not await store.trunk_exists(connection, trunk):
+        if (trunk := getattr(spec, "trunk_id", None)) and not await trunk_store.is_there(connection, trunk):
             raise validation_failed("rule.trunk_id", "there is no such trunk")
 
 

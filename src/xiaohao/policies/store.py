@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from xiaohao.database.direct import Insert, Statement, insert_into
 from xiaohao.database.marks import move_mark
 from xiaohao.database.policy_tables import policy_days, policy_entries, policy_rules
-from xiaohao.database.schema import customers, marks, numbers, trunks
+from xiaohao.database.schema import customers, marks, numbers
 
 #: The row of `marks` that moves on with every change of any policy.
 MARK: Final = "policies"
@@ -71,11 +71,6 @@ async def revisions(connection: AsyncConnection) -> Revisions:
     query = select(marks.c.name, marks.c.value).where(marks.c.name.in_((MARK, RULES_MARK, PURGED_MARK)))
     found = {name: int(value) for name, value in await connection.execute(query)}
     return Revisions(found.get(MARK, 0), found.get(RULES_MARK, 0), found.get(PURGED_MARK, 0))
-
-
-async def trunk_exists(connection: AsyncConnection, trunk_id: str) -> bool:
-    """Whether there is this trunk."""
-    return (await connection.execute(select(exists().where(trunks.c.id == trunk_id)))).scalar_one()
 
 
 async def customer_exists(connection: AsyncConnection, customer_id: str) -> bool:

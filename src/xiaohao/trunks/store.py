@@ -40,6 +40,11 @@ async def find(connection: AsyncConnection, trunk_id: str) -> RowMapping | None:
     return found.mappings().one_or_none()
 
 
+async def is_there(connection: AsyncConnection, trunk_id: str) -> bool:
+    """Whether there is this trunk."""
+    return (await connection.execute(select(exists().where(trunks.c.id == trunk_id)))).scalar_one()
+
+
 async def page(connection: AsyncConnection, after: str, limit: int) -> list[RowMapping]:
     """Trunks in the order of their names, those after the name `after`."""
     query = select(trunks).where(trunks.c.name > after).order_by(trunks.c.name).limit(limit)
