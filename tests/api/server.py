@@ -38,7 +38,7 @@ def start(
     config = folder / "xiaohao.toml"
     config.write_text(f'[database]\nurl = "{database_url}"\n[web]\nlisten = "{address}"\n')
     environment = {**os.environ, "XIAOHAO_MASTER_KEY": master_key.hex()}
-    command = [sys.executable, "-c", _PROGRAM, str(config)]
+    command = ["setpriv", "--pdeathsig=KILL", sys.executable, "-c", _PROGRAM, str(config)]
     return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 

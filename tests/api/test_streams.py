@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from tests.api.facts import ended, journal_of, talking
 from tests.api.server import Server, serving
 from tests.api.test_problems import problem
@@ -62,11 +63,12 @@ class House:
 
             async def told() -> Told:
                 fields: dict[str, str] = {}
-                async for line in lines:
-                    if not line and "data" in fields:
-                        return Told(fields["id"], fields["event"], json.loads(fields["data"]))
-                    name, _, value = line.partition(": ")
-                    fields[name] = value
+                async with asyncio.timeout(30):  # heartbeats go on, whatever is missing
+                    async for line in lines:
+                        if not line and "data" in fields:
+                            return Told(fields["id"], fields["event"], json.loads(fields["data"]))
+                        name, _, value = line.partition(": ")
+                        fields[name] = value
                 raise EOFError
 
             yield told
@@ -127,6 +129,36 @@ async def test_a_customer_watches_its_own_calls_and_goes_on_where_it_was_cut_off
     async with httpx.AsyncClient(base_url=house.server.url, headers=headers) as client:
         page = (await client.get("/v1/events", params={"after": seen[2].id})).json()
     assert [item["data"]["call_id"] for item in page["items"]] == [missed.id] * 3
+
+
+async def test_what_happens_once_the_stream_is_there_is_told(
+    app: FastAPI, database: Database, vault: Vault, tenants: Tenants, customer_id: str
+) -> None:
+    _, key = await tenants.create_key(customer_id, "test")
+    happened: list[str] = []
+    told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            assert message["status"] == 200
+            happened.append((await ended(journal, customer_id)).id)
+        elif b"event: " in message["body"] and not told.done():
+            told.set_result(message["body"].decode())
+
+    async def receive() -> Any:
+        await told
+        return {"type": "http.disconnect"}
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/v1/events:stream",
+        "query_string": b"calls=false",
+        "headers": [(b"authorization", f"Bearer {key}".encode())],
+    }
+    async with asyncio.timeout(30), journal_of(database, vault) as journal:
+        await app(scope, receive, send)
+    assert happened[0] in told.result()
 
 
 async def test_nobody_watches_anothers(house: House) -> None:

@@ -152,7 +152,6 @@ def _add_stream(
         customer_id = key.customer_id or query.customer_id
         cursors = _cursors(vault, key)
         position = cursors.position(last_event_id or query.after)
-        streams.admit(key.customer_id)
         authorization = request.headers.get("authorization")
 
         async def calls() -> dict[str, Any]:
@@ -165,12 +164,15 @@ def _add_stream(
             except Refusal:
                 return False
 
+        place = await streams.now() if position is None else int(position)
+        first = await calls() if position is None and query.calls else None
+        streams.admit(key.customer_id)
         text = streams.read(
             key.customer_id,
-            None if position is None else int(position),
+            place,
             Wanted(customer_id=customer_id, kinds=query.kind or None),
             cursors.at,
-            calls if query.calls else None,
+            first,
             key_is_good,
         )
         return StreamResponse(text)

@@ -62,24 +62,28 @@ class Streams:
                 {"retry_after_s": 5},
             )
 
+    async def now(self) -> int:
+        """The place behind which everything is that happens from now on. Raises DatabaseUnavailable.
+
+        Ask before the reader hears that the stream is there, or what happens then is not told.
+        """
+        return await self._feed.end()
+
     async def read(
         self,
         customer_id: str | None,
-        place: int | None,
+        place: int,
         wanted: Wanted,
         cursor: Callable[[int], str],
-        first: Callable[[], Awaitable[Any]] | None,
+        first: Any | None,
         key_is_good: Callable[[], Awaitable[bool]],
     ) -> AsyncIterator[bytes]:
-        """The text of a stream, from behind `place` (None: from now) to its end.
+        """The text of a stream, from behind `place` to its end.
 
-        `first` gives what stands at the beginning of a stream that begins now, `cursor` the id of a place.
+        `first` is a document that stands at the beginning, `cursor` gives the id of a place.
         """
         with self._counted(customer_id):
-            if place is None:
-                place = await self._feed.end()
-                document = None if first is None else await first()
-                yield _told("calls", cursor(place), document) if document is not None else b": now\n\n"
+            yield b": here\n\n" if first is None else _told("calls", cursor(place), first)
             checked_at = spoke_at = _now()
             while not self._stopping:
                 told, place = await self._after(place, wanted, customer_id is None)
