@@ -107,6 +107,14 @@ def test_a_database_that_is_away_is_one_clear_line(xiaohao: Xiaohao, tmp_path: P
     assert len(said.error.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", ["switch", "worker"])
+def test_an_empty_database_is_one_clear_line(command: str, xiaohao: Xiaohao, tmp_path: Path) -> None:
+    (tmp_path / "xiaohao.toml").write_text('[database]\nurl = "sqlite:///x.db"\n')
+    said = xiaohao(command)
+    assert (said.status, said.out) == (1, "")
+    assert said.error.startswith("xiaohao: the database has not the schema of this version: run `xiaohao mig")
+
+
 def test_an_address_that_is_not_this_machines_is_told_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "xiaohao.toml").write_text('[web]\nlisten = "192.0.2.1:8080"')  # RFC 5737
     done = subprocess.run(

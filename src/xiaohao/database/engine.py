@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, event, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -183,6 +185,11 @@ class Database:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             await connection.run_sync(_upgrade)
 
+    async def is_up_to_date(self) -> bool:
+        """Whether the schema is the one of this version. Raises DatabaseUnavailable."""
+        async with self.read() as connection:
+            return await connection.run_sync(_is_up_to_date)
+
     async def agree(self) -> None:
         """Make our master key the database's if it has none yet; whoever starts does so first.
 
@@ -300,7 +307,17 @@ def _is_passing(error: DBAPIError) -> bool:
 
 
 def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config = _migrations()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _is_up_to_date(connection: Connection) -> bool:
+    here = MigrationContext.configure(connection).get_current_heads()
+    return set(here) == set(ScriptDirectory.from_config(_migrations()).get_heads())
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from xiaohao import log
-from xiaohao.database.engine import Database
+from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.database.errors import DatabaseInUse
 from xiaohao.notifications.feed import Feed, Wanted
 from xiaohao.notifications.model import EventState, Kind
@@ -49,6 +49,8 @@ def serve(kind: str, settings: Settings) -> None:
 
 async def _until_signal(kind: str, settings: Settings) -> None:
     """Run the kind's `run` to its end, or cancel it on a signal and wait until it has tidied up."""
+    if kind != "web":  # which brings it up to date itself
+        await _check_schema(settings)
     kind_of_process = importlib.import_module(_KINDS[kind])
     garbage.keep_what_is_there()
     task = asyncio.ensure_future(kind_of_process.run(settings))
@@ -56,6 +58,16 @@ async def _until_signal(kind: str, settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+async def _check_schema(settings: Settings) -> None:
+    """Raises ChoreFailed where the database is of another version, or empty. One that is away is waited for."""
+    with contextlib.suppress(DatabaseUnavailable):
+        async with opened(settings) as database:
+            if not await database.is_up_to_date():
+                raise ChoreFailed(
+                    "the database has not the schema of this version: run `xiaohao migrate` first"
+                )
 
 
 def migrate(settings: Settings) -> None:
