@@ -61,7 +61,7 @@ async def _until_signal(kind: str, settings: Settings) -> None:
 
 
 async def _check_schema(settings: Settings) -> None:
-    """Raises ChoreFailed where the database is of another version, or empty. One that is away is waited for."""
+    """Raises ChoreFailed where the database is of another version, or empty; not where it is away."""
     with contextlib.suppress(DatabaseUnavailable):
         async with opened(settings) as database:
             if not await database.is_up_to_date():
