@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -23,8 +24,10 @@ from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.simulator.stage import free_ports
 from xiaohao.tenants.model import Principal
-from xiaohao.trace import hep
+from xiaohao.trace import hep, homer
+from xiaohao.trace.homer import Homer
 from xiaohao.trace.keeping import Keeping
+from xiaohao.trace.listener import Listener
 from xiaohao.trace.service import CallTraces
 
 DAY = 86_400 * SECOND
@@ -135,6 +138,38 @@ async def test_a_database_that_is_away_costs_nothing_at_first(
         with pytest.raises(DatabaseUnavailable):
             await keeping.write_due(everything=True)
     assert await keeping.write_due() == 1
+
+
+def test_a_homer_that_cannot_be_found_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server that is away, or no way there: the worker begins all the same, and finds it later."""
+    look_up, is_known = socket.getaddrinfo, threading.Event()
+
+    def answer(host: str, *args: Any, **more: Any) -> Any:
+        if host == "homer.test" and not is_known.is_set():
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return look_up("127.0.0.1" if host == "homer.test" else host, *args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    monkeypatch.setattr(homer, "_AGAIN_S", 0.01)
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(0.05)
+        for name in ("homer.test", "255.255.255.255"):  # nobody may send there without asking for it
+            listener = Listener("127.0.0.1:0", b"key", 1.0, f"{name}:{server.getsockname()[1]}")
+            stack.callback(listener.close)
+            listener.start()
+        found = Homer(f"homer.test:{server.getsockname()[1]}")
+        stack.callback(found.close)
+        found.start()
+        found.send(b"lost")
+        is_known.set()
+        for _ in range(100):
+            found.send(b"kept")
+            with suppress(TimeoutError):
+                assert server.recv(10) == b"kept"
+                return
+    raise AssertionError("it was never found")
 
 
 async def test_what_is_old_is_forgotten(scene: Scene) -> None:

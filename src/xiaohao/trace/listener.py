@@ -15,6 +15,7 @@ import structlog
 
 from xiaohao.settings import host_port
 from xiaohao.trace.collector import Collector, Group
+from xiaohao.trace.homer import Homer
 
 _log = structlog.get_logger(__name__)
 
@@ -30,7 +31,7 @@ class Listener:
     """One socket, its thread, and the groups of messages that are to be written."""
 
     def __init__(self, address: str, key: bytes, sample: float, homer: str | None) -> None:
-        """`address` to listen on, `homer` to send copies to. Raises OSError where the address is taken."""
+        """`address` to listen on, `homer` to send copies to. Raises OSError where the first is taken."""
         host, port = host_port(address)
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         for option in (getattr(socket, "SO_RCVBUFFORCE", 33), socket.SO_RCVBUF):
@@ -46,11 +47,8 @@ class Listener:
             raise
         self._socket.settimeout(_LOOK_S)
         self._port = self._socket.getsockname()[1]
-        self._homer: socket.socket | None = None
-        if homer is not None:
-            self._homer = _connected(homer)
-        forward = None if self._homer is None else self._forward
-        self._collector = Collector(key, sample, forward)
+        self._homer = None if homer is None else Homer(homer)
+        self._collector = Collector(key, sample, None if self._homer is None else self._homer.send)
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._backlog: list[Group] = []
         self._lost_here: Counter[str] = Counter()
@@ -63,6 +61,8 @@ class Listener:
 
     def start(self) -> None:
         """Begin to listen."""
+        if self._homer is not None:
+            self._homer.start()
         self._thread.start()
 
     def _run(self) -> None:
@@ -79,11 +79,6 @@ class Listener:
             except Exception as error:  # noqa: BLE001 – one strange datagram must not end the listening
                 self._lost_here["fault"] += 1
                 _log.error("trace_fault", error=type(error).__name__)
-
-    def _forward(self, data: bytes) -> None:
-        assert self._homer is not None  # noqa: S101 – whoever calls this has one
-        with contextlib.suppress(OSError):  # nobody listens there
-            self._homer.send(data)
 
     def take_due(self, everything: bool = False) -> list[Group]:
         """Groups that are to be written now: they are the caller's, who puts back what cannot be written."""
@@ -113,15 +108,6 @@ class Listener:
         self._socket.close()
         if self._homer is not None:
             self._homer.close()
-
-
-def _connected(address: str) -> socket.socket:
-    host, port = host_port(address)
-    family, kind, protocol, _, place = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_DGRAM)[0]
-    homer = socket.socket(family, kind, protocol)
-    homer.connect(place)
-    homer.setblocking(False)
-    return homer
 
 
 def dropped_at(port: int) -> int:
