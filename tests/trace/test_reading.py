@@ -75,6 +75,15 @@ def test_headers_that_nobody_needs_are_hidden() -> None:
     assert shown.splitlines()[3:6] == ["X-Secret: [hidden]", "Subject: [hidden]", "Authorization: [hidden]"]
 
 
+def test_a_list_of_payload_types_is_no_number() -> None:
+    """But what is none stays one, also behind `m=`."""
+    media = ("m=audio 49120 RTP/AVP 104 110 102 108 8 101", "m=audio 9 UDP/TLS/RTP/SAVPF 111 110 126")
+    body = "\r\n".join([*media, "m=audio 9 RTP/AVP 138 0013 8000", f"s={REAL}"])
+    text = sip("INVITE sip:1@b SIP/2.0", "Content-Type: application/sdp", body=body)
+    shown = Mask([]).message(parse(text.encode())).splitlines()[-4:]
+    assert shown == [*media, "m=audio 9 RTP/AVP 138****8000", "s=138****8000"]
+
+
 @given(st.binary(max_size=400))
 def test_whatever_comes_can_be_drawn(data: bytes) -> None:
     found = [Message(1, "10.0.0.9", 1, "10.0.0.1", 2, "udp", True, data)]

@@ -32,8 +32,10 @@ _FREE_TEXT: Final = frozenset(("user-agent", "server", "reason"))
 _DISPLAY_NAME: Final = re.compile(r'(^|,)[^<,"]*(?:"(?:[^"\\]|\\.)*"[^<,"]*)*<')
 _ESCAPED_DIGIT: Final = re.compile(r"%3([0-9])")
 #: seven digits or more, with a visual separator of RFC 3966 between two of them at most, or blanks between
-#: groups as people make them; an SDP's lists of payload types have shorter ones, and an address follows `IP4`
+#: groups as people make them; in an SDP an address follows `IP4`
 _DIGITS: Final = r"\+?\d(?:(?:[-.()/]|(?<=\d{3}) (?=\d{3,}(?!\.)))?\d){6,}"
+#: the line of an SDP that lists payload types, which would pass for groups of a number
+_MEDIA: Final = re.compile(r"m=[a-z]+ [0-9]{1,5} [A-Z/]+(?: (?:[1-9]?[0-9]|1[01][0-9]|12[0-7]))+")
 _ADDRESS: Final = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}")
 
 
@@ -70,5 +72,9 @@ class Mask:
             if low in _FREE_TEXT and "=" not in shown:
                 shown = shown[:80]
             lines.append(f"{self.text(name[:60])}: {self.text(shown)}")
-        body = self.text(message.body) if message.has_sdp else HIDDEN if message.body else ""
+        body = self._session(message.body) if message.has_sdp else HIDDEN if message.body else ""
         return "\n".join([*lines, "", body]).rstrip("\n") + "\n"
+
+    def _session(self, body: str) -> str:
+        lines = body.split("\n")
+        return "\n".join(line if _MEDIA.fullmatch(line) else self.text(line) for line in lines)
