@@ -41,6 +41,7 @@ async def test_export(
 
     until = ("--until", rfc3339(NOON + 2 * SECOND))
     assert (await export("some.csv", *until, "--customer", "cus_0")).endswith("some.csv")
+    assert (tmp_path / "some.csv").stat().st_mode & 0o777 == 0o600, "real numbers stand in it"
     with (tmp_path / "some.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["customer_id"], row["caller"], row["talk_ms"]) for row in rows] == [

@@ -1,10 +1,11 @@
 """What `xiaohao cdrs` does: CDRs from the database into a file."""
 
 import asyncio
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from xiaohao.audit.service import Audit
 from xiaohao.calls.exporting import Format, written
@@ -24,7 +25,8 @@ _AT_THE_MACHINE = Principal("command", None, None)
 def export(settings: Settings, file: Path, wanted: Mapping[str, Any]) -> int:
     """Write CDRs into a file whose name ends in .csv or .parquet; gives its bytes. Raises ChoreFailed.
 
-    `wanted` has the fields of `CdrFilter`, moments as RFC 3339. The file appears when it is whole.
+    `wanted` has the fields of `CdrFilter`, moments as RFC 3339. The file appears when it is whole,
+    and nobody else can read it.
     """
     try:
         format_ = Format(file.suffix.lower().removeprefix("."))
@@ -46,6 +48,12 @@ def _filter(fields: Mapping[str, Any]) -> CdrFilter:
     return CdrFilter(**chosen)
 
 
+def _private(path: Path) -> BinaryIO:
+    """A new file for nobody else to read: real numbers stand in it."""
+    path.unlink(missing_ok=True)  # of a run that was killed
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
 async def _export(settings: Settings, file: Path, format_: Format, wanted: CdrFilter) -> int:
     draft = file.with_name(f".{file.name}.part")
     size = 0
@@ -55,7 +63,7 @@ async def _export(settings: Settings, file: Path, format_: Format, wanted: CdrFi
         records = CallRecords(database, vault, Audit(database, vault))
         pages = await records.export(_AT_THE_MACHINE, wanted, format_.value)
         try:
-            with draft.open("wb") as target:
+            with _private(draft) as target:
                 async for part in written(pages, format_, for_operator=True):
                     size += target.write(part)
             draft.replace(file)
