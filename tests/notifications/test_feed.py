@@ -72,6 +72,20 @@ async def test_who_filters_goes_on_behind_everything_that_was_looked_through(pos
     assert (await feed.after(0, 100, Wanted(customer_id="cus_b")))[0] == []
 
 
+async def test_who_is_ahead_of_a_restored_database_goes_on_at_its_end(post: Post, feed: Feed) -> None:
+    """Its places are given out anew: who waited for those behind the old one would miss what comes first."""
+    records = CallRecords(post.database, post.vault, Audit(post.database, post.vault))
+    await post.call("cus_a")
+    told, place = await feed.after(1_000, 100, ALL)
+    found, at = await records.follow_cdrs(None, 1_000, 100, CdrFilter())
+    assert (told, found) == ([], [])
+    call_id = await post.call("cus_a")
+    told, _ = await feed.after(place, 100, ALL)
+    found, _ = await records.follow_cdrs(None, at, 100, CdrFilter())
+    assert {one.document["data"]["call_id"] for one in told} == {call_id}
+    assert [one.document["call_id"] for one in found] == [call_id]
+
+
 async def test_an_event_that_cannot_be_opened_stops_nobody(post: Post, feed: Feed) -> None:
     call_id = await post.call("cus_a")
     async with post.database.begin() as connection:

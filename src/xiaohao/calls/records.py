@@ -131,7 +131,8 @@ class CallRecords:
     ) -> tuple[list[Cdr], int]:
         """At most `limit` CDRs written after the one with seq `after`, the oldest first, and where to go on.
 
-        That is behind the last one, or, where fewer were found, behind everything that was looked through.
+        That is behind the last one, or, where fewer were found, behind everything that was looked through:
+        also where `after` lies ahead of it, because the database was restored from an older copy.
         """
         where = self.conditions(customer_id, wanted)
         async with self._database.read() as connection:
@@ -139,7 +140,7 @@ class CallRecords:
             until = min(newest, await horizon(connection, cdrs))
             rows = await search_store.follow(connection, after, until, limit, where)
             found = await self._cdrs(connection, rows, customer_id)
-        return found, found[-1].seq if len(found) == limit else max(after, until)
+        return found, found[-1].seq if len(found) == limit else until
 
     async def export(
         self, principal: Principal, wanted: CdrFilter, format_: str

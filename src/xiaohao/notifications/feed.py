@@ -56,7 +56,8 @@ class Feed:
     ) -> tuple[list[Told], int]:
         """At most `limit` events of these stored after `place`, the oldest first, and where to go on.
 
-        That is behind the last one, or, where fewer were found, behind everything that was looked through.
+        That is behind the last one, or, where fewer were found, behind everything that was looked through:
+        also where `place` lies ahead of it, because the database was restored from an older copy.
         """
         async with self._database.read() as connection:
             until = await self._safe_end(connection)
@@ -64,7 +65,7 @@ class Feed:
         told = [self._told(row, for_operator) for row in rows]
         if len(told) == limit:
             return told, told[-1].seq
-        return told, max(place, until)
+        return told, until
 
     async def end(self) -> int:
         """The place behind which everything is that is stored from now on."""
