@@ -182,6 +182,15 @@ def test_the_address_that_carriers_see(settings: Settings) -> None:
     assert "--interface=127.0.0.1!203.0.113.7" in rtpengine.command(settings)
 
 
+def test_nobody_else_reads_what_is_recorded(settings: Settings, tmp_path: Path) -> None:
+    """Also where the folder was there before: a disk of its own, say, that everybody can look into."""
+    settings.runtime_folder = str(tmp_path)
+    settings.captures_folder.mkdir()
+    settings.captures_folder.chmod(0o1777)
+    rtpengine.command(settings)
+    assert settings.captures_folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_listening_nowhere_is_a_mistake(settings: Settings) -> None:
     settings.edge.listen = []
     assert problems(settings) == ["edge.listen: must name at least one address"]

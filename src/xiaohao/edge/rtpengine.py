@@ -28,14 +28,32 @@ def _check_interface(interface: str) -> None:
         ) from None
 
 
+def _make_private(folder: Path) -> None:
+    """Let nobody else look into a folder: what is captured lies there in the clear, in files for all to read.
+
+    It may have been there before, a disk of its own for example. Raises SettingsError where it is not ours.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_mode & 0o077:
+        try:
+            folder.chmod(0o700)
+        except OSError as error:
+            raise SettingsError(
+                f"{folder}: calls are recorded there and others can read it ({error.strerror}); chmod 700"
+            ) from None
+
+
 def command(settings: Settings) -> list[str]:
-    """How to start rtpengine in the foreground. Raises EngineMissing; SettingsError for a foreign address."""
+    """How to start rtpengine in the foreground.
+
+    Raises EngineMissing; SettingsError for a foreign address, or a folder that others can read.
+    """
     binary = shutil.which("rtpengine", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if not binary:
         raise EngineMissing("rtpengine is missing: apt-get install rtpengine-daemon")
     media, captures = settings.media, settings.captures_folder
     _check_interface(media.interface)
-    captures.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_private(captures)
     return [
         *(binary, "--foreground", "--log-stderr", "--no-fallback", "--table=-1", "--config-file=none"),
         f"--interface={media.interface}" + (f"!{media.advertise}" if media.advertise else ""),
