@@ -225,6 +225,11 @@ async def test_what_was_touched_in_the_store_is_not_given_out(
     problem(await customer.get(f"{ready}/audio"), 500, "recording_damaged")
     late = await customer.get(f"{ready}/audio", headers={"Range": "bytes=150000-150010"})
     assert late.content == AUDIO[150_000:150_011]
+    for cut in (140_000, 0):
+        file.write_bytes(body[:cut])
+        problem(
+            await customer.get(f"{ready}/audio", headers={"Range": "bytes=150000-"}), 500, "recording_damaged"
+        )
 
 
 async def test_the_list(
