@@ -19,6 +19,7 @@ from xiaohao.database.engine import Database, DatabaseUnavailable, TransactionLo
 ADD = text("INSERT INTO marks (name, value) VALUES (:name, 1)")
 COUNT = text("SELECT count(*) FROM marks")
 NUMBER = "+8613800000001"
+LONG_ROW = f"INSERT INTO marks (name, value) VALUES ('{20_000 * 'x'}', 1)"
 
 
 async def add(connection: AsyncConnection, name: str) -> None:
@@ -249,6 +250,25 @@ async def test_sqlite_in_a_folder_that_is_gone(tmp_path: Path) -> None:
         await database.ping()
     await database.migrate()
     await database.ping()
+    await database.close()
+
+
+async def test_a_full_disk_is_said_to_be_one(tmp_path: Path) -> None:
+    """Nothing but an operator ends it, who must not look for a lock."""
+    database = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    await database.migrate()
+    plain = Direct(database.url)
+    with pytest.raises(DatabaseUnavailable, match="the disk of the database is full"):
+        async with database.begin() as connection:
+            await connection.execute(text("PRAGMA max_page_count = 1"))  # as many as there are
+            await connection.execute(text(LONG_ROW))
+    with (
+        pytest.raises(DatabaseUnavailable, match="the disk of the database is full"),
+        plain.write() as cursor,
+    ):
+        cursor.execute("PRAGMA max_page_count = 1")
+        cursor.execute(LONG_ROW)
+    plain.close()
     await database.close()
 
 

@@ -11,6 +11,8 @@ from xiaohao.database.errors import DatabaseUnavailable, TransactionLost
 
 #: SQLSTATE class of a transaction that the server took back in favour of another one
 _ROLLED_BACK: Final = "40"
+#: SQLSTATE (PostgreSQL, appendix A)
+_DISK_FULL: Final = "53100"
 
 
 @contextmanager
@@ -22,9 +24,20 @@ def errors_translated() -> Iterator[None]:
         if _is_about_the_data(error):
             raise
         # `from None`: the original may quote the statement's parameters.
-        if (getattr(error, "sqlstate", None) or "").startswith(_ROLLED_BACK):
+        if _state(error).startswith(_ROLLED_BACK):
             raise TransactionLost("another transaction went first") from None
-        raise DatabaseUnavailable(f"the database is locked or away ({type(error).__name__})") from None
+        raise DatabaseUnavailable(in_words(error)) from None
+
+
+def in_words(error: BaseException | None) -> str:
+    """What is wrong, for the log, without a word of the driver's. What only an operator can end is named."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _state(error) == _DISK_FULL:
+        return "the disk of the database is full"
+    return f"the database is locked or away ({type(error).__name__})"
+
+
+def _state(error: BaseException | None) -> str:
+    return getattr(error, "sqlstate", None) or ""
 
 
 def _is_about_the_data(error: sqlite3.Error | psycopg.Error) -> bool:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from xiaohao.database.driver_errors import in_words
 from xiaohao.database.errors import (
     DatabaseUnavailable,
     MasterKeyChanging,
@@ -291,7 +292,7 @@ def _translated() -> Iterator[None]:
         # `from None`: the original quotes the statement's text, which nobody needs in order to try again.
         if (getattr(error.orig, "sqlstate", None) or "").startswith(_ROLLED_BACK):
             raise TransactionLost("another transaction went first") from None
-        raise DatabaseUnavailable(f"the database is locked or away ({type(error.orig).__name__})") from None
+        raise DatabaseUnavailable(in_words(error.orig)) from None
 
 
 def _is_passing(error: DBAPIError) -> bool:
