@@ -191,6 +191,24 @@ def test_nobody_else_reads_what_is_recorded(settings: Settings, tmp_path: Path) 
     assert settings.captures_folder.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize(
+    ("listen", "wrong"),
+    [
+        ("udp:127.0.0.1:30002", True),
+        ("udp:0.0.0.0:40000", True),
+        ("udp:127.0.0.1:40001", False),
+        ("tcp:127.0.0.1:30002", False),
+        ("udp:127.0.0.2:30002", False),
+    ],
+)
+def test_listening_among_the_ports_for_audio_is_a_mistake(
+    listen: str, wrong: bool, settings: Settings
+) -> None:
+    settings.edge.listen, settings.edge.advertise = [listen], "203.0.113.7"
+    said = f"edge.listen: {listen.rpartition(':')[2]} is one of the ports for audio"
+    assert [problem.startswith(said) for problem in problems(settings)] == [True] * wrong
+
+
 def test_listening_nowhere_is_a_mistake(settings: Settings) -> None:
     settings.edge.listen = []
     assert problems(settings) == ["edge.listen: must name at least one address"]

@@ -47,6 +47,9 @@ def _listeners(settings: Settings) -> Iterator[tuple[str, str, str]]:
     yield "edge.evapi", "tcp", settings.edge.evapi
     yield "edge.rpc", "udp", settings.edge.rpc
     yield "media.ng", "udp", settings.media.ng
+    yield "announcements.listen", "udp", settings.announcements.listen
+    yield "announcements.edge", "udp", settings.announcements.edge
+    yield "announcements.keys", "udp", settings.announcements.keys
     yield "web.listen", "tcp", settings.web.listen
     yield "worker.wake", "udp", settings.worker.wake
     yield "trace.listen", "udp", settings.trace.listen
@@ -73,10 +76,19 @@ def _addresses(settings: Settings) -> Iterator[str]:
             yield f"{key}: {host!r} must be an IP address"
         if key == "edge.listen" and host in _EVERYWHERE and not settings.edge.advertise:
             yield f"edge.advertise: needed, because {host} is no address that carriers could answer to"
+        if transport == "udp" and _is_for_audio(settings, host, port):
+            yield f"{key}: {port} is one of the ports for audio, media.port_min to media.port_max"
         taken[transport, f"{host}:{port}"] += 1
     for (transport, address), times in taken.items():
         if times > 1:
             yield f"{transport}:{address} is given to {times} listeners"
+
+
+def _is_for_audio(settings: Settings, host: str, port: int) -> bool:
+    # Both would bind it (SO_REUSEADDR), and one of them would hear nothing while a call has it.
+    media = settings.media
+    same_place = media.interface == host or media.interface in _EVERYWHERE or host in _EVERYWHERE
+    return same_place and media.port_min <= port <= media.port_max
 
 
 def _is_address(host: str) -> bool:

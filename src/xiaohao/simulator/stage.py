@@ -9,12 +9,17 @@ import random
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 
 from xiaohao.numbers.model import Kind, kind_of
 from xiaohao.settings import Settings
+
+#: for audio, four a call
+_MEDIA_PORTS: Final = 2_000
+#: Linux gives out ports from here on (net.ipv4.ip_local_port_range)
+_FIRST_GIVEN_OUT: Final = 32_768
 
 
 class StageError(Exception):
@@ -41,6 +46,20 @@ def free_ports(host: str, count: int) -> list[int]:
     return ports
 
 
+def _media_start(taken: list[int]) -> int:
+    """Where the ports for audio begin: none of those taken is among them, nor any that a system gives out.
+
+    rtpengine and Kamailio bind with SO_REUSEADDR, so that both may have the same port, and one of them hears
+    nothing.
+    """
+    free = [
+        start
+        for start in range(_MEDIA_PORTS, _FIRST_GIVEN_OUT - _MEDIA_PORTS, _MEDIA_PORTS)
+        if not any(start <= port < start + _MEDIA_PORTS for port in taken)
+    ]
+    return random.choice(free)  # noqa: S311 – keeps platforms on one machine apart
+
+
 def _toml(values: dict[str, Any]) -> str:
     def literal(value: Any) -> str:
         if isinstance(value, bool):
@@ -60,8 +79,9 @@ def _toml(values: dict[str, Any]) -> str:
 
 def configuration(host: str, changes: dict[str, Any]) -> dict[str, Any]:
     """A configuration with free ports on `host`; `changes` are laid over it, table by table."""
-    sip, evapi, rpc, ng, web, worker, wake, switch, announcer, inside, keys, hep = free_ports(host, 12)
-    media = random.randrange(20_000, 56_000, 4_000)  # noqa: S311 – keeps platforms on one machine apart
+    ports = free_ports(host, 12)
+    sip, evapi, rpc, ng, web, worker, wake, switch, announcer, inside, keys, hep = ports
+    media = _media_start(ports)
     values: dict[str, Any] = {
         "runtime_folder": "run",
         "log_level": "info",
@@ -74,7 +94,12 @@ def configuration(host: str, changes: dict[str, Any]) -> dict[str, Any]:
             "shared_memory_mb": 512,
             "probe_s": 2,
         },
-        "media": {"interface": host, "ng": f"{host}:{ng}", "port_min": media, "port_max": media + 3_998},
+        "media": {
+            "interface": host,
+            "ng": f"{host}:{ng}",
+            "port_min": media,
+            "port_max": media + _MEDIA_PORTS - 2,
+        },
         "calls": {},
         "announcements": {
             "listen": f"{host}:{announcer}",
