@@ -24,6 +24,7 @@ _NICENESS: Final = 5
 #: after so many conversions a fresh process takes over, whatever the codecs' libraries have kept
 _JOBS_OF_A_PROCESS: Final = 1000
 _LONGEST_LINE: Final = 1 << 20
+_DYING_S: Final = 1.0
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -81,12 +82,23 @@ class Converter:
             self._end()  # cancelled in the middle: its answer must not be taken for the next one's
             raise
         if not line.endswith(b"\n"):
-            self._end()
-            raise ConversionFailed("the converter died of the capture", lasting=True)
+            raise await self._died()
         outcome = msgspec.json.decode(line, type=Outcome)
         if outcome.audio is None:
             raise ConversionFailed(outcome.error, lasting=outcome.lasting)
         return outcome.audio
+
+    async def _died(self) -> ConversionFailed:
+        """What the process died of. One that writes to a mapped file hears of a full disk in no other way."""
+        code, process = None, self._process
+        if process is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_DYING_S):
+                    code = await process.wait()
+        self._end()
+        if code == -signal.SIGBUS:
+            return ConversionFailed("there is no room on the disk of the runtime folder", lasting=False)
+        return ConversionFailed("the converter died of the capture", lasting=True)
 
     async def close(self) -> None:
         """End the process."""
