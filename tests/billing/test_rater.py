@@ -276,4 +276,16 @@ async def test_rents_follow_the_history_of_numbers(scene: Scene) -> None:
     scene.clock.forward(5 * 86_400)
     await numbers.add_numbers([NumberSpec("+861062000199", theirs.id)])
     assert (await scene.billing.usage(customer_id))["gross"] == "6.67"  # 10 days of 30
-    assert (await scene.billing.usage(other_id))["gross"] == "23.33"  # 20 and 15 days: 13.33 + 10.00
+    bill = await scene.billing.usage(other_id)
+    assert bill["gross"] == "23.33"  # 20 and 15 days: 13.33 + 10.00
+    # neither sees whose the number was, or is
+    names = [one["name"] for one in (await scene.billing.usage(customer_id))["applications"]]
+    assert (names, [one["name"] for one in bill["applications"]]) == (["drivers"], ["others"])
+    scene.clock.forward(3600)
+    await numbers.take_to_stock("+861062000199")  # on its first day
+    shared = await pools.create("everybody's", Policy(recycle_s=1))
+    await numbers.change_number(LANDLINE, {"pool_id": shared.id})
+    assert (await scene.billing.usage(other_id))["gross"] == "4.67"  # 6 and 1 days: 4.00 + 0.67
+    scene.clock.forward(5 * 86_400)
+    await numbers.release("+861062000199")
+    assert (await scene.billing.usage(other_id))["gross"] == "11.33"  # 6 and 11 days: 4.00 + 7.33

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from xiaohao.billing import calendar, store, usage_store
+from xiaohao.billing.facts import Contracts, application_of
 from xiaohao.billing.measure import Meter, kind
 from xiaohao.billing.model import Cdr, Usage
 from xiaohao.billing.rater import moved
@@ -60,7 +61,7 @@ class Anew:
         if missing := missing - known.keys() - {None}:
             async with self._database.read() as connection:
                 found = await store.pools_of_numbers(connection, missing)
-            known.update(dict.fromkeys(missing) | found)
+            known.update((number, application_of(found, number, self._customer_id)) for number in missing)
 
     def _measured(self, page: Iterable[Row]) -> tuple[Measured, dict[str, list[Usage]]]:
         """The page, and further parts of its calls, of which it cannot be seen whether they are stored."""

@@ -97,7 +97,7 @@ class Closing:
         prepaid: bool,
     ) -> dict[str, Any]:
         pools = facts.pools_in([one.application for one in bill.numbers])
-        names = await store.pool_names(connection, pools)
+        names = await store.pool_names(connection, customer_id, pools)
         document = wire.encode(
             {
                 "format": 1,

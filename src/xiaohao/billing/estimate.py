@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from xiaohao.billing.model import Bill, Entry, Tenure, Usage
-from xiaohao.billing.rating import Pricer, Tally
+from xiaohao.billing.rating import Pricer, Tally, applications_of
 from xiaohao.billing.settlement import settle
 from xiaohao.billing.terms import Terms
 
@@ -24,7 +24,7 @@ def running_bill(
     rows = list(sums)
     pricer = Pricer(terms, month, tenures, [(row["number"], row["kind"], row["seconds"]) for row in rows])
     tally = Tally()
-    applications = {tenure.number: tenure.application for tenure in tenures}
+    applications = applications_of(month, tenures)
     for row in rows:
         usage = Usage(
             call_id="",

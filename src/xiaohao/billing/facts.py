@@ -81,6 +81,14 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
     )
 
 
+def application_of(
+    pools: Mapping[str, tuple[str | None, str | None]], number: str, customer_id: str
+) -> str | None:
+    """The application of a number (see `store.pools_of_numbers`), unless it is another customer's by now."""
+    pool, owner = pools.get(number, (None, None))
+    return pool if owner in (None, customer_id) else None
+
+
 def pools_in(found: Sequence[str | None]) -> set[str]:
     """Those that are there."""
     return {one for one in found if one is not None}

@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.billing import calendar, store, usage_store
-from xiaohao.billing.facts import Contracts
+from xiaohao.billing.facts import Contracts, application_of
 from xiaohao.billing.measure import Meter
 from xiaohao.billing.model import Cdr, Usage
 from xiaohao.billing.spending import Spending
@@ -121,13 +121,17 @@ class Rater:
             rows: list[tuple[str, Usage]] = []
             calls = 0
             meters: dict[tuple[str, int], Meter] = {}
+            applications: dict[str, dict[str, str | None]] = {one: {} for one in customer_ids}
             for customer_id, cdr in found:
                 if cdr.call_id in done:
                     continue
                 of_month = customer_id, calendar.month_of(cdr.received_at)
+                theirs = applications[customer_id]
+                for number in (cdr.dialled, cdr.displayed or ""):
+                    theirs[number] = application_of(pools, number, customer_id)
                 meter = meters.get(of_month)
                 if meter is None:
-                    meter = meters[of_month] = Meter(contracts.in_force(*of_month).terms, pools)
+                    meter = meters[of_month] = Meter(contracts.in_force(*of_month).terms, theirs)
                 rows += [
                     (customer_id, open_month(usage, closed.get(customer_id, set())))
                     for usage in meter.measure(cdr)
@@ -156,8 +160,9 @@ class Rater:
         [cdr] = await usage_store.corrected(connection, [cdr])
         contracts = Contracts(await store.contracts_of(connection, [customer_id]))
         pools = await store.pools_of_numbers(connection, {cdr.dialled, cdr.displayed or ""})
+        theirs = {number: application_of(pools, number, customer_id) for number in pools}
         terms = contracts.in_force(customer_id, calendar.month_of(cdr.received_at)).terms
-        after = [open_month(usage, closed) for usage in Meter(terms, pools).measure(cdr)]
+        after = [open_month(usage, closed) for usage in Meter(terms, theirs).measure(cdr)]
         await usage_store.replace_usages(connection, customer_id, before, after)
         await self._spending.review(connection, customer_id, accounts[customer_id], now)
         return "measured_anew"

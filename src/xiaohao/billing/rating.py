@@ -81,6 +81,15 @@ def days_of_numbers(month: int, tenures: Iterable[Tenure]) -> dict[tuple[str, Ki
     return {key: count for key, count in days.items() if count}
 
 
+def applications_of(month: int, tenures: Iterable[Tenure]) -> dict[str, str | None]:
+    """The application that pays a number's rent: the last one that it had in the month."""
+    return {
+        tenure.number: tenure.application
+        for tenure in sorted(tenures, key=lambda one: one.since)
+        if calendar.days_within(month, tenure.since, tenure.until)
+    }
+
+
 def rent_charge(terms: Terms, rent: Rent, month: int, days: int) -> int:
     """What a number costs that was had on so many days of a month."""
     if rent.pro_rata is ProRata.FULL or days >= calendar.days_in(month):

@@ -269,7 +269,7 @@ class Billing:
             entries = await facts.entries(connection, customer_id, month)
             bill = running_bill(found.terms, month, tenures, sums, entries)
             pools = facts.pools_in([one.application for one in bill.numbers])
-            names = await store.pool_names(connection, pools)
+            names = await store.pool_names(connection, customer_id, pools)
         return {"contract_id": found.contract_id, **wire.bill_document(bill, names)}
 
     async def call(self, call_id: str, customer_id: str | None = None) -> list[dict[str, Any]]:

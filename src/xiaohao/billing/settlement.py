@@ -9,6 +9,7 @@ from xiaohao.billing.model import Bill, Entry, Line, Tenure, Usage
 from xiaohao.billing.rating import (
     Pricer,
     Tally,
+    applications_of,
     days_of_numbers,
     rent_charge,
     seconds_by_number,
@@ -75,10 +76,7 @@ def settle(
 
 def _rents(terms: Terms, month: int, tally: Tally, tenures: Sequence[Tenure]) -> list[Line]:
     rents = {kind: rent for rent in terms.rents for kind in rent.kinds}
-    # where a number changed its application within the month, the last one pays
-    applications = {
-        tenure.number: tenure.application for tenure in sorted(tenures, key=lambda one: one.since)
-    }
+    applications = applications_of(month, tenures)
     counts: Counter[tuple[Kind, Decimal, int]] = Counter()
     for (number, kind), days in sorted(days_of_numbers(month, tenures).items()):
         if (rent := rents.get(kind)) is None:

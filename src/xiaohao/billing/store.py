@@ -263,7 +263,7 @@ async def owned_numbers(connection: AsyncConnection, customer_id: str) -> list[R
     """Every number that is or was a customer's: number, kind, pool, present owner, since when it is there."""
     ever = union(
         select(numbers.c.number).where(numbers.c.customer_id == customer_id),
-        select(number_history.c.number).where(_OWNERSHIP, number_history.c.customer_id == customer_id),
+        select(number_history.c.number).where(_OWNERSHIP, number_history.c.owner_id == customer_id),
     ).subquery()
     query = select(
         numbers.c.number,
@@ -279,12 +279,13 @@ async def owned_numbers(connection: AsyncConnection, customer_id: str) -> list[R
 
 async def ownership(connection: AsyncConnection, customer_id: str) -> list[RowMapping]:
     """Every change of whose these numbers were, in order."""
-    own = select(number_history.c.number).where(_OWNERSHIP, number_history.c.customer_id == customer_id)
+    own = select(number_history.c.number).where(_OWNERSHIP, number_history.c.owner_id == customer_id)
     query = (
         select(
             number_history.c.number,
             number_history.c.at,
-            number_history.c.customer_id,
+            number_history.c.owner_id,
+            number_history.c.pool_id,
             number_history.c.to_state,
         )
         .where(_OWNERSHIP, number_history.c.number.in_(own))
@@ -293,15 +294,19 @@ async def ownership(connection: AsyncConnection, customer_id: str) -> list[RowMa
     return list((await connection.execute(query)).mappings())
 
 
-async def pools_of_numbers(connection: AsyncConnection, wanted: Iterable[str]) -> dict[str, str | None]:
-    """The pool of each of these numbers."""
-    query = select(numbers.c.number, numbers.c.pool_id).where(numbers.c.number.in_(list(wanted)))
-    return {row[0]: row[1] for row in await connection.execute(query)}
+async def pools_of_numbers(
+    connection: AsyncConnection, wanted: Iterable[str]
+) -> dict[str, tuple[str | None, str | None]]:
+    """The pool of each of these numbers, and whose number it is (None: shared)."""
+    query = select(numbers.c.number, numbers.c.pool_id, numbers.c.customer_id)
+    rows = await connection.execute(query.where(numbers.c.number.in_(list(wanted))))
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
-async def pool_names(connection: AsyncConnection, wanted: Iterable[str]) -> dict[str, str]:
-    """The names of these pools."""
-    query = select(pools.c.id, pools.c.name).where(pools.c.id.in_(list(wanted)))
+async def pool_names(connection: AsyncConnection, customer_id: str, wanted: Iterable[str]) -> dict[str, str]:
+    """The names of these pools, of those that the customer can see."""
+    seen = or_(pools.c.customer_id.is_(None), pools.c.customer_id == customer_id)
+    query = select(pools.c.id, pools.c.name).where(pools.c.id.in_(list(wanted)), seen)
     return {row[0]: row[1] for row in await connection.execute(query)}
 
 

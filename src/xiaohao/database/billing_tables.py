@@ -210,7 +210,7 @@ reconciliation_items = Table(
 #: Changes of whose a number is, and only these: lending a number to a person is the hot path and writes none.
 OWNERSHIP = "reason IN ('imported', 'moved', 'released_to_pool', 'taken_to_stock', 'retired')"
 for _name, _columns in (
-    ("number_history_owner", (number_history.c.customer_id, number_history.c.number)),
+    ("number_history_owner", (number_history.c.owner_id, number_history.c.number)),
     ("number_history_owners", (number_history.c.number, number_history.c.at)),
 ):
     Index(_name, *_columns, sqlite_where=text(OWNERSHIP), postgresql_where=text(OWNERSHIP))

@@ -100,6 +100,9 @@ number_history = Table(
     Column("customer_id", Text),
     Column("person_key", LargeBinary),  # whose X it is from now on; null: nobody's
     Column("person_sealed", LargeBinary),
+    # whose number it is from now on, and of which pool; of lines that say that (billing_tables.OWNERSHIP)
+    Column("owner_id", Text),
+    Column("pool_id", Text),
     Index("number_history_number", "number", "at"),
     sqlite_autoincrement=True,
 )

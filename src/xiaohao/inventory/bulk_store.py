@@ -21,7 +21,10 @@ NUMBER_COLUMNS: Final = (
     *("displayable", "displayed_as", "dialled_by", "verification", "verified_until"),
     *("customer_id", "pool_id", "trunk_id", "fixed", "last_used_at", "created_at", "updated_at"),
 )
-HISTORY_COLUMNS: Final = ("number", "at", "to_state", "reason", "changed_by", "customer_id")
+HISTORY_COLUMNS: Final = (
+    *("number", "at", "to_state", "reason", "customer_id", "owner_id", "pool_id"),
+    "changed_by",
+)
 VERIFICATION_COLUMNS: Final = (
     *("id", "customer_id", "number", "state", "documents_sealed", "named_for", "valid_until"),
     *("created_at", "updated_at"),

@@ -41,7 +41,9 @@ def _places(*names: str) -> Callable[[Any], tuple[Any, ...]]:
 _ROW: Final = itemgetter(*NUMBER_COLUMNS)
 _VERIFIED: Final = itemgetter(*VERIFICATION_COLUMNS)
 #: of a row: what the first line of its history tells, but for who imported it
-_TOLD: Final = _places("number", "created_at", "state", "state_reason", "customer_id")
+_TOLD: Final = _places(
+    *("number", "created_at", "state", "state_reason", "customer_id", "customer_id", "pool_id")
+)
 _PROVEN: Final = _places("number", "customer_id", "verified_until")
 
 _Line = tuple[int, list[str]]
@@ -221,7 +223,7 @@ class Import:
 
     def _add(self, cursor: Any, chunk: Sequence[tuple[tuple[Any, ...], tuple[str, ...]]], now: int) -> None:
         rows = [row for row, _ in chunk]
-        entries = [(*facts[:4], self._by, facts[4]) for facts in map(_TOLD, rows)]
+        entries = [(*facts, self._by) for facts in map(_TOLD, rows)]
         proofs = [(*_PROVEN(row)[:2], documents, _PROVEN(row)[2]) for row, documents in chunk if documents]
         verified = [_VERIFIED(row) for row in rows_of(self._vault, proofs, now)]
         self._bulk.add(cursor, rows, entries, verified)

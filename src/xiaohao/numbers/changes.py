@@ -73,6 +73,8 @@ class Changes:
             "customer_id": customer_id,
             "person_key": after["assigned_to_key"],
             "person_sealed": after["assigned_to_sealed"],
+            "owner_id": after["customer_id"],
+            "pool_id": after["pool_id"],
         }
         seq = await store.add_history(connection, entry)
         if customer_id is not None and change.reason in TOLD:

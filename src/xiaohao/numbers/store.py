@@ -102,6 +102,8 @@ async def add_imports(connection: AsyncConnection, rows: Sequence[dict[str, Any]
             "reason": row["state_reason"],
             "changed_by": by,
             "customer_id": row["customer_id"],
+            "owner_id": row["customer_id"],
+            "pool_id": row["pool_id"],
         }
         for row in rows
     ]

@@ -105,6 +105,8 @@ def _number_history() -> None:
         sa.Column("customer_id", sa.Text()),
         sa.Column("person_key", sa.LargeBinary()),
         sa.Column("person_sealed", sa.LargeBinary()),
+        sa.Column("owner_id", sa.Text()),
+        sa.Column("pool_id", sa.Text()),
         sa.PrimaryKeyConstraint("seq"),
         sqlite_autoincrement=True,
     )

@@ -52,7 +52,7 @@ def _owners() -> None:
     op.create_index(
         "number_history_owner",
         "number_history",
-        ["customer_id", "number"],
+        ["owner_id", "number"],
         sqlite_where=_OWNERSHIP,
         postgresql_where=_OWNERSHIP,
     )
