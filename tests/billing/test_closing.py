@@ -18,6 +18,7 @@ from xiaohao.billing.rater import Rater
 from xiaohao.billing.runs import Month
 from xiaohao.billing.service import Limits
 from xiaohao.billing.terms import ServiceItem
+from xiaohao.clock import SECOND
 from xiaohao.database.billing_tables import closed_months, invoices, usages
 from xiaohao.database.engine import Database
 from xiaohao.database.schema import cdrs
@@ -436,7 +437,7 @@ async def test_the_difference_of_an_issued_month_is_booked(scene: Scene) -> None
     notes = [one for one in await scene.invoices.page("", 10) if one.corrects]
     assert [(one.customer_id, one.gross) for one in notes] == [(cheaper, -(332_800_000 - 151_200_000))]
     usage = await scene.billing.usage(dearer, 202612)
-    assert [line["amount"] for line in usage["lines"] if line["item"] == "adjustment"] == ["1179.20"]
+    assert [line["amount"] for line in usage["lines"] if line["item"] == "correction"] == ["1179.20"]
     await scene.invoices.void(notes[0].id, "not agreed")
     assert (await scene.reratings.prepare(cheaper, MONTH)).report["difference"] == "-181.60"
     (entry,) = await scene.billing.entries(dearer, 202612)
@@ -456,6 +457,56 @@ async def test_a_report_of_a_draft_does_not_change_what_was_issued_since(scene: 
         await scene.reratings.accept(rerating.id)
     assert await scene.sums(customer_id) == before
     assert all(row["invoiced"] for row in await scene.rows(closed_months))
+
+@pytest.mark.parametrize(
+    ("more", "gross"),
+    [
+        ({"vat": {"percent": "6", "included": False}}, 15_900_000),  # 5.30 and 10.60
+        ({"discounts": [{"percent": "10"}]}, 13_500_000),  # 4.50 and 9.00
+        ({"minimum": "8"}, 18_000_000),  # 8.00 and 10.00
+    ],
+)
+async def test_a_difference_is_charged_as_it_is(scene: Scene, more: dict[str, Any], gross: int) -> None:
+    """Neither taxed nor discounted once more, and no minimum is reached by it."""
+    customer_id = await scene.customer()
+    await scene.billing.add_contract(customer_id, MONTH, flat("1", **more))
+    await scene.call(customer_id, 600)
+    scene.month_is_over()
+    await scene.invoices.issue(str(await scene.closing.close(customer_id, MONTH)))
+    async with scene.database.begin() as connection:
+        await connection.execute(update(cdrs).values(ended_at=cdrs.c.ended_at + 600 * SECOND))
+    rerating = await scene.reratings.prepare(customer_id, MONTH)
+    await scene.reratings.accept(rerating.id)
+    await scene.call(customer_id, 300)
+    scene.month_is_over(202612)
+    invoice_id = str(await scene.closing.close(customer_id, 202612))
+    assert (await scene.invoices.get(invoice_id)).gross == gross
+
+
+async def test_calls_are_measured_under_the_contract_of_the_month_in_which_they_arrived(scene: Scene) -> None:
+    """Whoever rates them, and again when a contract is added that measures otherwise."""
+    customer_id = await scene.customer()
+    await scene.billing.add_contract(customer_id, 202610, flat("0.6"))
+    await scene.billing.add_contract(customer_id, MONTH, in_units_of(6))
+    await scene.call(customer_id, 17, at=START - 10 * SECOND, answered_at=START)
+    await scene.call(customer_id, 7)
+    await scene.rater.rate_due()
+    assert await scene.sums(customer_id) == (2, 60 + 12)
+    assert (await scene.reratings.prepare(customer_id, MONTH)).report["changed"] == 0
+    await scene.billing.add_contract(customer_id, 202612, in_units_of(1))
+    await scene.billing.add_contract(customer_id, MONTH, in_units_of(6), "the same once more")
+    await scene.reratings.go_on()
+    assert await scene.sums(customer_id) == (2, 60 + 12)
+    await scene.billing.add_contract(customer_id, MONTH, in_units_of(1))
+    scene.month_is_over()
+    invoice_id = str(await scene.closing.close(customer_id, MONTH))
+    with pytest.raises(Refusal, match="draft_outdated"):
+        await scene.invoices.issue(invoice_id)
+    await scene.reratings.go_on()
+    await scene.closing.close_due("worker", 1e9)
+    assert await scene.sums(customer_id) == (2, 60 + 7)
+    assert (await scene.invoices.issue(invoice_id)).gross == 670_000
+
 
 
 async def test_nothing_is_issued_of_a_month_that_is_half_rewritten(

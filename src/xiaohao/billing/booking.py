@@ -1,7 +1,7 @@
-"""What reratings of a month booked whose invoice is issued: a credit note each, or an adjustment.
+"""What reratings of a month booked whose invoice is issued: a credit note each, or a correction.
 
 A difference is booked once, however many reports found it: each report counts what stands by then, and is out
-of date where something else was booked since. A credit note that is void, or an adjustment that was taken
+of date where something else was booked since. A credit note that is void, or a correction that was taken
 away, books nothing.
 """
 
@@ -79,11 +79,11 @@ class Booking:
             credit = await self._invoices.credit(invoice["id"], -amount, note)
             return {**report, "credit_note_id": credit.id}
         if amount:
-            entry_id = await self._adjust(connection, invoice["customer_id"], report["difference"], note)
+            entry_id = await self._enter(connection, invoice["customer_id"], report["difference"], note)
             return {**report, "entry_id": entry_id}
         return dict(report)
 
-    async def _adjust(self, connection: AsyncConnection, customer_id: str, price: str, note: str) -> str:
+    async def _enter(self, connection: AsyncConnection, customer_id: str, price: str, note: str) -> str:
         now = self._clock()
         closed = (await store.closed_of(connection, [customer_id])).get(customer_id, set())
         month = calendar.month_of(now)
@@ -93,7 +93,7 @@ class Booking:
             "id": new_id("ent"),
             "customer_id": customer_id,
             "month": month,
-            "item": ServiceItem.ADJUSTMENT.value,
+            "item": ServiceItem.CORRECTION.value,
             "quantity": "1",
             "price": price,
             "note": note,

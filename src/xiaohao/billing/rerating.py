@@ -1,7 +1,7 @@
 """A month rated anew from its CDRs: first a report, and nothing changes before it is accepted.
 
 Where the invoice is issued the usages stay as they were billed: what is accepted is the difference, as a
-credit note or as an adjustment in the month that is open.
+credit note or as a correction in the month that is open.
 """
 
 from collections.abc import Callable, Mapping

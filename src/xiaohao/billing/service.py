@@ -206,6 +206,8 @@ class Billing:
         now = self._clock()
         async with self._database.begin() as connection:
             await self._require(connection, customer_id)
+        if item is ServiceItem.CORRECTION:
+            raise validation_failed("item", "only rating a month anew makes corrections")
             await store.lock_accounts(connection, [customer_id], now)
             await self._require_no_invoice(connection, customer_id, month)
             if price is None:

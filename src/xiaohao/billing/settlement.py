@@ -15,7 +15,7 @@ from xiaohao.billing.rating import (
     seconds_by_number,
     unique,
 )
-from xiaohao.billing.terms import RecordItem, Terms
+from xiaohao.billing.terms import RecordItem, ServiceItem, Terms
 from xiaohao.numbers.model import Kind
 
 
@@ -46,10 +46,12 @@ def settle(
         *_minutes(tally),
         *_acd(terms, tally),
         *_records(terms, tally),
-        *(_entry(terms, entry) for entry in entries),
+        *(_entry(terms, entry) for entry in entries if entry.item is not ServiceItem.CORRECTION),
     ]
     lines += _discounts(terms, lines)
     lines += _minimum(terms, lines)
+    # of another month: this one's discounts, minimum and tax on top are not for them
+    lines += (_correction(terms, entry) for entry in entries if entry.item is ServiceItem.CORRECTION)
     total = sum(line.amount for line in lines)
     rest = money.to_the_cent(total) - total
     if rest:
@@ -146,6 +148,13 @@ def _entry(terms: Terms, entry: Entry) -> Line:
         amount,
         entry.note,
     )
+
+
+def _correction(terms: Terms, entry: Entry) -> Line:
+    amount = money.charge(entry.price, entry.quantity, terms.places)
+    if not terms.vat.included:
+        amount = money.without_tax(amount, terms.vat.percent)
+    return Line(entry.item, None, None, None, None, amount, entry.note)
 
 
 def _discounts(terms: Terms, lines: Sequence[Line]) -> list[Line]:

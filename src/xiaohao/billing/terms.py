@@ -79,12 +79,14 @@ class RecordItem(StrEnum):
 
 
 class ServiceItem(StrEnum):
-    """What people enter by hand."""
+    """What is entered beside the calls, by hand but for the last one."""
 
     PROMPT = "prompt"
     DEVELOPMENT_DAY = "development_day"
     SUPPORT_DAY = "support_day"
     ADJUSTMENT = "adjustment"
+    #: what rating an invoiced month anew has found, tax and discounts of that month in it
+    CORRECTION = "correction"
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -182,7 +184,10 @@ class Terms(_Part, frozen=True):
 
 
 #: what discounts may name
-ITEMS: Final = ("rent", "minutes", "acd", *RecordItem, *ServiceItem)
+ITEMS: Final = (
+    *("rent", "minutes", "acd", *RecordItem),
+    *(item for item in ServiceItem if item is not ServiceItem.CORRECTION),
+)
 
 _decode = msgspec.json.Decoder(Terms).decode
 _encoder: Final = msgspec.json.Encoder(decimal_format="string", order="deterministic")
