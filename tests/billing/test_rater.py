@@ -170,6 +170,31 @@ async def test_the_months_close_does_not_take_a_prepaid_customers_money_twice(sc
     assert (account.left, account.settled, account.open_months) == (7 * MILLION, 3 * MILLION, 0)
 
 
+async def test_a_draft_of_who_began_to_pay_in_advance_takes_all_of_its_money(scene: Scene) -> None:
+    customer_id = await scene.customer()
+    await scene.billing.add_contract(customer_id, MONTH, flat("1"))
+    await scene.call(customer_id, 180)
+    scene.month_is_over()
+    invoice_id = str(await scene.closing.close(customer_id, MONTH))
+    await scene.billing.pay_in(customer_id, 10 * MILLION, "transfer")
+    for prepaid, settled in ((True, 3), (False, 0), (True, 3)):
+        await scene.billing.set_limits(customer_id, Limits(prepaid=prepaid))
+        await scene.closing.close(customer_id, MONTH)
+        assert (await scene.billing.account(customer_id)).settled == settled * MILLION
+    await scene.invoices.void(invoice_id, "a mistake")
+    assert (await scene.billing.account(customer_id)).left == 10 * MILLION
+
+
+async def test_rents_of_a_month_that_is_over_are_owed_before_it_is_closed(scene: Scene) -> None:
+    customer_id = await scene.customer(LANDLINE)
+    await scene.billing.set_limits(customer_id, Limits(prepaid=True))
+    await scene.billing.pay_in(customer_id, 50 * MILLION, "transfer")
+    scene.month_is_over()
+    for _ in range(2):
+        assert (await scene.billing.account(customer_id)).left == 10 * MILLION  # of November, of December
+        await scene.closing.close(customer_id, MONTH)
+
+
 async def test_a_months_limit_ends_with_the_month(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     customer_id = await scene.customer()
     await scene.billing.add_contract(customer_id, MONTH, flat("1"))

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.billing import calendar, facts, invoice_store, store, wire
+from xiaohao.billing.invoices import paid_in_advance
 from xiaohao.billing.model import Bill, InvoiceKind, InvoiceState
 from xiaohao.billing.rater import Rater
 from xiaohao.billing.runs import Month, Progress, silent
@@ -81,9 +82,11 @@ class Closing:
                 )
             # what changed since the bill was begun makes the draft out of date at once
             await store.invoiced(connection, customer_id, month, 0 if closed is None else closed["changes"])
-            if prepaid and invoice_id is not None:
-                before = 0 if known is None else known["gross_amount"]
-                settled = accounts[customer_id]["settled_amount"] + bill.gross - before
+            # the draft before may have been made when the customer did not pay in advance, or still did
+            before = 0 if known is None or not paid_in_advance(known) else known["gross_amount"]
+            taken = bill.gross if prepaid and invoice_id is not None else 0
+            if taken != before:
+                settled = accounts[customer_id]["settled_amount"] + taken - before
                 await store.change_account(connection, customer_id, {"settled_amount": settled})
         await self._rater.review(customer_id)
         return invoice_id

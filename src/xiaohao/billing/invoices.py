@@ -179,7 +179,7 @@ class Invoices:
     @staticmethod
     async def _settle(connection: AsyncConnection, row: Mapping[Any, Any], amount: int, now: int) -> None:
         """An invoice of a prepaid customer comes to so much more, or less: give back what is not owed."""
-        if msgspec.json.decode(row["document"]).get("prepaid"):
+        if paid_in_advance(row):
             accounts = await store.lock_accounts(connection, [row["customer_id"]], now)
             settled = accounts[row["customer_id"]]["settled_amount"] + amount
             await store.change_account(connection, row["customer_id"], {"settled_amount": settled})
@@ -202,6 +202,11 @@ class Invoices:
 def _check(row: Mapping[Any, Any], *states: InvoiceState) -> None:
     if row["state"] not in states:
         raise _another_state(f"The document is {row['state']}.")
+def paid_in_advance(row: Mapping[Any, Any]) -> bool:
+    """Whether a document is of the money that the customer had paid in when it was drafted."""
+    return bool(msgspec.json.decode(row["document"]).get("prepaid"))
+
+
 
 
 def _outdated() -> Refusal:

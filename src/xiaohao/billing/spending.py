@@ -44,10 +44,9 @@ class Spending:
     async def running(self, connection: AsyncConnection, customer_id: str, now: int) -> Running:
         """Reckon up the open months."""
         this = calendar.month_of(now)
-        closed = (await store.closed_of(connection, [customer_id])).get(customer_id, set())
         tenures = await self._tenures_of(connection, customer_id, now)
         total, of_this = 0, 0
-        for month in {*await usage_store.months_of(connection, customer_id), this} - closed:
+        for month in await store.open_months(connection, customer_id, this):
             found = await facts.in_force(connection, customer_id, month)
             sums = await usage_store.sums_of_month(connection, customer_id, month)
             by_hand = await facts.entries(connection, customer_id, month)

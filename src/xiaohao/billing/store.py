@@ -1,10 +1,11 @@
 """All SQL of contracts, accounts, usages and what a month's bill is made of."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
     RowMapping,
+    Select,
     and_,
     exists,
     func,
@@ -240,23 +241,40 @@ async def missed_months(connection: AsyncConnection, last: int) -> list[tuple[st
     A customer's begin with the first one that has anything of it, or in which it was made, though no earlier
     than two years before.
     """
+    found = await _not_closed(connection, last, ())
+    return sorted(found, key=lambda one: (one[1], one[0]))
+
+
+async def open_months(connection: AsyncConnection, customer_id: str, this: int) -> list[int]:
+    """The months of a customer that are not closed, `this` one the last of them."""
+    found = await _not_closed(connection, calendar.after(this), [customer_id])
+    return [month for _, month in found]
+
+
+async def _not_closed(connection: AsyncConnection, last: int, of: Sequence[str]) -> list[tuple[str, int]]:
+    """Months before `last` that are not closed, of all customers or of some."""
+
+    def theirs(query: Select[Any], column: Any) -> Select[Any]:
+        return query.where(column.in_(of)) if of else query
+
     earliest = last - _MADE_YEARS * 100
-    made = await connection.execute(select(customers.c.id, customers.c.created_at))
+    made = await connection.execute(theirs(select(customers.c.id, customers.c.created_at), customers.c.id))
     first = {customer_id: max(calendar.month_of(at), earliest) for customer_id, at in made}
     for table in (usage_sums, billing_entries):
         query = select(table.c.customer_id, func.min(table.c.month)).group_by(table.c.customer_id)
-        for customer_id, month in await connection.execute(query):
+        for customer_id, month in await connection.execute(theirs(query, table.c.customer_id)):
             if customer_id in first:
                 first[customer_id] = min(first[customer_id], month)
     query = select(closed_months.c.customer_id, closed_months.c.month).where(closed_months.c.month < last)
-    closed = {(customer_id, month) for customer_id, month in await connection.execute(query)}
+    rows = await connection.execute(theirs(query, closed_months.c.customer_id))
+    closed = {(customer_id, month) for customer_id, month in rows}
     found: list[tuple[str, int]] = []
     for customer_id, month in first.items():
         while month < last:
             if (customer_id, month) not in closed:
                 found.append((customer_id, month))
             month = calendar.after(month)  # noqa: PLW2901
-    return sorted(found, key=lambda one: (one[1], one[0]))
+    return found
 
 
 async def owned_numbers(connection: AsyncConnection, customer_id: str) -> list[RowMapping]:
