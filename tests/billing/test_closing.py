@@ -177,6 +177,11 @@ async def test_what_is_issued_never_changes(scene: Scene) -> None:
     customer_id = await busy(scene)
     invoice_id = str(await scene.closing.close(customer_id, MONTH))
     await scene.billing.add_contract(customer_id, MONTH, flat("1"))
+    third = (issued.gross - 106 * YUAN) // 3 // 10_000 * 10_000
+    for gross in (third, third, issued.gross - 106 * YUAN - 2 * third):
+        await scene.invoices.credit(invoice_id, gross, "all of it")
+    documents = await scene.invoices.page("", 10)
+    assert [sum(one.net for one in documents), sum(one.vat for one in documents)] == [0, 0]
     assert await scene.closing.close(customer_id, MONTH) == invoice_id
     (draft,) = await scene.rows(invoices)
     # no rent, and no minutes are included

@@ -149,14 +149,17 @@ class Invoices:
             _check(row, _ISSUED, _PAID)
             if row["kind"] != InvoiceKind.INVOICE:
                 raise _another_state("Only invoices are corrected.")
-            already = -sum(
-                one["gross_amount"] for one in await invoice_store.credits_of(connection, row["id"])
-            )
+            credits_ = await invoice_store.credits_of(connection, row["id"])
+            already = -sum(one["gross_amount"] for one in credits_)
             if already + gross > row["gross_amount"]:
                 left = money.text_of(max(row["gross_amount"] - already, 0))
                 raise conflict("credit_too_large", "The credit is too large", f"At most {left} are left.")
+            net = money.without_tax(gross, _vat_percent(row))
+            if already + gross == row["gross_amount"]:
+                # what takes back all of it takes back all of the tax
+                net = row["net_amount"] + sum(one["net_amount"] for one in credits_)
             note_id = new_id("inv")
-            await invoice_store.add(connection, _credit_row(row, note_id, gross, note, now))
+            await invoice_store.add(connection, _credit_row(row, note_id, gross, net, note, now))
             await self._settle(connection, row, -gross, now)
             return await self._again(connection, note_id)
 
@@ -199,14 +202,14 @@ class Invoices:
         return _invoice(row)
 
 
-def _check(row: Mapping[Any, Any], *states: InvoiceState) -> None:
-    if row["state"] not in states:
-        raise _another_state(f"The document is {row['state']}.")
 def paid_in_advance(row: Mapping[Any, Any]) -> bool:
     """Whether a document is of the money that the customer had paid in when it was drafted."""
     return bool(msgspec.json.decode(row["document"]).get("prepaid"))
 
 
+def _check(row: Mapping[Any, Any], *states: InvoiceState) -> None:
+    if row["state"] not in states:
+        raise _another_state(f"The document is {row['state']}.")
 
 
 def _outdated() -> Refusal:
@@ -218,10 +221,14 @@ def _another_state(detail: str) -> Refusal:
     return conflict("invoice_in_another_state", "The invoice is in another state", detail)
 
 
-def _credit_row(row: Mapping[Any, Any], note_id: str, gross: int, note: str, now: int) -> dict[str, Any]:
+def _vat_percent(row: Mapping[Any, Any]) -> Decimal:
+    return msgspec.convert(msgspec.json.decode(row["document"])["vat_percent"], Decimal)
+
+
+def _credit_row(
+    row: Mapping[Any, Any], note_id: str, gross: int, net: int, note: str, now: int
+) -> dict[str, Any]:
     original = msgspec.json.decode(row["document"])
-    percent = msgspec.convert(original["vat_percent"], Decimal)
-    net = money.without_tax(gross, percent)
     line = dict.fromkeys(("kind", "unit", "quantity", "seconds", "price", "about"))
     document = wire.encode(
         {
