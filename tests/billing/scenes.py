@@ -85,7 +85,7 @@ class Scene:
         call.trunk_in, call.trunk_out = facts.get("trunk_in"), facts.get("trunk_out")
         call.order_ref, call.acd_ms = facts.get("order_ref"), facts.get("acd_ms", 0)
         call.state, call.ended_by = State.ENDED, Party.CALLER
-        call.answered_at = None if talk_s is None else at
+        call.answered_at = None if talk_s is None else facts.get("answered_at", at)
         call.ended_at = at + int((talk_s or 5) * SECOND)
         call.reason = Reason.CALLER_CANCELLED if talk_s is None else Reason.CALLER_HUNG_UP
         await self.journal.write([CallEnded(call, record)])

@@ -32,20 +32,26 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class Anew:
-    """Measures what is on the bill of one month. A usage whose CDR is gone stays."""
+    """Measures what is on the bill of one month. A usage whose CDR is gone stays.
+
+    As when it was rated, a call is measured under the contract of the month in which it arrived: in this one
+    under `terms`, in another one under what is in force for that.
+    """
 
     def __init__(self, database: Database, customer_id: str, month: int, terms: Terms) -> None:
         self._database = database
         self._customer_id = customer_id
         self._month = month
         self._applications: dict[str, str | None] = {}
-        self._meter = Meter(terms, self._applications)
+        self._meters = {month: Meter(terms, self._applications)}
+        self._contracts = Contracts(())
         self._closed: set[int] = set()
 
     async def pages(self, since: int | None = None, until: int | None = None) -> AsyncIterator[Measured]:
         """All of it, in the order of what is stored; or what begins from `since` and before `until` (µs)."""
         async with self._database.read() as connection:
             closed = await store.closed_of(connection, [self._customer_id])
+            self._contracts = Contracts(await store.contracts_of(connection, [self._customer_id]))
         self._closed = closed.get(self._customer_id, set())
         async with reading(self._database, self._customer_id, self._month) as rows:
             async for page in rows.with_cdrs(since, until):
@@ -65,7 +71,8 @@ class Anew:
 
     def _measured(self, page: Iterable[Row]) -> tuple[Measured, dict[str, list[Usage]]]:
         """The page, and further parts of its calls, of which it cannot be seen whether they are stored."""
-        applications, measure, month = self._applications, self._meter.measure, self._month
+        applications, measure, month = self._applications, self._meters[self._month].measure, self._month
+        start, end = calendar.start_of(month), calendar.end_of(month)
         found: list[Usage] = []
         changes: list[Pair] = []
         several: dict[str, list[Usage]] = {}
@@ -73,13 +80,15 @@ class Anew:
         for row in page:
             rows += 1
             part, at, number, application, seconds, acd_s, protections, recordings, *_ = row
-            if row[_RECEIVED_AT] is None:
+            received_at = row[_RECEIVED_AT]
+            if received_at is None:
                 found.append(self._stored(row))
                 continue
             # a call stays with the application that it was rated for; its other number has the present one
             present = applications.get(number)
             applications[number] = application
-            usages = measure(Cdr(*row[_WIDTH:]))
+            cdr = Cdr(*row[_WIDTH:])
+            usages = measure(cdr) if start <= received_at < end else self._measured_elsewhere(cdr)
             applications[number] = present
             after: Usage | None
             if len(usages) == 1:
@@ -105,6 +114,14 @@ class Anew:
             ):
                 changes.append((self._stored(row), after))
         return Measured(found, changes, rows), several
+
+    def _measured_elsewhere(self, cdr: Cdr) -> list[Usage]:
+        month = calendar.month_of(cdr.received_at)
+        meter = self._meters.get(month)
+        if meter is None:
+            terms = self._contracts.in_force(self._customer_id, month).terms
+            meter = self._meters[month] = Meter(terms, self._applications)
+        return meter.measure(cdr)
 
     async def _add_new_parts(self, measured: Measured, several: dict[str, list[Usage]]) -> None:
         async with self._database.read() as connection:

@@ -23,6 +23,25 @@ def kind(number: str) -> Kind:
         return Kind.FOREIGN
 
 
+def holds(before: Terms, after: Terms) -> bool:
+    """Whether what was measured under one contract is right under another, too.
+
+    What that has no price for may have been counted: it costs nothing.
+    """
+    when = {record.item: record.when for record in before.records}
+    return (
+        _rules(before) == _rules(after)
+        and all(when.get(record.item) is record.when for record in after.records)
+        and (after.acd is None or (before.acd is not None and before.acd.unit_s == after.acd.unit_s))
+    )
+
+
+def _rules(terms: Terms) -> tuple[object, ...]:
+    units = {kind: rate.unit_s for rate in terms.rates for kind in rate.kinds}
+    every = [units.get(kind, _UNPRICED_UNIT_S) for kind in Kind]
+    return terms.leg, terms.signal, terms.month, frozenset(terms.free_reasons), every
+
+
 class Meter:
     """Measures calls under one contract. `applications` names the application of a number."""
 

@@ -4,15 +4,28 @@ Where the invoice is issued the usages stay as they were billed: what is accepte
 credit note or as a correction in the month that is open.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.billing import booking, facts, invoice_store, money, shares, store, usage_store, wire
+from xiaohao.billing import (
+    booking,
+    calendar,
+    facts,
+    invoice_store,
+    measure,
+    money,
+    shares,
+    store,
+    usage_store,
+    wire,
+)
+from xiaohao.billing.anew import Pair
 from xiaohao.billing.booking import Booking
+from xiaohao.billing.facts import Contracts
 from xiaohao.billing.model import Bill, Usage
 from xiaohao.billing.rater import Rater
 from xiaohao.billing.runs import Month, Progress, silent
@@ -222,11 +235,12 @@ class Reratings:
             if page.changes:
                 async with self._database.begin() as connection:
                     await store.lock_accounts(connection, [rerating.customer_id], self._clock())
+                    changes = await _still_to_do(connection, page.changes)
                     await usage_store.replace_usages(
                         connection,
                         rerating.customer_id,
-                        [before for before, _ in page.changes if before is not None],
-                        [after for _, after in page.changes if after is not None],
+                        [before for before, _ in changes if before is not None],
+                        [after for _, after in changes if after is not None],
                     )
             progress(page.rows)
 
@@ -239,6 +253,57 @@ class Reratings:
         await invoice_store.change_rerating(
             connection, rerating_id, {"state": new, "updated_at": self._clock()}
         )
+
+
+async def measure_anew(
+    connection: AsyncConnection, contract: Mapping[str, Any], before: Contracts, now: int
+) -> None:
+    """Have open bills measured again where a contract that was just added measures otherwise than before.
+
+    The worker does so; until then no invoice of these months is issued. `before`: the contracts without it.
+    """
+    customer_id: str = contract["customer_id"]
+    after = Contracts(await store.contracts_of(connection, [customer_id]))
+    otherwise = False
+    month, used = contract["from_month"], await usage_store.months_of(connection, customer_id)
+    while used and month <= used[-1]:
+        terms = [contracts.in_force(customer_id, month).terms for contracts in (before, after)]
+        # a call may be on the bill of a later month than that in which it arrived
+        otherwise = otherwise or not measure.holds(*terms)
+        if otherwise and month in used:
+            invoice = await invoice_store.of_month(connection, customer_id, month)
+            if not booking.is_issued(invoice):
+                report = wire.encode({"invoice_issued": False, "contract_added": contract["id"]}).decode()
+                row = {
+                    "id": new_id("rer"),
+                    "customer_id": customer_id,
+                    "month": month,
+                    "state": "accepting",
+                    "contract_id": after.in_force(customer_id, month).contract_id,
+                    "report": report,
+                    "created_by": contract["created_by"],
+                    "created_at": now,
+                    "updated_at": now,
+                }
+                await invoice_store.add_rerating(connection, row)
+        month = calendar.after(month)
+
+
+async def _still_to_do(connection: AsyncConnection, changes: Sequence[Pair]) -> list[Pair]:
+    """The changes that nobody has carried out since the page was read; the account is locked."""
+    call_ids = {one.call_id for pair in changes for one in pair if one is not None}
+    stored = {
+        (one.call_id, one.part): one for one in await usage_store.usages_of_calls(connection, list(call_ids))
+    }
+
+    def is_as_before(before: Usage | None, after: Usage | None) -> bool:
+        one = before or after
+        now = None if one is None else stored.get((one.call_id, one.part))
+        if before is None or now is None:
+            return before is now
+        return all(getattr(before, name) == getattr(now, name) for name in (*_COMPARED, "at"))
+
+    return [pair for pair in changes if is_as_before(*pair)]
 
 
 def _another_state(row: Mapping[Any, Any]) -> Refusal:

@@ -11,6 +11,7 @@ from xiaohao.billing import calendar, facts, invoice_store, money, store, terms,
 from xiaohao.billing.estimate import running_bill
 from xiaohao.billing.model import Entry, InvoiceState, Usage
 from xiaohao.billing.rater import Rater
+from xiaohao.billing.rerating import measure_anew
 from xiaohao.billing.runs import Month, Progress, silent
 from xiaohao.billing.spending import Spending, left_of
 from xiaohao.billing.terms import ServiceItem, Terms
@@ -111,7 +112,9 @@ class Billing:
             for month in closed:
                 await self._require_no_invoice(connection, customer_id, month)
             await store.to_be_drafted_again(connection, customer_id, closed)
+            before = await store.contracts_of(connection, [customer_id])
             version = await store.add_contract(connection, row)
+            await measure_anew(connection, row, facts.Contracts(before), now)
         return _contract({**row, "version": version})
 
     @staticmethod
@@ -203,11 +206,11 @@ class Billing:
 
         Raises Refusal: `not_found`, `month_invoiced`, `validation_failed`.
         """
+        if item is ServiceItem.CORRECTION:
+            raise validation_failed("item", "only rating a month anew makes corrections")
         now = self._clock()
         async with self._database.begin() as connection:
             await self._require(connection, customer_id)
-        if item is ServiceItem.CORRECTION:
-            raise validation_failed("item", "only rating a month anew makes corrections")
             await store.lock_accounts(connection, [customer_id], now)
             await self._require_no_invoice(connection, customer_id, month)
             if price is None:
