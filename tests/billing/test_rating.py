@@ -197,6 +197,8 @@ def test_a_repeated_usage_counts_once() -> None:
         {"rates": [], "discounts": [{"percent": "5", "items": ["air"]}]},
         {"rates": [], "discounts": [{"percent": "60"}, {"percent": "41", "items": ["acd", "rent"]}]},
         {"rates": [], "rents": [{"kinds": [], "price": "1"}]},
+        {"rates": [{"kinds": [kind], "tiers": [{"price": "1"}]} for kind in ("400", "mobile")],
+         "rents": [{"kinds": ["400", "mobile"], "price": "1", "included": {"minutes": 9, "pooled": True}}]},
         {"rates": [{"kinds": ["400"], "tiers": [{"price": "1000.1"}]}]},
         {"rates": [], "records": [{"item": "recording", "price": "1"}, {"item": "recording", "price": "2"}]},
     ],

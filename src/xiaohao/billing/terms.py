@@ -253,6 +253,11 @@ def _faults(terms: Terms) -> Iterator[str]:
             yield "rents: at least one kind"
         if rent.included is not None and not 0 <= rent.included.minutes <= _MINUTES_MAX:
             yield "rents.included.minutes: too many, or less than none"
+        if rent.included is not None and rent.included.pooled:
+            # whose minutes are included would decide what the others cost
+            of_kinds = [place for place, rate in enumerate(terms.rates) if set(rate.kinds) & set(rent.kinds)]
+            if len(of_kinds) > 1:
+                yield "rents.included.pooled: only for kinds of one rate"
     if len({record.item for record in terms.records}) != len(terms.records):
         yield "records: an item is named twice"
     if terms.acd is not None and not 1 <= terms.acd.unit_s <= _UNIT_MAX_S:
