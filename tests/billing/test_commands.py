@@ -104,7 +104,7 @@ def test_a_carriers_file_is_compared_under_a_bar_that_knows_its_end(
     assert code == 0
     assert "2/2" in said
     assert '"missing_here": 1' in said
-    for wrong in ([], {**columns, "encoding": "nothing"}, {**columns, "encoding": 5}, columns):
+    for wrong in ([], {**columns, "encoding": "nothing"}, {**columns, "encoding": "hex"}, columns):
         code, _, error = run(wrong)
         assert code == 1
         assert "mapping" in error or "encoding" in error or "codec" in error

@@ -22,6 +22,7 @@ _SECONDS_MAX: Final = 2_000_000_000
 _AMOUNT_MAX: Final = 10**15
 #: the end of the year 9999
 _MOMENT_MAX: Final = 253_402_300_800 * SECOND
+_DIGITS_MAX: Final = 20
 _TIME: Final = ("epoch", "epoch_ms")
 
 
@@ -127,7 +128,7 @@ def table(
     """
     if not head and any(isinstance(column, str) for column in columns.values()):
         raise MappingInvalid("columns of a file without a head line are counted from 0")
-    rows = _rows(lines, delimiter)
+    rows = _rows(_without_mark(lines), delimiter)
     names = [name.strip() for name in next(rows, [])] if head else []
     places = {field: _place(column, names) for field, column in columns.items()}
     for line, row in enumerate(rows, 2 if head else 1):
@@ -136,6 +137,15 @@ def table(
                 line,
                 {field: row[place].strip() if place < len(row) else None for field, place in places.items()},
             )
+
+
+def _without_mark(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of a file without the mark that some programs put before UTF-8."""
+    rest = iter(lines)
+    for first in rest:
+        yield first.removeprefix("\ufeff")
+        break
+    yield from rest
 
 
 def _rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
@@ -181,9 +191,9 @@ def value_of(field: str, text: str | None) -> str | int | None:
         if field in ("caller", "called"):
             return canonical(text)
         if field == "amount":
-            return _within(millionths(Decimal(text.replace(",", ""))), _AMOUNT_MAX)
+            return _within(millionths(_decimal(text.replace(",", ""))), _AMOUNT_MAX)
         if field == "minutes":
-            minutes = Decimal(text.replace(",", ""))
+            minutes = _decimal(text.replace(",", ""))
             return _within(int((minutes * 60).to_integral_value(ROUND_HALF_UP)), _SECONDS_MAX)
         seconds = 0
         for part in text.split(":"):
@@ -191,6 +201,15 @@ def value_of(field: str, text: str | None) -> str | int | None:
     except (ValueError, ArithmeticError):
         return None
     return _within(seconds, _SECONDS_MAX)
+
+
+def _decimal(text: str) -> Decimal:
+    """Raises ValueError, ArithmeticError."""
+    value = Decimal(text)
+    # 1e999999 would take a minute to write out
+    if not value.is_finite() or value.adjusted() > _DIGITS_MAX:
+        raise ValueError("too large")
+    return value
 
 
 def _within(value: int, most: int) -> int | None:
@@ -202,7 +221,7 @@ def _moment(text: str | None, mapped: Mapped, zone: timezone) -> int | None:
         if text is None:
             return None
         if mapped.time_format in _TIME:
-            moment = Decimal(text) * (SECOND if mapped.time_format == "epoch" else 1000)
+            moment = _decimal(text) * (SECOND if mapped.time_format == "epoch" else 1000)
             return _within(int(moment), _MOMENT_MAX)
         time = datetime.strptime(text, mapped.time_format)
         if time.tzinfo is None:

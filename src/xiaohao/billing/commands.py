@@ -1,8 +1,8 @@
 """What `xiaohao billing …` does: long runs with a progress bar, which go on where they were when killed."""
 
 import asyncio
-import codecs
 import contextlib
+import io
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -208,7 +208,7 @@ def _encoding(mapping: Any) -> str:
         raise ValueError("the mapping is no JSON object")  # noqa: TRY004 - said plainly to whoever wrote it
     encoding = str(mapping.get("encoding", "utf-8-sig"))
     try:
-        codecs.lookup(encoding)
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     except LookupError:
-        raise ValueError(f"encoding: {encoding} is none") from None
+        raise ValueError(f"encoding: {encoding} is none of texts") from None
     return encoding

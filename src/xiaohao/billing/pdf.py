@@ -138,7 +138,7 @@ def _parts(document: Document, words: Mapping[str, str]) -> list[dict[str, Any]]
 
     counted = [column(name) for name in ("calls", "minutes_used", "included", "rents", "total")]
     numbers = document["numbers"][:_NUMBERS_SHOWN]
-    return [
+    parts: list[dict[str, Any]] = [
         {
             "title": words["by_application"],
             "columns": [column("application", number=False, wide=True), *counted],
@@ -180,6 +180,7 @@ def _parts(document: Document, words: Mapping[str, str]) -> list[dict[str, Any]]
             ],
         },
     ]
+    return [part for part in parts if part["rows"]]
 
 
 def _note(document: Document, words: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from xiaohao.billing.carrier_file import CarrierCall, Mapped, MappingInvalid, Un
 from xiaohao.billing.matching import Finding, Item, Ours, Theirs
 from xiaohao.clock import now_us, rfc3339_or_none
 from xiaohao.database.engine import Database
-from xiaohao.errors import Refusal, not_found
+from xiaohao.errors import Refusal, not_found, validation_failed
 from xiaohao.ids import new_id
 from xiaohao.secrecy import Vault
 from xiaohao.trunks import store as trunk_store
@@ -55,8 +55,10 @@ class Reconciliations:
 
         `progress` is told of each line, and of each call of ours.
 
-        Raises Refusal: `not_found` (the trunk), `carrier_file_not_valid`.
+        Raises Refusal: `not_found` (the trunk), `carrier_file_not_valid`, `validation_failed`.
         """
+        if until <= since:
+            raise validation_failed("until", "later than since")
         try:
             if mapping.get("kind") == "bill":
                 compared = await self._bill(trunk_id, since, until, lines, mapping, progress)
