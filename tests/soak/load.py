@@ -3,11 +3,13 @@
 import asyncio
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.calls.conftest import Pair, Theatre
 from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.call import CallOver
+from xiaohao.simulator.outgoing import OutgoingCall
 
 #: how the callee behaves, in turn; half of them without voices, which cost the machine most
 _WAYS = (
@@ -50,6 +52,8 @@ class Load:
     left_out: int = 0
     #: callees who were never told that the call is over
     forgotten: int = 0
+    #: callers whose own phone never came to an end with the call
+    stuck: int = 0
     _free: list[Pair] = field(default_factory=list)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -82,6 +86,11 @@ class Load:
             task.add_done_callback(self._running.discard)
         await asyncio.gather(*self._running)
 
+    @staticmethod
+    async def _give_up(call: OutgoingCall) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(call.cancel(), _PATIENCE_S)
+
     async def _call(self, pair: Pair, lasts_s: float, patience_s: float) -> None:
         call = await pair.driver.call(pair.y)
         gives_up = pair.passenger.behaviour.never_answer
@@ -92,8 +101,11 @@ class Load:
         except CallOver:
             pass
         except TimeoutError:
-            await asyncio.wait_for(call.cancel(), _PATIENCE_S)
-        await call.wait_ended(_PATIENCE_S)
+            await self._give_up(call)
+        try:
+            await call.wait_ended(_PATIENCE_S)
+        except TimeoutError:
+            self.stuck += 1
         while not pair.passenger.incoming.empty():
             # who answers when the edge has given up on the trunk ends that alone, after RFC 3261's 32 s
             try:

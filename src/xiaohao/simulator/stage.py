@@ -5,7 +5,6 @@ It is the real thing: `xiaohao up` with a configuration file, driven over its HT
 
 import asyncio
 import os
-import random
 import socket
 import sys
 from pathlib import Path
@@ -17,9 +16,10 @@ from xiaohao.numbers.model import Kind, kind_of
 from xiaohao.settings import Settings
 
 #: for audio, four a call
-_MEDIA_PORTS: Final = 2_000
-#: Linux gives out ports from here on (net.ipv4.ip_local_port_range)
-_FIRST_GIVEN_OUT: Final = 32_768
+_AUDIO_PORTS: Final = 2_000
+#: where those of a stage may begin: below what Linux gives out (net.ipv4.ip_local_port_range), and apart from
+#: where a platform listens by itself
+_AUDIO_STARTS: Final = range(10_000, 30_000, _AUDIO_PORTS)
 
 
 class StageError(Exception):
@@ -46,18 +46,28 @@ def free_ports(host: str, count: int) -> list[int]:
     return ports
 
 
-def _media_start(taken: list[int]) -> int:
-    """Where the ports for audio begin: none of those taken is among them, nor any that a system gives out.
+class _AudioPorts:
+    """Ports for the audio of one platform, and nobody else's until `release`.
 
-    rtpengine and Kamailio bind with SO_REUSEADDR, so that both may have the same port, and one of them hears
-    nothing.
+    rtpengine takes a port that another rtpengine has, or Kamailio (all bind with SO_REUSEADDR), and one of
+    them hears nothing then. The last port, which no rtpengine is given, is held as the sign that the range is
+    taken.
     """
-    free = [
-        start
-        for start in range(_MEDIA_PORTS, _FIRST_GIVEN_OUT - _MEDIA_PORTS, _MEDIA_PORTS)
-        if not any(start <= port < start + _MEDIA_PORTS for port in taken)
-    ]
-    return random.choice(free)  # noqa: S311 – keeps platforms on one machine apart
+
+    def __init__(self, host: str) -> None:
+        self._sign = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        for start in _AUDIO_STARTS:
+            try:
+                self._sign.bind((host, start + _AUDIO_PORTS - 1))
+            except OSError:
+                continue
+            self.first, self.last = start, start + _AUDIO_PORTS - 3
+            return
+        self._sign.close()
+        raise StageError(f"too many platforms on {host}: no ports for audio are left")
+
+    def release(self) -> None:
+        self._sign.close()
 
 
 def _toml(values: dict[str, Any]) -> str:
@@ -77,11 +87,11 @@ def _toml(values: dict[str, Any]) -> str:
     return "\n".join([*plain, *tables]) + "\n"
 
 
-def configuration(host: str, changes: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with free ports on `host`; `changes` are laid over it, table by table."""
-    ports = free_ports(host, 12)
-    sip, evapi, rpc, ng, web, worker, wake, switch, announcer, inside, keys, hep = ports
-    media = _media_start(ports)
+def configuration(host: str, audio: tuple[int, int], changes: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with free ports on `host`, and `audio` (first, last); `changes` are laid over it,
+    table by table.
+    """
+    sip, evapi, rpc, ng, web, worker, wake, switch, announcer, inside, keys, hep = free_ports(host, 12)
     values: dict[str, Any] = {
         "runtime_folder": "run",
         "log_level": "info",
@@ -94,12 +104,7 @@ def configuration(host: str, changes: dict[str, Any]) -> dict[str, Any]:
             "shared_memory_mb": 512,
             "probe_s": 2,
         },
-        "media": {
-            "interface": host,
-            "ng": f"{host}:{ng}",
-            "port_min": media,
-            "port_max": media + _MEDIA_PORTS - 2,
-        },
+        "media": {"interface": host, "ng": f"{host}:{ng}", "port_min": audio[0], "port_max": audio[1]},
         "calls": {},
         "announcements": {
             "listen": f"{host}:{announcer}",
@@ -128,6 +133,7 @@ class Stage:
         self._changes = changes
         self._process: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._audio: _AudioPorts | None = None
         self._operator_key = ""
         self.settings = Settings()
 
@@ -145,7 +151,9 @@ class Stage:
     async def start(self) -> None:
         """Write the configuration and start everything. Raises StageError with its last words."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(_toml(configuration(self.host, self._changes)))
+        self._audio = _AudioPorts(self.host)
+        audio = self._audio.first, self._audio.last
+        self.config.write_text(_toml(configuration(self.host, audio, self._changes)))
         self.settings = Settings.load(self.config)
         await self.up()
         # a kept connection may be closed by the other side at the moment of the next request
@@ -194,6 +202,8 @@ class Stage:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+        if self._audio is not None:
+            self._audio.release()
 
     async def command(self, *arguments: str) -> str:
         """What `xiaohao ARGUMENTS --config …` prints. Raises StageError."""
