@@ -9,6 +9,7 @@ import pytest
 from tests.billing.scenes import DAY, LANDLINE, MOBILE, Scene, flat
 from tests.billing.worlds import MONTH
 from xiaohao.billing import calendar
+from xiaohao.billing.prompts import charge_prompt
 from xiaohao.billing.rater import Rater
 from xiaohao.billing.service import Limits
 from xiaohao.billing.terms import ServiceItem
@@ -170,6 +171,18 @@ async def test_the_months_close_does_not_take_a_prepaid_customers_money_twice(sc
     assert (account.left, account.settled, account.open_months) == (7 * MILLION, 3 * MILLION, 0)
 
 
+async def test_a_prompt_may_be_what_uses_up_the_money(scene: Scene) -> None:
+    customer_id = await scene.customer()
+    await scene.billing.set_limits(customer_id, Limits(prepaid=True))
+    await scene.billing.pay_in(customer_id, 100 * MILLION, "transfer")
+    assert await outcome(scene, customer_id) is CustomerState.ACTIVE
+    async with scene.database.begin() as connection:
+        await charge_prompt(connection, scene.vault, customer_id, "welcome", None, scene.clock.now)
+    (entry,) = await scene.billing.entries(customer_id, MONTH)
+    assert (entry.item, entry.price, entry.note) == (ServiceItem.PROMPT, 100, "welcome")
+    assert await outcome(scene, customer_id) is CustomerState.EXHAUSTED
+
+
 async def test_a_draft_of_who_began_to_pay_in_advance_takes_all_of_its_money(scene: Scene) -> None:
     customer_id = await scene.customer()
     await scene.billing.add_contract(customer_id, MONTH, flat("1"))
@@ -212,8 +225,13 @@ async def test_who_was_suspended_by_the_operator_stays_so(scene: Scene) -> None:
     customer_id = await scene.customer()
     await scene.billing.set_limits(customer_id, Limits(prepaid=True))
     await scene.tenants.suspend(customer_id)
+    await scene.tenants.resume(customer_id)
+    assert await outcome(scene, customer_id) is CustomerState.EXHAUSTED
+    await scene.tenants.suspend(customer_id)
     await scene.billing.pay_in(customer_id, MILLION, "transfer")
     assert await outcome(scene, customer_id) is CustomerState.SUSPENDED
+    await scene.tenants.resume(customer_id)
+    assert await outcome(scene, customer_id) is CustomerState.ACTIVE
 
 
 async def test_no_switch_connects_a_customer_whose_money_is_gone(database: Database, vault: Vault) -> None:

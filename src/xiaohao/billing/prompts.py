@@ -5,20 +5,23 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.billing import calendar, facts, store
+from xiaohao.billing.spending import Spending
 from xiaohao.billing.terms import ServiceItem
 from xiaohao.ids import new_id
+from xiaohao.secrecy import Vault
 
 _TRIES: Final = 3
 
 
 async def charge_prompt(
-    connection: AsyncConnection, customer_id: str, name: str, by: str | None, now: int
+    connection: AsyncConnection, vault: Vault, customer_id: str, name: str, by: str | None, now: int
 ) -> None:
     """Enter one prompt for the month of `now` (µs), in the transaction that makes it.
 
-    Nothing is entered where the contract has no price for prompts. A closed month's goes to the next one.
+    Nothing is entered where the contract has no price for prompts. A closed month's goes to the next one. It
+    may be what uses up the customer's money.
     """
-    await store.lock_accounts(connection, [customer_id], now)
+    accounts = await store.lock_accounts(connection, [customer_id], now)
     closed = (await store.closed_of(connection, [customer_id])).get(customer_id, set())
     month = calendar.month_of(now)
     for _ in range(_TRIES):
@@ -40,3 +43,4 @@ async def charge_prompt(
         "created_at": now,
     }
     await store.add_entry(connection, row)
+    await Spending(vault).review(connection, customer_id, accounts[customer_id], now)

@@ -164,6 +164,7 @@ class Reratings:
             rerating = await self._begin(rerating)
         if rerating.state == "accepting":
             await self._rewrite(rerating, progress)
+        await self._rater.review(rerating.customer_id)
         return await self.get(rerating_id)
 
     async def _begin(self, rerating: Rerating) -> Rerating:

@@ -89,7 +89,7 @@ class PromptDesk:
                 await self._add_version(connection, who, prompt_id, 1, task, languages, made, audio)
                 await self._note(connection, who, "created", name, version=1)
                 if owner:
-                    await charge_prompt(connection, owner, name, who.key_id, now)
+                    await charge_prompt(connection, self._vault, owner, name, who.key_id, now)
                 return self._kept(await store.find(connection, prompt_id))
         except IntegrityError:
             raise _name_taken(name) from None

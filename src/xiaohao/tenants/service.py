@@ -96,8 +96,8 @@ class Tenants:
         return await self._change(customer_id, {"state": CustomerState.SUSPENDED.value})
 
     async def resume(self, customer_id: str) -> Customer:
-        """Undo `suspend`. Raises Refusal: `not_found`."""
-        return await self._change(customer_id, {"state": CustomerState.ACTIVE.value})
+        """Undo `suspend`; who has no money left stays stopped. Raises Refusal: `not_found`."""
+        return await self._change(customer_id, {"state": store.state_when_resumed(customer_id)})
 
     async def require_real_names(self, customer_id: str, required: bool) -> Customer:
         """Whether every A of this customer must have been verified before A is bound. Raises Refusal:

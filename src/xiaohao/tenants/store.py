@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, case, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from xiaohao.database.billing_tables import billing_accounts
 from xiaohao.database.schema import api_keys, customers
+from xiaohao.tenants.model import CustomerState
 
 _CUSTOMER_SHOWN = (
     customers.c.id,
@@ -43,6 +45,14 @@ async def add(connection: AsyncConnection, row: dict[str, Any]) -> None:
 async def change(connection: AsyncConnection, customer_id: str, values: dict[str, Any]) -> None:
     """Overwrite columns of a customer."""
     await connection.execute(update(customers).where(customers.c.id == customer_id).values(**values))
+
+
+def state_when_resumed(customer_id: str) -> ColumnElement[str]:
+    """What becomes of a customer that is let go on: one whose money is used up is stopped still."""
+    stopped = exists().where(
+        billing_accounts.c.customer_id == customer_id, billing_accounts.c.stopped_at.is_not(None)
+    )
+    return case((stopped, CustomerState.EXHAUSTED.value), else_=CustomerState.ACTIVE.value)
 
 
 async def find(connection: AsyncConnection, customer_id: str) -> RowMapping | None:
