@@ -25,8 +25,7 @@ from xiaohao.secrecy import Vault
 _SETTLED_S: Final = 60.0
 _LOOK_BACK_S: Final = 5.0
 _REVIEW_S: Final = 30.0
-#: PostgreSQL would rather read a whole table than look up many more keys at once
-BATCH: Final = 500
+BATCH: Final = usage_store.AT_ONCE
 
 Found = tuple[str, Cdr]
 

@@ -24,6 +24,8 @@ _CORRECTED: Final = tuple(cdr_corrections.c[name] for name in CORRECTED)
 _SUMMED: Final = ("calls", "seconds", "acd_s", "protections", "recordings")
 
 
+#: PostgreSQL would rather read a whole table than look up many more keys at once
+AT_ONCE: Final = 500
 _KEY: Final[list[Any]] = [bindparam("key")]
 _OF_CALLS: Final = {
     "cdrs": select(cdrs.c.customer_id, *_CDR_COLUMNS).where(cdrs.c.call_id.in_(_KEY)).order_by(cdrs.c.seq),
@@ -172,9 +174,12 @@ async def replace_usages(
         _add(sums, customer_id, usage, -1)
     for usage in new:
         _add(sums, customer_id, usage, 1)
-    keys = [(usage.call_id, usage.part) for usage in old]
-    if keys:
-        await connection.execute(usages.delete().where(tuple_(usages.c.call_id, usages.c.part).in_(keys)))
+    if old:
+        # one by one: for a list of pairs PostgreSQL would compare each row of the table with each of them
+        this = usages.c.call_id == bindparam("call_id"), usages.c.part == bindparam("part")
+        statement = Statement(dialect_of(connection.dialect.name), usages.delete().where(*this))
+        keys = [statement.row(call_id=usage.call_id, part=usage.part) for usage in old]
+        await connection.exec_driver_sql(statement.text, keys)
     if new:
         await _insert(connection, [(customer_id, usage) for usage in new])
     if sums:
@@ -183,7 +188,11 @@ async def replace_usages(
 
 async def usages_of_calls(connection: AsyncConnection, call_ids: Sequence[str]) -> list[Usage]:
     """Every usage of these calls."""
-    return [Usage(*row) for row in await _of_calls(connection, "usages", call_ids)]
+    found: list[Usage] = []
+    for first in range(0, len(call_ids), AT_ONCE):
+        rows = await _of_calls(connection, "usages", call_ids[first : first + AT_ONCE])
+        found += (Usage(*row) for row in rows)
+    return found
 
 
 async def customer_of_call(connection: AsyncConnection, call_id: str) -> str | None:
