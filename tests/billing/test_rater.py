@@ -329,6 +329,10 @@ async def test_rents_follow_the_history_of_numbers(scene: Scene) -> None:
     shared = await pools.create("everybody's", Policy(recycle_s=1))
     await numbers.change_number(LANDLINE, {"pool_id": shared.id})
     assert (await scene.billing.usage(other_id))["gross"] == "4.67"  # 6 and 1 days: 4.00 + 0.67
+    third_id = await scene.customer()
+    await scene.call(third_id, 60)
+    await scene.rater.rate_due()
+    assert [one["name"] for one in (await scene.billing.usage(third_id))["applications"]] == ["everybody's"]
     scene.clock.forward(5 * 86_400)
     await numbers.release("+861062000199")
     assert (await scene.billing.usage(other_id))["gross"] == "11.33"  # 6 and 11 days: 4.00 + 7.33

@@ -19,12 +19,16 @@ def running_bill(
     tenures: Sequence[Tenure],
     sums: Iterable[Mapping[Any, Any]],
     entries: Sequence[Entry] = (),
+    shared: Mapping[str, str | None] | None = None,
 ) -> Bill:
-    """The bill of a month if it ended now, its numbers kept to the end. `sums`: rows of `usage_sums`."""
+    """The bill of a month if it ended now, its numbers kept to the end.
+
+    `sums`: rows of `usage_sums`; `shared`: the applications of numbers that are not the customer's own.
+    """
     rows = list(sums)
     pricer = Pricer(terms, month, tenures, [(row["number"], row["kind"], row["seconds"]) for row in rows])
     tally = Tally()
-    applications = applications_of(month, tenures)
+    applications = {**(shared or {}), **applications_of(month, tenures)}
     for row in rows:
         usage = Usage(
             call_id="",

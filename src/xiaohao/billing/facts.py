@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,6 +12,8 @@ from xiaohao.billing import store, terms
 from xiaohao.billing.model import Entry, Tenure
 from xiaohao.billing.tenure import tenures_of
 from xiaohao.billing.terms import ServiceItem, Terms
+
+_AT_ONCE: Final = 500
 
 
 class InForce(msgspec.Struct, frozen=True):
@@ -87,6 +89,18 @@ def application_of(
     """The application of a number (see `store.pools_of_numbers`), unless it is another customer's by now."""
     pool, owner = pools.get(number, (None, None))
     return pool if owner in (None, customer_id) else None
+
+
+async def applications(
+    connection: AsyncConnection, customer_id: str, numbers: Sequence[str]
+) -> dict[str, str | None]:
+    """The present applications of numbers."""
+    found: dict[str, str | None] = {}
+    for first in range(0, len(numbers), _AT_ONCE):
+        wanted = numbers[first : first + _AT_ONCE]
+        pools = await store.pools_of_numbers(connection, wanted)
+        found.update((number, application_of(pools, number, customer_id)) for number in wanted)
+    return found
 
 
 def pools_in(found: Sequence[str | None]) -> set[str]:

@@ -272,7 +272,10 @@ class Billing:
             sums = await usage_store.sums_of_month(connection, customer_id, month)
             tenures = await facts.tenures(connection, customer_id)
             entries = await facts.entries(connection, customer_id, month)
-            bill = running_bill(found.terms, month, tenures, sums, entries)
+            own = {tenure.number for tenure in tenures}
+            others = [row["number"] for row in sums if row["number"] not in own]
+            shared = await facts.applications(connection, customer_id, others)
+            bill = running_bill(found.terms, month, tenures, sums, entries, shared)
             pools = facts.pools_in([one.application for one in bill.numbers])
             names = await store.pool_names(connection, customer_id, pools)
         return {"contract_id": found.contract_id, **wire.bill_document(bill, names)}
