@@ -20,7 +20,7 @@ from xiaohao.database.schema import events
 from xiaohao.errors import Refusal
 from xiaohao.notifications import feed as feed_module
 from xiaohao.notifications.feed import Feed, Wanted
-from xiaohao.notifications.model import EventState, Kind
+from xiaohao.notifications.model import EventState, Kind, event_id
 from xiaohao.notifications.store import event_row, insert
 from xiaohao.secrecy import Vault
 from xiaohao.simulator.customer import failing
@@ -267,6 +267,21 @@ async def test_what_is_replayed_is_chosen(
     assert await feed.replay(wanted) == count
     due = Wanted(state=EventState.DUE)
     assert len((await feed.after(0, 100, due))[0]) == count
+
+
+async def test_events_are_found_by_their_ids_while_others_write(post: Post, feed: Feed) -> None:
+    customer = await post.tenants.create_customer("Ride", "https://example.com/")
+    call_id = await post.call(customer.id)
+    async with post.database.begin() as connection:
+        await connection.execute(update(events).values(state="unwanted"))
+    one, other = event_id(call_id, Kind.ENDED), event_id(call_id, Kind.RECEIVED)
+    assert await feed.count_replayable(Wanted(ids=[one, other], kinds=["call.ended"])) == 1
+    assert await feed.count_replayable(Wanted(customer_id="cus_other", ids=[one])) == 0
+    async with post.database.begin():  # SQLite has one writer at a time
+        assert await feed.replay(Wanted(customer_id=customer.id, ids=["evt_x", one], call_id="x")) == 0
+    assert await feed.replay(Wanted(customer_id=customer.id, ids=["evt_x", one])) == 1
+    told, _ = await feed.after(0, 9, Wanted(state=EventState.DUE))
+    assert [item.document["id"] for item in told] == [one]
 
 
 async def test_a_replay_needs_a_choice_and_a_webhook(post: Post, feed: Feed) -> None:

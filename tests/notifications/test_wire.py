@@ -1,9 +1,22 @@
 """The body of a webhook."""
 
 import msgspec
+import pytest
 
 from tests.calls_store.lives import CALLEE, CALLER, NOON, life
-from xiaohao.notifications.model import OF_CALLS, SEQUENCE, Kind, event_id
+from xiaohao.notifications.model import (
+    OF_CALLS,
+    SEQUENCE,
+    Kind,
+    correction_event_id,
+    digest_event_id,
+    event_id,
+    fraud_event_id,
+    number_event_id,
+    pool_event_id,
+    spending_event_id,
+    told_of,
+)
 from xiaohao.notifications.wire import event_document
 
 CALL_ID = "01980000-0000-7000-8000-000000000001"
@@ -58,3 +71,21 @@ def test_what_comes_with_some_events_only_is_absent_in_others() -> None:
 def test_each_kind_has_its_place() -> None:
     assert [SEQUENCE[kind] for kind in OF_CALLS] == [1, 2, 3, 4, 5, 6, 7]
     assert len({event_id(CALL_ID, kind) for kind in OF_CALLS}) == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "thing"),
+    [
+        *((event_id(CALL_ID, kind), CALL_ID) for kind in (Kind.RECEIVED, Kind.ROUTING_ANSWER_REFUSED)),
+        (correction_event_id(CALL_ID, 12), CALL_ID),
+        (number_event_id("+861062000001", 7), "+861062000001"),
+        (pool_event_id("pool_a1", 20_000), "pool_a1"),
+        (spending_event_id("cus_a1", 3), "cus_a1"),
+        (fraud_event_id("alm_a1"), "alm_a1"),
+        (digest_event_id("dig_a1_498866", 2), "dig_a1_498866"),
+        *((name, None) for name in ("", "evt_", "evt_x", "evt_d_1", "evt_z1_1", "xxx_na1_1", "evt_12")),
+    ],
+)
+def test_an_id_says_what_its_event_tells_of(name: str, thing: str | None) -> None:
+    """By that an event is found; its id has no index."""
+    assert told_of(name) == thing

@@ -123,13 +123,17 @@ class Feed:
             plan = await self._tenants.webhook_plan(wanted.customer_id)
             if plan.url is None:
                 raise conflict("webhook_missing", "There is no webhook", "The customer has no webhook URL.")
-        now, total = self._clock(), 0
-        place: int | None = 0
-        while place is not None:
-            async with self._database.begin() as connection:
-                done, place = await store.replay(connection, place, wanted, now, _AT_ONCE)
-            total += done
-        return total
+        now, total, place = self._clock(), 0, 0
+        while True:
+            # Looking for them may take long, and nobody who writes is to wait for it.
+            async with self._database.read() as connection:
+                found = await store.to_replay(connection, place, wanted, now, _AT_ONCE)
+            if found:
+                async with self._database.begin() as connection:
+                    total += await store.replay(connection, found, now)
+            if len(found) < _AT_ONCE:
+                return total
+            place = found[-1]
 
     async def pull_in(self, longest_s: float) -> int:
         """After the clock was set back: let be due now what is due in more than `longest_s` seconds."""

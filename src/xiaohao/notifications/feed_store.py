@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, RowMapping, delete, func, literal_column, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.database.schema import events
-from xiaohao.notifications.model import EventState
+from xiaohao.notifications.model import EventState, told_of
 
 _SHOWN: Final = (
     events.c.seq,
@@ -42,13 +42,26 @@ class Wanted:
     until: int | None = None
 
     @property
+    def _few(self) -> bool:
+        # What an event tells of leads to few rows. No planner is to walk all events, or all of a customer's,
+        # in their order instead: so neither column is named as an index has it.
+        return self.ids is not None or self.call_id is not None
+
+    @property
+    def place(self) -> ColumnElement[int]:
+        """The events' `seq`, to be compared and ordered by."""
+        return events.c.seq + literal_column("0") if self._few else events.c.seq
+
+    @property
     def conditions(self) -> list[ColumnElement[bool]]:
         """The same in SQL."""
         chosen: list[ColumnElement[bool]] = []
         if self.customer_id is not None:
-            chosen.append(events.c.customer_id == self.customer_id)
+            column = func.coalesce(events.c.customer_id, "") if self._few else events.c.customer_id
+            chosen.append(column == self.customer_id)
         if self.ids is not None:
-            chosen.append(events.c.id.in_(self.ids))
+            things = {thing for name in self.ids if (thing := told_of(name)) is not None}
+            chosen += [events.c.call_id.in_(sorted(things)), events.c.id.in_(self.ids)]
         if self.kinds is not None:
             chosen.append(events.c.kind.in_(self.kinds))
         if self.state is not None:
@@ -67,8 +80,9 @@ async def page(
     connection: AsyncConnection, after: int, until: int, limit: int, wanted: Wanted
 ) -> list[RowMapping]:
     """Events stored after the one with seq `after` and not after `until`, the oldest first."""
-    query = select(*_SHOWN).where(events.c.seq > after, events.c.seq <= until, *wanted.conditions)
-    return list((await connection.execute(query.order_by(events.c.seq).limit(limit))).mappings())
+    place = wanted.place
+    query = select(*_SHOWN).where(place > after, place <= until, *wanted.conditions)
+    return list((await connection.execute(query.order_by(place).limit(limit))).mappings())
 
 
 async def newest(connection: AsyncConnection) -> int:
@@ -87,17 +101,16 @@ async def count_replayable(connection: AsyncConnection, wanted: Wanted, before: 
     return int((await connection.execute(query)).scalar_one())
 
 
-async def replay(
+async def to_replay(
     connection: AsyncConnection, after: int, wanted: Wanted, now: int, limit: int
-) -> tuple[int, int | None]:
-    """Make up to `limit` events of these due again, the oldest first.
+) -> list[int]:
+    """The seqs of up to `limit` events of these that can be sent again, the oldest first, behind `after`."""
+    query = select(events.c.seq).where(wanted.place > after, *_can_be_replayed(wanted, now))
+    return list((await connection.execute(query.order_by(wanted.place).limit(limit))).scalars())
 
-    Gives their number, and the seq to go on after; None where there are no more.
-    """
-    query = select(events.c.seq).where(events.c.seq > after, *_can_be_replayed(wanted, now))
-    found = list((await connection.execute(query.order_by(events.c.seq).limit(limit))).scalars())
-    if not found:
-        return 0, None
+
+async def replay(connection: AsyncConnection, seqs: Sequence[int], now: int) -> int:
+    """Make those of these events due again that are not; gives their number."""
     values: dict[str, Any] = {
         "state": EventState.DUE.value,
         "due_at": now,
@@ -106,9 +119,8 @@ async def replay(
         "delivered_at": None,
         "replayed_at": now,
     }
-    chosen = (events.c.seq.in_(found), events.c.state != EventState.DUE.value)
-    result = await connection.execute(update(events).where(*chosen).values(**values))
-    return result.rowcount, found[-1] if len(found) == limit else None
+    chosen = (events.c.seq.in_(seqs), events.c.state != EventState.DUE.value)
+    return (await connection.execute(update(events).where(*chosen).values(**values))).rowcount
 
 
 async def forget(connection: AsyncConnection, after: int, before: int, limit: int) -> tuple[int, int | None]:

@@ -1,5 +1,6 @@
 """The terms of a notification: which kinds there are, and how an event is named."""
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -93,6 +94,22 @@ def fraud_event_id(alarm_id: str) -> str:
 def digest_event_id(digest_id: str, revision: int) -> str:
     """The id of an event of a digest: `evt_d`, what follows the prefix of its id, `_`, its revision."""
     return f"evt_d{digest_id.removeprefix('dig_')}_{revision}"
+
+
+_OF_A_CALL: Final = re.compile(
+    r"evt_([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})(?:[0-9]{2}|c[0-9]+)"
+)
+#: behind `evt_`, of what is no call; and what ids of such things begin with
+_OF_OTHERS: Final = {"n": "+", "p": "pool_", "s": "cus_", "a": "alm_", "d": "dig_"}
+
+
+def told_of(name: str) -> str | None:
+    """What the event of this id tells of: the `call_id` of its row. None: no event has such an id."""
+    if of_call := _OF_A_CALL.fullmatch(name):
+        return "-".join(of_call.groups())
+    thing, _, _ = name[5:].rpartition("_")
+    begins = _OF_OTHERS.get(name[4:5])
+    return f"{begins}{thing}" if begins is not None and thing and name.startswith("evt_") else None
 
 
 @dataclass(frozen=True, slots=True)
