@@ -79,7 +79,12 @@ async def test_events_by_kind_state_and_call(
     (item,) = (await fetch(customer, state="dead"))["items"]
     assert (item["delivery"]["error"], item["delivery"]["tries"]) == ("HTTP 500", 9)
     assert len((await fetch(customer, customer_id=other_id))["items"]) == 5  # one's own, whatever is asked
+    async with database.begin() as connection:
+        of_a_number = update(events).where(events.c.kind == "call.ended")
+        await connection.execute(of_a_number.values(call_id="+861062000001"))
+    assert types(await fetch(customer, call_id="+861062000001")) == ["call.ended"]
     for wrong in (
+        {"call_id": "86+1062000001"},
         {"kind": "call.vanished"},
         {"state": "lost"},
         {"after": "x"},

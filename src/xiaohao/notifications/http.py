@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Query
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
@@ -24,6 +24,8 @@ from xiaohao.tenants.model import Principal
 _CALLS_SHOWN: Final = 500
 
 Kinds = Annotated[list[Kind], Field(max_length=len(Kind))]
+#: the id of what an event tells of, or a platform number
+Thing = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^\+?[A-Za-z0-9_-]*$")]
 
 
 class DeliveryView(BaseModel):
@@ -61,7 +63,9 @@ class EventQuery(PageQuery):
 
     kind: Kinds = Field([], description="Only these kinds; may be given several times")
     state: EventState | None = Field(None, description="Only those whose delivery stands so now")
-    call_id: Id | None = Field(None, description="Only what tells of this call, or of this number or digest")
+    call_id: Thing | None = Field(
+        None, description="Only what tells of this call, or of this number (`%2B86…`) or digest"
+    )
     customer_id: Id | None = Field(None, description="For the operator")
 
 
@@ -84,7 +88,7 @@ class ReplayRequest(Request):
     ids: list[Id] | None = Field(None, min_length=1, max_length=500)
     kinds: list[Annotated[Kind, Strict(False)]] | None = Field(None, min_length=1, max_length=len(Kind))
     state: EventState | None = Field(None, strict=False, description="e.g. `dead`; null: whatever is at rest")
-    call_id: Id | None = None
+    call_id: Thing | None = Field(None, description="What tells of this call, or of this number or digest")
     since: Moment | None = Field(None, description="What happened at this moment or later")
     until: Moment | None = Field(None, description="What happened before this moment")
     dry_run: bool = Field(False, description="Only count")
