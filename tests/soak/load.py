@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tests.calls.conftest import Pair, Theatre
 from xiaohao.simulator.behaviour import Behaviour
-from xiaohao.simulator.call import CallOver
+from xiaohao.simulator.call import CallOver, PhoneCall
 from xiaohao.simulator.outgoing import OutgoingCall
 
 #: how the callee behaves, in turn; half of them without voices, which cost the machine most
@@ -50,8 +50,8 @@ class Load:
     made: list[Made] = field(default_factory=list)
     #: that were due when every pair was talking
     left_out: int = 0
-    #: callees who were never told that the call is over
-    forgotten: int = 0
+    #: callees who were never told that the call is over: the messages of both sides
+    forgotten: list[str] = field(default_factory=list)
     #: callers whose own phone never came to an end with the call
     stuck: int = 0
     _free: list[Pair] = field(default_factory=list)
@@ -108,11 +108,18 @@ class Load:
             self.stuck += 1
         while not pair.passenger.incoming.empty():
             # who answers when the edge has given up on the trunk ends that alone, after RFC 3261's 32 s
+            heard = pair.passenger.incoming.get_nowait()
             try:
-                await pair.passenger.incoming.get_nowait().wait_ended(_CALLEE_S)
+                await heard.wait_ended(_CALLEE_S)
             except TimeoutError:
-                self.forgotten += 1
+                self.forgotten.append(f"{heard.call_id}: {_told_of(call)}; callee {_told_of(heard)}")
         code = 0 if call.timed_out else call.final_code or 0
         talked = None if call.answered_at is None else (call.ended_at or call.answered_at) - call.answered_at
         self.made.append(Made(str(pair.binding["id"]), code, talked))
         self._free.append(pair)
+
+
+def _told_of(call: PhoneCall) -> str:
+    """How its messages begin, and when they came or went."""
+    lines = [(one, one.raw.partition(b" sip:")[0][:20].decode(errors="replace")) for one in call.messages]
+    return ", ".join(f"{one.at_us / 1e6 % 1000:.3f} {one.direction} {line!r}" for one, line in lines)

@@ -95,7 +95,8 @@ async def run(plan: Plan, folder: Path) -> Report:
             if told.untimely and not plan.clock:
                 found.faults.append(f"{told.untimely} POSTs were signed by another clock")
             if load.forgotten:
-                found.faults.append(f"{load.forgotten} callees were never told that their call is over")
+                found.faults.append(f"{len(load.forgotten)} callees were never told that their call is over")
+                found.faults += load.forgotten
             if load.stuck:
                 found.faults.append(f"{load.stuck} callers' phones never came to an end")
             return Report(plan, mishaps, load, found, time.monotonic() - ended)
