@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,3 +64,19 @@ def test_what_libraries_log_comes_in_our_form() -> None:
     assert (failure["level"], failure["error"]) == ("error", "ValueError")
     assert failure["where"].startswith("<string>:")
     assert "12345678" not in ran.stderr
+
+
+_LOGS = """
+import structlog
+from xiaohao import log
+log.configure("info")
+for place in range(3):
+    structlog.get_logger().warning("something happened", place=place)
+print("goes on")
+"""
+
+
+def test_who_logs_goes_on_where_the_log_cannot_be_written() -> None:
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run([sys.executable, "-c", _LOGS], stdout=subprocess.PIPE, stderr=full, text=True)
+    assert ran.stdout == "goes on\n"

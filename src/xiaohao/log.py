@@ -5,6 +5,7 @@ import re
 import sys
 import traceback
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +49,18 @@ class _FromLibraries(logging.Handler):
         structlog.get_logger(record.name).log(record.levelno, "library", **facts)
 
 
+class _StandardError(structlog.PrintLogger):
+    """Writes lines; what cannot be written is left out. Whoever logs goes on where the disk is full, or
+    nobody reads any more: the journal's thread, for one, without which no call would be written.
+    """
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
+
+
 def configure(level: str) -> None:
     """Set structlog up for this process, and have the libraries' own warnings pass through it."""
     logging.basicConfig(handlers=[_FromLibraries()], level=max(logging.WARNING, _level(level)), force=True)
@@ -60,7 +73,7 @@ def configure(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_level(level)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _StandardError(sys.stderr),
         cache_logger_on_first_use=True,
     )
 
