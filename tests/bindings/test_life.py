@@ -76,6 +76,17 @@ async def test_expiry_counts_before_anybody_sweeps(world: World) -> None:
     assert (released.state, released.ended_at) == (BindingState.EXPIRED, binding.expires_at)
 
 
+async def test_what_has_expired_is_in_no_change_s_way_before_anybody_sweeps(world: World) -> None:
+    ride = await world.ride()
+    over = await ride.reserve(1, 2, expires_in_s=60)
+    other = await ride.reserve(1, 3)
+    world.clock.forward(61)
+    changed = await world.bindings.change(ride.customer.id, other.id, {"b": person(2)})
+    assert (changed.state, changed.b) == (BindingState.LIVE, person(2))
+    ended = await world.bindings.get(ride.customer.id, over.id)
+    assert (ended.state, ended.ended_at) == (BindingState.EXPIRED, over.expires_at)
+
+
 async def test_release_then_quarantine_then_nothing(world: World) -> None:
     ride = await world.ride(x_recycle_s=60, y_recycle_s=600)
     binding = await ride.reserve(1, 2)

@@ -162,6 +162,7 @@ class Changing:
         if row["a_key"] is not None and row["a_key"] == row["b_key"]:
             raise validation_failed(changed[0], "A and B are the same number")
         if row["b_key"] is not None:
+            self._expire_overdue(cursor, row, now)
             for other in self._statements.of_pairs(cursor, _pairs_of(row), now):
                 swapped = other["a_key"] != row["a_key"] and other["mode"] != Mode.AXB
                 if other["state"] == BindingState.LIVE and other["id"] != row["id"] and not swapped:
@@ -182,6 +183,19 @@ class Changing:
                 "The X is the same person's in other live bindings: release those first, or bind anew.",
                 field="a",
             )
+
+    def _expire_overdue(self, cursor: Cursor, row: BindingRow, now: int) -> None:
+        """End bindings of the pair whose time is over, which nobody has swept yet."""
+        others = self._statements.of_pairs(cursor, _pairs_of(row), now)
+        overdue = [
+            other["id"]
+            for other in others
+            if other["state"] == BindingState.LIVE and (other["expires_at"] or now + 1) <= now
+        ]
+        if overdue:
+            found = self._statements.find(cursor, overdue)
+            live = [other["id"] for other in found if other["state"] == BindingState.LIVE]
+            self._statements.end(cursor, live, BindingState.EXPIRED, now, None)
 
     def _check_real_name(self, cursor: Cursor, row: BindingRow, now: int) -> None:
         """Raises Refusal: `person_not_verified`, as at the binding."""
