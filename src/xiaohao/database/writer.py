@@ -23,12 +23,8 @@ from xiaohao.database.direct import Cursor, Direct
 from xiaohao.database.engine import DatabaseUnavailable, TransactionLost
 from xiaohao.database.fence import Fence
 
-#: Two, so that one who is held up by other processes' locks does not hold up everybody. SQLite has one
-#: writer anyway.
+#: Two, so that one decides while the other one waits for the server's disk. SQLite has one writer anyway.
 _POSTGRESQL_THREADS: Final = 2
-#: How long one of them may take before the other one goes on beside it: two at a time make smaller groups,
-#: and a group costs hardly more than one.
-_HELD_UP_S: Final = 0.05
 #: Tries of one job. A race is lost only to somebody who won it, so that more mean a machine out of breath.
 ATTEMPTS: Final = 20
 _LONGEST_PAUSE_S: Final = 0.02
@@ -89,7 +85,6 @@ class Writer:
         self._group_weight = group_weight
         self._is_sqlite = url.get_backend_name() == "sqlite"
         self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
-        self._turn = threading.Lock()
         self._threads: list[threading.Thread] = []
 
     async def do(self, job: Job) -> Any:
@@ -117,18 +112,21 @@ class Writer:
 
     def _run(self) -> None:
         direct = Direct(self._url, _CHECKPOINT_PAGES, _CACHE_KIB, self._fence, self._durable, True)
-        while (first := self._queue.get()) is not None:
-            in_turn = self._turn.acquire(timeout=_HELD_UP_S)
-            try:
-                self._write(direct, self._group(first))
-            finally:
-                if in_turn:
-                    self._turn.release()
+        while (group := self._group()) is not None:
+            began = time.monotonic()
+            # Who does not wait any more has gone, or was told that the database is away.
+            waiting = [entry for entry in group if not entry.future.cancelled()]
+            _tell(waiting, self._outcomes(direct, [entry.job for entry in waiting]))
+            if not self._queue.empty():
+                time.sleep(min(time.monotonic() - began, _LONGEST_REST_S))
         direct.close()
 
-    def _group(self, first: _Entry) -> list[_Entry]:
-        """This one and what else waits."""
-        group, weight = [first], first.job.weight
+    def _group(self) -> list[_Entry] | None:
+        """What waits, or the next that comes; None: the end."""
+        entry = self._queue.get()
+        if entry is None:
+            return None
+        group, weight = [entry], entry.job.weight
         while weight < self._group_weight:
             try:
                 entry = self._queue.get_nowait()
@@ -140,14 +138,6 @@ class Writer:
             group.append(entry)
             weight += entry.job.weight
         return group
-
-    def _write(self, direct: Direct, group: Sequence[_Entry]) -> None:
-        began = time.monotonic()
-        # Who does not wait any more has gone, or was told that the database is away.
-        waiting = [entry for entry in group if not entry.future.cancelled()]
-        _tell(waiting, self._outcomes(direct, [entry.job for entry in waiting]))
-        if not self._queue.empty():
-            time.sleep(min(time.monotonic() - began, _LONGEST_REST_S))
 
     def _outcomes(self, direct: Direct, jobs: Sequence[Job]) -> Sequence[Any]:
         if not jobs:
