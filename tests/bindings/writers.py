@@ -12,6 +12,7 @@ from tests.world import person
 from xiaohao.bindings.jobs import Reserved
 from xiaohao.bindings.model import Reservation
 from xiaohao.bindings.service import Bindings
+from xiaohao.database import direct
 from xiaohao.database.engine import Database
 from xiaohao.errors import Refusal
 from xiaohao.secrecy import Vault
@@ -39,6 +40,8 @@ def work(task: Task) -> Counter[str]:
 
 
 async def _work(task: Task) -> Counter[str]:
+    # Sixteen processes on two busy cores: how long one of them waits is not what is asked here.
+    vars(direct)["BUSY_TIMEOUT_MS"] = 60_000
     rng = random.Random(task.seed)
     database = Database(task.url)
     bindings = Bindings(database, Vault(task.master_key))
