@@ -444,6 +444,7 @@ class ModesMachine(RuleBasedStateMachine):
 #: what is said, and what would be said if everything that is over had been swept away
 UNSWEPT = {
     *(("binding_expired", "unknown_caller"), ("binding_expired", "extension_unknown")),
+    ("binding_expired", "no_y_free"),
     *(("extension_needed", "unknown_caller"), ("extension_unknown", "unknown_caller")),
 }
 
