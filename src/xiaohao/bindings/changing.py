@@ -193,9 +193,7 @@ class Changing:
             if other["state"] == BindingState.LIVE and (other["expires_at"] or now + 1) <= now
         ]
         if overdue:
-            found = self._statements.find(cursor, overdue)
-            live = [other["id"] for other in found if other["state"] == BindingState.LIVE]
-            self._statements.end(cursor, live, BindingState.EXPIRED, now, None)
+            self._statements.expire(cursor, overdue, now)
 
     def _check_real_name(self, cursor: Cursor, row: BindingRow, now: int) -> None:
         """Raises Refusal: `person_not_verified`, as at the binding."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from xiaohao.bindings.allocation_store import NumberFacts
-from xiaohao.bindings.model import BindingState, LegState
+from xiaohao.bindings.model import LegState
 from xiaohao.bindings.modes import is_of_many
 from xiaohao.bindings.reuse_store import reuse_statements
 from xiaohao.bindings.writing_store import BindingRow, CustomerFacts, LegFacts, WritingStatements
@@ -295,9 +295,7 @@ class Desk:
 
     def expire(self, rows: Sequence[BindingRow]) -> None:
         """End live bindings whose time is up, at once: before anything else is written."""
-        found = self.statements.find(self.cursor, [row["id"] for row in rows])
-        live = [row["id"] for row in found if row["state"] == BindingState.LIVE]
-        self.statements.end(self.cursor, live, BindingState.EXPIRED, self.now, None)
+        self.statements.expire(self.cursor, [row["id"] for row in rows], self.now)
         for row in rows:
             self._pairs.pop((row["customer_id"], row["a_key"], row["b_key"]), None)
 

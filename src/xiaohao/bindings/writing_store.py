@@ -209,6 +209,11 @@ class WritingStatements:
         self.numbers.lending.let_age(cursor, ids, now)
         self._end.run(cursor, ids, state=state.value, now=now, ended_at=ended_at)
 
+    def expire(self, cursor: Cursor, ids: Sequence[str], now: int) -> None:
+        """End those of these bindings that still live, whose time is over, each at its own expiry."""
+        live = [row["id"] for row in self.find(cursor, ids) if row["state"] == BindingState.LIVE]
+        self.end(cursor, live, BindingState.EXPIRED, now, None)
+
     def take_off(self, cursor: Cursor, ids: Sequence[str]) -> None:
         """Count the live legs of these bindings off `numbers.relations`, before they rest or go."""
         if not self.is_sqlite:
