@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import pytest
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, func, select, text
 from tests.bindings.test_crowds import check
 from tests.bindings.writers import Task, work
 from tests.world import Ride, World
@@ -78,10 +78,23 @@ async def test_as_many_as_there_is_room_for(
     await check_counts(world)
 
 
+async def deadlocks(world: World) -> int:
+    """How many times PostgreSQL had to take one writer's work back in favour of another's, a second late."""
+    if world.database.is_sqlite:
+        return 0
+    async with world.database.read() as connection:
+        known = await connection.execute(
+            text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        )
+        return int(known.scalar_one())
+
+
 async def test_coming_and_going(world: World, database_url: str, processes: ProcessPoolExecutor) -> None:
     ride = await world.ride(xs=len(DRIVERS), ys=YS, x_recycle_s=0, y_recycle_s=0)
+    before = await deadlocks(world)
     heard = all_at_once(processes, world, database_url, ride, comes_and_goes=True)
     assert set(heard) <= {"bound", "pair_taken", "number_pool_exhausted"}
     assert heard["bound"] >= len(DRIVERS) * YS
     await check(world)
     await check_counts(world)
+    assert await deadlocks(world) == before

@@ -22,7 +22,7 @@ class Taking:
     weight: int = 1
 
 
-def take(cursor: Cursor, jobs: Sequence[Taking]) -> list[int]:
+def take(cursor: Cursor, jobs: Sequence[Taking], attempt: int) -> list[int]:
     for job in jobs:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (job.lock,))
         cursor.fetchall()

@@ -1,6 +1,6 @@
 """All SQL by which bindings get their numbers, and give them back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -97,13 +97,7 @@ class NumberStatements:
         self.is_sqlite = dialect.name == "sqlite"
         self._find = ForKeys(dialect, lambda keys: _facts(numbers.c.number.in_(keys)), AT_ONCE)
         self._own = ForKeys(dialect, lambda keys: _facts(numbers.c.assigned_to_key.in_(keys)), AT_ONCE)
-        self._lock = ForKeys(
-            dialect,
-            lambda keys: (
-                _facts(numbers.c.number.in_(keys)).order_by(numbers.c.number).with_for_update(key_share=True)
-            ),
-            AT_ONCE,
-        )
+        self._lock = {waiting: ForKeys(dialect, _locking(waiting), AT_ONCE) for waiting in (False, True)}
         self._windows = {
             (of_city, locking): Statement(dialect, _window(of_city, locking))
             for of_city in (False, True)
@@ -121,9 +115,12 @@ class NumberStatements:
         """The numbers that are these people's X."""
         return _numbers(self._own.fetch(cursor, keys))
 
-    def lock(self, cursor: Cursor, wanted: Sequence[str]) -> list[NumberFacts]:
-        """The same as `find`; nobody else changes them before the end of the transaction."""
-        return _numbers(self._lock.fetch(cursor, sorted(wanted)))
+    def lock(self, cursor: Cursor, wanted: Sequence[str], *, waiting: bool = True) -> list[NumberFacts]:
+        """The same as `find`; nobody else changes them before the end of the transaction.
+
+        Not `waiting`: without those that somebody else has locked.
+        """
+        return _numbers(self._lock[waiting].fetch(cursor, sorted(wanted)))
 
     def window(
         self,
@@ -166,6 +163,14 @@ def _numbers(rows: Sequence[Row]) -> list[NumberFacts]:
 
 def _facts(where: ColumnElement[bool]) -> Select[Any]:
     return select(*FACTS).where(where)
+
+
+def _locking(waiting: bool) -> Callable[[list[Any]], Select[Any]]:
+    def make(keys: list[Any]) -> Select[Any]:
+        query = _facts(numbers.c.number.in_(keys)).order_by(numbers.c.number)
+        return query.with_for_update(key_share=True, skip_locked=not waiting)
+
+    return make
 
 
 def _window(of_city: bool, locking: bool) -> Select[Any]:

@@ -1,11 +1,12 @@
 """All SQL by which a live binding is changed, and by which its calls are ended with it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Dialect, and_, bindparam, delete, func, literal, select, update
 
+from xiaohao.bindings.allocation_store import AT_ONCE
 from xiaohao.bindings.model import BindingState, LegState
 from xiaohao.bindings.writing_store import BindingRow
 from xiaohao.calls.model import HANG_UP_BINDING
@@ -44,7 +45,7 @@ class ChangeStatements:
         by_id = bindings.c.id == bindparam("id")
         people = select(bindings.c.customer_id, bindings.c.a_key, bindings.c.b_key)
         self._people = Statement(dialect, people.where(by_id))
-        self._children = Statement(dialect, _children())
+        self._children = ForKeys(dialect, _children, AT_ONCE)
         self._live_legs = Statement(dialect, select(legs).where(_leg_of_binding()))
         self._holders = ForRows(dialect, 2, lambda rows: _HOLDERS.format(rows=rows))
         self._rest = Statement(dialect, _rest())
@@ -77,10 +78,9 @@ class ChangeStatements:
                 return [key for key in keys if key is not None]
         return None
 
-    def children(self, cursor: Cursor, parent_id: str) -> list[str]:
-        """Ids of the live pairs that came about by a binding."""
-        self._children.run(cursor, parent=parent_id)
-        return [id_ for (id_,) in cursor.fetchall()]
+    def children(self, cursor: Cursor, parents: Collection[str]) -> list[tuple[str, str]]:
+        """The live pairs that came about by these bindings: (id of the binding, id of the pair)."""
+        return [(parent, id_) for parent, id_ in self._children.fetch(cursor, sorted(parents))]
 
     def live_legs(self, cursor: Cursor, binding_id: str) -> list[dict[str, Any]]:
         """The live legs of a binding."""
@@ -163,10 +163,10 @@ def _leg_of_binding() -> Any:
     return and_(legs.c.binding_id == bindparam("id"), legs.c.state + "" == LegState.LIVE.value)
 
 
-def _children() -> Any:
+def _children(parents: list[Any]) -> Any:
     return (
-        select(bindings.c.id)
-        .where(bindings.c.parent_id == bindparam("parent"), bindings.c.state + "" == BindingState.LIVE.value)
+        select(bindings.c.parent_id, bindings.c.id)
+        .where(bindings.c.parent_id.in_(parents), bindings.c.state + "" == BindingState.LIVE.value)
         .order_by(bindings.c.id)
     )
 

@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from xiaohao.bindings.change_store import ChangeStatements
-from xiaohao.bindings.model import BindingState, Direction, LegState, Mode, NewNumber, PromptMoment, Role
+from xiaohao.bindings.model import (
+    BindingState,
+    Direction,
+    LegState,
+    Mode,
+    NewNumber,
+    PromptMoment,
+    Role,
+    is_overdue,
+)
 from xiaohao.bindings.modes import claim_of, is_of_many, leg_rows, legs_of, misfit
 from xiaohao.bindings.renumbering import Renumbering
 from xiaohao.bindings.writing_store import BindingRow, WritingStatements
@@ -56,14 +65,17 @@ class Changing:
         self._vault = vault
         self._renumbering = renumbering
 
-    def carry_out(self, cursor: Cursor, job: Change, now: int) -> BindingRow:
-        """Gives back the row as it is from now on. Raises Refusal, NotLeft, LostRace, IntegrityError."""
+    def carry_out(self, cursor: Cursor, job: Change, now: int, patient: bool) -> BindingRow:
+        """Gives back the row as it is from now on. `patient`: see `Desk`.
+
+        Raises Refusal, NotLeft, LostRace, IntegrityError.
+        """
         sealed = self._sealed(job.values)
         was = self._locked(cursor, job, sealed)
         numbers = dict(job.numbers)
         if was["y_on_demand"] and "y" in numbers and numbers["y"].is_pool_only:
             sealed["y_pool"] = numbers.pop("y").pool  # of the numbers that are given out from now on
-        if was["state"] != BindingState.LIVE or (was["expires_at"] or now + 1) <= now:
+        if was["state"] != BindingState.LIVE or is_overdue(was, now):
             raise conflict("binding_ended", "The binding has ended", "Only a live binding can be changed.")
         if sealed.get("mode", was["mode"]) != was["mode"]:
             detail = "The mode says who reaches whom by which number: release this binding and bind anew."
@@ -77,8 +89,10 @@ class Changing:
             return was
         self._check_pool(cursor, row, sealed)
         children = self._live_children(cursor, row)
+        if row["b_key"] is not None and _people_of(row) != _people_of(was):
+            self._expire_overdue(cursor, row, now)  # locks bindings, and therefore comes before numbers
         if numbers:
-            self._renumbering.choose(cursor, was, row, numbers, children, now)
+            self._renumbering.choose(cursor, was, row, numbers, children, now, patient)
             if row == was:
                 return was
         row["updated_at"] = now
@@ -105,7 +119,8 @@ class Changing:
     def _live_children(self, cursor: Cursor, row: BindingRow) -> list[BindingRow]:
         if not row["y_on_demand"]:
             return []
-        found = self._statements.find(cursor, self._changes.children(cursor, row["id"]))
+        ids = [id_ for _, id_ in self._changes.children(cursor, [row["id"]])]
+        found = self._statements.find(cursor, ids)
         return [child for child in found if child["state"] == BindingState.LIVE]
 
     def _check_pool(self, cursor: Cursor, row: BindingRow, named: Mapping[str, Any]) -> None:
@@ -162,7 +177,6 @@ class Changing:
         if row["a_key"] is not None and row["a_key"] == row["b_key"]:
             raise validation_failed(changed[0], "A and B are the same number")
         if row["b_key"] is not None:
-            self._expire_overdue(cursor, row, now)
             for other in self._statements.of_pairs(cursor, _pairs_of(row), now):
                 swapped = other["a_key"] != row["a_key"] and other["mode"] != Mode.AXB
                 if other["state"] == BindingState.LIVE and other["id"] != row["id"] and not swapped:
@@ -187,11 +201,7 @@ class Changing:
     def _expire_overdue(self, cursor: Cursor, row: BindingRow, now: int) -> None:
         """End bindings of the pair whose time is over, which nobody has swept yet."""
         others = self._statements.of_pairs(cursor, _pairs_of(row), now)
-        overdue = [
-            other["id"]
-            for other in others
-            if other["state"] == BindingState.LIVE and (other["expires_at"] or now + 1) <= now
-        ]
+        overdue = [other["id"] for other in others if is_overdue(other, now)]
         if overdue:
             self._statements.expire(cursor, overdue, now)
 
@@ -276,6 +286,10 @@ class Changing:
                 detail = "This extension of the X is another binding's, or was a short while ago."
             raise conflict("number_taken", "Number taken", detail, field=field, number=number)
         self._statements.free_keys(cursor, free)
+
+
+def _people_of(row: BindingRow) -> tuple[bytes | None, bytes | None]:
+    return row["a_key"], row["b_key"]
 
 
 def _pairs_of(row: BindingRow) -> list[tuple[str, bytes, bytes]]:

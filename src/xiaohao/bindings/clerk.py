@@ -4,7 +4,7 @@
 result, or the exception that its author is to hear. A job that is refused has written nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from itertools import groupby
 from operator import itemgetter
@@ -17,13 +17,14 @@ from xiaohao.bindings.choice import CapitalOf
 from xiaohao.bindings.desk import Desk
 from xiaohao.bindings.entitled import check_owner
 from xiaohao.bindings.jobs import Decide, Decision, Expire, GiveY, Purge, Release, Reserve, Reserved
-from xiaohao.bindings.model import Binding, BindingState, Direction, Mode, Reservation
+from xiaohao.bindings.model import Binding, BindingState, Direction, Mode, Reservation, is_overdue
 from xiaohao.bindings.modes import ANYONE, leg_rows
 from xiaohao.bindings.renumbering import NotLeft, Renumbering
 from xiaohao.bindings.reusing import check_same, live_alike, lock_of, of_same_people
 from xiaohao.bindings.writing_store import BINDING_COLUMNS, BindingRow, WritingStatements
 from xiaohao.clock import SECOND
 from xiaohao.database.direct import Cursor
+from xiaohao.database.writer import LostRace
 from xiaohao.errors import Refusal, not_found
 from xiaohao.ids import ordered_id
 from xiaohao.numbers.cities import capital_of
@@ -55,21 +56,22 @@ class Clerk:
         self._changes = change_statements("sqlite" if statements.is_sqlite else "postgresql")
         renumbering = Renumbering(statements, self._changes, capital_of, most_x)
         self._changing = Changing(statements, self._changes, vault, renumbering)
-        self._do: dict[type, Callable[[Cursor, Sequence[Any]], list[Any]]] = {
+        self._do: dict[type, Callable[[Cursor, Sequence[Any], bool], list[Any]]] = {
             Reserve: self._reserve_all,
-            Decide: self._each(self._explain),
-            Release: self._each(self._release),
-            Change: self._each(self._change),
-            GiveY: self._each(self._give_y),
-            Expire: self._each(self._expire),
-            Purge: self._each(self._purge),
+            Decide: _each(self._explain),
+            Release: self._release_all,
+            Change: _each(self._change),
+            GiveY: _each(self._give_y),
+            Expire: _each(self._expire),
+            Purge: _each(self._purge),
         }
 
-    def carry_out(self, cursor: Cursor, jobs: Sequence[Any]) -> list[Any]:
-        """In their order; neighbours of one kind together."""
+    def carry_out(self, cursor: Cursor, jobs: Sequence[Any], attempt: int = 0) -> list[Any]:
+        """In their order; neighbours of one kind together. `attempt`: how often it was in vain."""
         outcomes: list[Any] = []
         for kind, same in groupby(jobs, type):
-            outcomes += self._do[kind](cursor, list(same))
+            # By turns: taking what nobody has is quick, waiting for what others have comes to an end.
+            outcomes += self._do[kind](cursor, list(same), attempt % 2 == 1)
         return outcomes
 
     def binding(self, row: BindingRow, a: str | None = None, b: str | None = None) -> Binding:
@@ -88,12 +90,8 @@ class Clerk:
     def _opened(self, sealed: bytes | None) -> str | None:
         return None if sealed is None else self._vault.open(sealed)
 
-    @staticmethod
-    def _each(do: Callable[[Cursor, Any], Any]) -> Callable[[Cursor, Sequence[Any]], list[Any]]:
-        return lambda cursor, jobs: [do(cursor, job) for job in jobs]
-
-    def _reserve_all(self, cursor: Cursor, jobs: Sequence[Reserve]) -> list[list[Any]]:
-        desk = Desk(cursor, self._statements, self._clock())
+    def _reserve_all(self, cursor: Cursor, jobs: Sequence[Reserve], patient: bool) -> list[list[Any]]:
+        desk = Desk(cursor, self._statements, self._clock(), patient=patient)
         self._prepare(desk, [wish for job in jobs for wish, _ in job.wishes])
         outcomes = [[self._outcome(desk, *wanted) for wanted in job.wishes] for job in jobs]
         desk.flush()
@@ -109,14 +107,17 @@ class Clerk:
         desk.know_pools(pool for wish in wishes for pool in (wish.x_pool, wish.y_pool))
         pairs = {pair for wish in wishes for pair in wish.pairs}
         desk.know_pairs(pairs)
-        if overdue := [row for pair in pairs for row in desk.of_pair(pair) if _is_overdue(row, desk.now)]:
+        if overdue := [row for pair in pairs for row in desk.of_pair(pair) if is_overdue(row, desk.now)]:
             desk.expire(overdue)
             desk.know_pairs(pairs)
         desk.know_dialled(people)
         desk.know_own(wish.claim for wish in wishes if wish.claim not in (None, ANYONE))
         named = {number for wish in wishes for number in (wish.a, wish.b, wish.x, wish.y)}
         past = [row for pair in pairs for row in desk.of_pair(pair)]
-        desk.know_numbers(named | {number for row in past for number in (row["x"], row["y"])})
+        met_by = {number for row in past for number in (row["x"], row["y"])}
+        desk.know_numbers(named | met_by)
+        own = {facts.number for wish in wishes if wish.claim is not None for facts in desk.own(wish.claim)}
+        desk.hold(own | met_by | {number for wish in wishes for number in (wish.x, wish.y)})
 
     def _outcome(self, desk: Desk, wish: Wish, wanted: Reservation) -> Any:
         """(row, wish, whether it is new), or the exception. The row's `seq` comes with `flush`."""
@@ -151,8 +152,8 @@ class Clerk:
         x, y = allocation.choose()
         return Decision(x, y, allocation.extension)
 
-    def _explain(self, cursor: Cursor, job: Decide) -> Any:
-        desk = Desk(cursor, self._statements, self._clock())
+    def _explain(self, cursor: Cursor, job: Decide, patient: bool) -> Any:
+        desk = Desk(cursor, self._statements, self._clock(), patient=patient)
         self._prepare(desk, [job.wish])
         try:
             return self._decide(desk, job.wish, job.wanted)
@@ -198,11 +199,11 @@ class Clerk:
             "updated_at": now,
         }
 
-    def _change(self, cursor: Cursor, job: Change) -> Binding | Refusal | NotLeft:
+    def _change(self, cursor: Cursor, job: Change, patient: bool) -> Binding | Refusal | NotLeft:
         cursor.execute("SAVEPOINT change")
         outcome: Binding | Refusal | NotLeft
         try:
-            outcome = self.binding(self._changing.carry_out(cursor, job, self._clock()))
+            outcome = self.binding(self._changing.carry_out(cursor, job, self._clock(), patient))
         except (Refusal, NotLeft) as refused:
             # one of several bindings that change together may be in the way when others are written
             cursor.execute("ROLLBACK TO SAVEPOINT change")
@@ -210,18 +211,20 @@ class Clerk:
         cursor.execute("RELEASE SAVEPOINT change")
         return outcome
 
-    def _give_y(self, cursor: Cursor, job: GiveY) -> str | None:
+    def _give_y(self, cursor: Cursor, job: GiveY, patient: bool) -> str | None:
         now, caller_key = self._clock(), self._vault.index(job.caller)
         people = self._changes.people(cursor, job.parent_id) or []
         self._statements.lock_people(cursor, {caller_key, *people})
         found = self._statements.find(cursor, [job.parent_id])
         parent = found[0] if found else None
-        if parent is None or parent["state"] != BindingState.LIVE or _is_overdue(parent, now):
+        if parent is None or parent["state"] != BindingState.LIVE or is_overdue(parent, now):
             return None
         if not parent["y_on_demand"] or parent["a_key"] == caller_key:
             return None
+        if parent["a_key"] not in people:
+            raise LostRace  # somebody else has just changed its people
         wish, wanted = self._child(parent, job.caller, caller_key)
-        desk = Desk(cursor, self._statements, now)
+        desk = Desk(cursor, self._statements, now, patient=patient)
         self._prepare(desk, [wish])
         bound = [] if wish.pair is None else desk.of_pair(wish.pair)
         if bound and bound[0]["state"] == BindingState.LIVE:
@@ -263,36 +266,66 @@ class Clerk:
         )
         return wish, wanted
 
-    def _with_children(self, cursor: Cursor, row: BindingRow) -> list[str]:
-        return [row["id"], *(self._changes.children(cursor, row["id"]) if row["y_on_demand"] else [])]
-
-    def _release(self, cursor: Cursor, job: Release) -> list[Binding | Refusal]:
+    def _release_all(
+        self, cursor: Cursor, jobs: Sequence[Release], _patient: bool
+    ) -> list[list[Binding | Refusal]]:
+        """All of them as one, so that all locks are taken in one order."""
         now = self._clock()
-        asked = {row["id"]: row for row in self._statements.find(cursor, list(set(job.ids)))}
-        parents = [row for row in asked.values() if row["customer_id"] == job.customer_id]
-        family = {id_ for row in parents for id_ in self._with_children(cursor, row)}
-        rows = asked | {row["id"]: row for row in self._statements.find(cursor, list(family - asked.keys()))}
-        mine = [row for row in rows.values() if row["id"] in family]
-        live = [row for row in mine if row["state"] == BindingState.LIVE]
-        if job.hang_up:
-            self._changes.hang_up(cursor, sorted(family), now)
-        overdue = [row["id"] for row in live if _is_overdue(row, now)]
-        others = [row["id"] for row in live if not _is_overdue(row, now)]
+        rows, children = self._families(cursor, {id_ for job in jobs for id_ in job.ids})
+        mine = [self._asked(job, rows, children) for job in jobs]
+        for job, families in zip(jobs, mine, strict=True):
+            if job.hang_up:
+                family = {member for members in families.values() for member in members}
+                self._changes.hang_up(cursor, sorted(family), now)
+        ending = {id_ for families in mine for members in families.values() for id_ in members}
+        live = [row for row in rows.values() if row["id"] in ending and row["state"] == BindingState.LIVE]
+        overdue = [row["id"] for row in live if is_overdue(row, now)]
+        others = [row["id"] for row in live if not is_overdue(row, now)]
+        if overdue and others:
+            self._statements.lock_numbers(cursor, [*overdue, *others])
         self._statements.end(cursor, overdue, BindingState.EXPIRED, now, None)
         self._statements.end(cursor, others, BindingState.RELEASED, now, now)
         if live:
-            rows |= {row["id"]: row for row in self._statements.find(cursor, [row["id"] for row in live])}
-        shown = {row["id"]: self.binding(rows[row["id"]]) for row in mine}
-        return [shown[id_] if id_ in shown else not_found("binding") for id_ in job.ids]
+            rows |= {row["id"]: row for row in self._statements.find(cursor, [*overdue, *others])}
+        return [
+            [self.binding(rows[id_]) if id_ in families else not_found("binding") for id_ in job.ids]
+            for job, families in zip(jobs, mine, strict=True)
+        ]
 
-    def _expire(self, cursor: Cursor, job: Expire) -> int:
+    def _families(self, cursor: Cursor, ids: set[str]) -> tuple[dict[str, BindingRow], dict[str, list[str]]]:
+        """These bindings and the live pairs that came about by them, which nobody else ends from now on; and
+        the ids of those pairs by that of their binding.
+        """
+        # PostgreSQL: all locks in one order, so that the pairs have to be known before
+        known = [] if self._statements.is_sqlite else self._changes.children(cursor, ids)
+        rows = {row["id"]: row for row in self._statements.find(cursor, list(ids.union(*known)))}
+        parents = [row["id"] for row in rows.values() if row["y_on_demand"]]
+        children: dict[str, list[str]] = {}
+        for parent, child in self._changes.children(cursor, parents):
+            children.setdefault(parent, []).append(child)
+        more = {child for of_one in children.values() for child in of_one} - rows.keys()
+        rows |= {row["id"]: row for row in self._statements.find(cursor, list(more))}
+        return rows, children
+
+    @staticmethod
+    def _asked(
+        job: Release, rows: Mapping[str, BindingRow], children: Mapping[str, Sequence[str]]
+    ) -> dict[str, list[str]]:
+        """The customer's bindings among those that are to end, each with what ends with it."""
+        return {
+            id_: [id_, *children.get(id_, ())]
+            for id_ in job.ids
+            if id_ in rows and rows[id_]["customer_id"] == job.customer_id
+        }
+
+    def _expire(self, cursor: Cursor, job: Expire, _patient: bool) -> int:
         ids = self._statements.due(cursor, job.moment, job.limit)
         self._statements.end(cursor, ids, BindingState.EXPIRED, job.moment, None)
         return len(ids)
 
-    def _purge(self, cursor: Cursor, job: Purge) -> int:
+    def _purge(self, cursor: Cursor, job: Purge, _patient: bool) -> int:
         return self._statements.purge(cursor, job.moment, job.limit)
 
 
-def _is_overdue(row: BindingRow, now: int) -> bool:
-    return row["state"] == BindingState.LIVE and row["expires_at"] is not None and row["expires_at"] <= now
+def _each(do: Callable[[Cursor, Any, bool], Any]) -> Callable[[Cursor, Sequence[Any], bool], list[Any]]:
+    return lambda cursor, jobs, patient: [do(cursor, job, patient) for job in jobs]

@@ -2,14 +2,19 @@
 
 Everything a group needs is read by a handful of statements, decisions are made in memory, and `flush` writes
 all of them with a handful of statements more. What one reservation took is taken for the next one of the
-group. Where PostgreSQL lets others write meanwhile, `flush` looks again at the numbers that were chosen.
+group.
+
+PostgreSQL lets others write meanwhile. A group waits for other's locks on numbers once, for all that it wants
+at that moment and in their order; what it wants beyond those it takes if nobody has it, or begins anew. So
+no two wait for each other, which PostgreSQL would notice only after a second.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from xiaohao.bindings.allocation_store import NumberFacts
+from xiaohao.bindings.free_numbers import BEGINNING, FreeNumbers
 from xiaohao.bindings.model import LegState
 from xiaohao.bindings.modes import is_of_many
 from xiaohao.bindings.reuse_store import reuse_statements
@@ -19,14 +24,8 @@ from xiaohao.database.writer import LostRace
 from xiaohao.numbers.model import USABLE_STATES, NumberState
 from xiaohao.pools.model import Choice, Policy, policy_of
 
-#: numbers of a pool that are read at once; when they do not do, four times as many
-_WINDOW: Final = 8
-_LONGEST_WINDOW: Final = 2048
 #: more legs than a number can have
 _NO_LIMIT: Final = (1 << 31) - 1
-
-#: before the first number of a pool in the order of last use
-BEGINNING: Final = (-1, "")
 
 _Pair = tuple[str, bytes, bytes]
 
@@ -44,10 +43,19 @@ class PoolFacts:
 class Desk:
     """One transaction's view. Every method that asks reads what is not known yet."""
 
-    def __init__(self, cursor: Cursor, statements: WritingStatements, now: int) -> None:
+    def __init__(
+        self, cursor: Cursor, statements: WritingStatements, now: int, *, patient: bool = False
+    ) -> None:
+        """`patient`: lock no number before `flush`, and wait there for all: what was chosen may go meanwhile.
+
+        On SQLite it makes no difference.
+        """
         self.cursor = cursor
         self.statements = statements
         self.now = now
+        self._patient = patient
+        self._holds_some = False
+        self._left: set[str] = set()
         #: reservations of the group that may still want a number: how many it pays to read at once
         self.appetite = 1
         self._customers: dict[str, CustomerFacts | None] = {}
@@ -59,7 +67,7 @@ class Desk:
         self._of_many: dict[tuple[bytes, str], LegFacts | None] = {}
         self._pairs: dict[_Pair, list[BindingRow]] = {}
         self._without_b: dict[tuple[str, bytes | None], list[BindingRow]] = {}
-        self._queues: dict[tuple[str, str | None], _Queue] = {}
+        self._queues: dict[tuple[str, str | None], FreeNumbers] = {}
         self._rows: list[BindingRow] = []
         self._legs: list[dict[str, Any]] = []
         self._freed: set[tuple[bytes, str]] = set()
@@ -218,10 +226,17 @@ class Desk:
         """Of a pool's numbers (of a city) that may be given out and fit the one that has rested longest."""
         queue = self._queues.get((pool_id, city))
         if queue is None:
-            queue = self._queues[pool_id, city] = _Queue(self, pool_id, city)
-        return next((facts for facts in queue.candidates(self) if fits(facts)), None)
+            locking = not (self.statements.is_sqlite or self._patient)
+            queue = self._queues[pool_id, city] = FreeNumbers(self.appetite, locking)
 
-    def window(
+        def read(after: tuple[int, str], limit: int, locking: bool) -> tuple[list[NumberFacts], Any]:
+            return self._window(pool_id, city, after, limit, locking)
+
+        # The queue is lent the desk and does not keep it: a circle would leave all that the group knew to the
+        # search for garbage, which stopped the process for 35 ms every two seconds.
+        return next((facts for facts in queue.candidates(read) if fits(facts)), None)
+
+    def _window(
         self, pool_id: str, city: str | None, after: tuple[int, str], limit: int, locking: bool
     ) -> tuple[list[NumberFacts], tuple[int, str]]:
         """The next numbers of a pool as the group knows them, and where the ones after them begin."""
@@ -241,8 +256,31 @@ class Desk:
             after = (found[-1].last_used_at, found[-1].number)
         for facts in found:
             facts.locked = locking
+        self._holds_some |= locking and bool(found)
         self.know_numbers(facts.displayed_as for facts in found if not facts.displayable)
         return [self._known(facts) for facts in found], after if len(found) == limit else BEGINNING
+
+    def hold(self, wanted: Iterable[str | None]) -> None:
+        """Keep others from changing those of these numbers that are known, and know them as they are now.
+
+        Once, before anything is chosen.
+        """
+        if self.statements.is_sqlite or self._patient:
+            return
+        known = {number for number in wanted if number is not None and self._numbers[number] is not None}
+        locked = {found.number: found for found in self._locked(known)}
+        for facts in locked.values():
+            facts.locked = True
+        self._numbers |= locked
+        for key, own in self._own.items():
+            now = [locked.get(facts.number, facts) for facts in own]
+            self._own[key] = [facts for facts in now if facts.assigned_to_key == key]
+
+    def _locked(self, wanted: Iterable[str]) -> list[NumberFacts]:
+        """Lock these numbers: wait for others the first time, then pass over what they have."""
+        found = self.statements.numbers.lock(self.cursor, list(wanted), waiting=not self._holds_some)
+        self._holds_some |= bool(found)
+        return found
 
     def _known(self, found: NumberFacts) -> NumberFacts:
         # What the group has in mind for a number is newer than what it reads.
@@ -271,6 +309,10 @@ class Desk:
         facts.added += legs
         facts.relations += legs
 
+    def leave(self, numbers: Iterable[str]) -> None:
+        """Note that a binding is going to leave these: nobody else changes them from `flush` on."""
+        self._left |= set(numbers)
+
     def add(self, row: BindingRow, legs: Sequence[dict[str, Any]]) -> None:
         """A new binding; its `seq` is in the row after `flush`. The keys of its legs are free."""
         self._rows.append(row)
@@ -296,6 +338,7 @@ class Desk:
     def expire(self, rows: Sequence[BindingRow]) -> None:
         """End live bindings whose time is up, at once: before anything else is written."""
         self.statements.expire(self.cursor, [row["id"] for row in rows], self.now)
+        self._holds_some = True
         for row in rows:
             self._pairs.pop((row["customer_id"], row["a_key"], row["b_key"]), None)
 
@@ -324,9 +367,13 @@ class Desk:
         self._rows, self._legs, self._freed, self._used = [], [], set(), []
 
     def _look_again(self, used: dict[str, NumberFacts]) -> None:
-        unlocked = [number for number, facts in used.items() if not facts.locked]
-        for found in self.statements.numbers.lock(self.cursor, unlocked):
-            facts = used[found.number]
+        unlocked = {number for number, facts in used.items() if not facts.locked}
+        left = self._left - used.keys()
+        for found in self._locked(unlocked | left):
+            left.discard(found.number)
+            facts = used.get(found.number)
+            if facts is None:
+                continue
             before = facts.lent or (facts.state, facts.assigned_to_key)
             same = (found.state, found.assigned_to_key) == before and found.pool_id == facts.pool_id
             if not same or found.relations + facts.added > self._most_relations(found):
@@ -334,56 +381,10 @@ class Desk:
             if facts.lent and facts.alone and found.relations:
                 raise LostRace
             facts.locked = True
-        if any(not facts.locked for facts in used.values()):
-            raise LostRace  # it is gone
+        if left or any(not facts.locked for facts in used.values()):
+            raise LostRace  # it is gone, or another's now
 
     def _most_relations(self, facts: NumberFacts) -> float:
         pool = None if facts.pool_id is None else self.pool(facts.pool_id)
         limit = None if pool is None else pool.policy.max_relations
         return math.inf if limit is None else limit
-
-
-class _Queue:
-    """The free numbers of one pool (of a city) in the order of their last use.
-
-    It is lent its desk and does not keep it: a circle would leave everything that a group knew to the search
-    for garbage, which stopped the process for 35 ms every two seconds.
-    """
-
-    def __init__(self, desk: Desk, pool_id: str, city: str | None) -> None:
-        self._pool_id = pool_id
-        self._city = city
-        self._fresh: list[NumberFacts] = []
-        self._used: dict[str, NumberFacts] = {}
-        self._after = BEGINNING
-        self._locking = not desk.statements.is_sqlite
-        self._at_end = False
-        # What is locked and not needed stands in others' way.
-        self._size = min(desk.appetite if self._locking else max(_WINDOW, desk.appetite), _LONGEST_WINDOW)
-
-    def candidates(self, desk: Desk) -> Iterator[NumberFacts]:
-        """One after the other; those that are lent are passed over."""
-        place = 0
-        while True:
-            while place < len(self._fresh):
-                facts = self._fresh[place]
-                if facts.used or facts.lent:
-                    del self._fresh[place]
-                    self._used[facts.number] = facts
-                else:
-                    place += 1
-                    yield facts
-            if self._at_end:
-                break
-            self._read(desk)
-        yield from sorted(self._used.values(), key=lambda facts: facts.used)
-
-    def _read(self, desk: Desk) -> None:
-        found, self._after = desk.window(self._pool_id, self._city, self._after, self._size, self._locking)
-        known = {facts.number for facts in self._fresh} | self._used.keys()
-        self._fresh += [facts for facts in found if facts.number not in known]
-        self._size = min(self._size * 4, _LONGEST_WINDOW)
-        if self._after == BEGINNING:
-            # Behind what nobody else is just taking comes what others take: they may not need it.
-            self._at_end = not self._locking
-            self._locking = False

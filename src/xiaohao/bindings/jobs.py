@@ -1,7 +1,9 @@
 """What the writer is asked to do with bindings. A job is plain data; `clerk.Clerk` carries it out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
 
 from xiaohao.bindings.allocation import Wish
 from xiaohao.bindings.choice import Found
@@ -88,3 +90,16 @@ class Purge:
     moment: int
     limit: int
     weight: int = 100
+
+
+def transactions(jobs: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Jobs in their order, cut where PostgreSQL needs a new transaction.
+
+    Many reservations, or releases, take all their locks in one order. A job of another kind would take its
+    own behind theirs, and wait for somebody who waits for it.
+    """
+    for kind, same in groupby(jobs, type):
+        if kind in (Reserve, Release):
+            yield list(same)
+        else:
+            yield from ([job] for job in same)

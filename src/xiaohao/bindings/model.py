@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypedDict
+from typing import Any, TypedDict
 
 
 class Mode(StrEnum):
@@ -184,3 +184,8 @@ class Binding:
     user_data: str | None = field(repr=False)
     created_at: int
     updated_at: int
+
+
+def is_overdue(row: Mapping[str, Any], now: int) -> bool:
+    """Whether a binding, as it is stored, counts as live only because nobody has swept it yet."""
+    return row["state"] == BindingState.LIVE and row["expires_at"] is not None and row["expires_at"] <= now

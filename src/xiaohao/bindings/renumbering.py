@@ -58,18 +58,20 @@ class Renumbering:
         wanted: Mapping[str, NewNumber],
         children: Sequence[BindingRow],
         now: int,
+        patient: bool,
     ) -> None:
         """Put the numbers wanted into `row`, and write what becomes of them; `children` live by this binding.
 
-        What is fits already stays. Raises Refusal, NotLeft, LostRace, IntegrityError.
+        What is fits already stays. `patient`: see `Desk`. Raises Refusal, NotLeft, LostRace, IntegrityError.
         """
-        desk = Desk(cursor, self._statements, now)
+        desk = Desk(cursor, self._statements, now, patient=patient)
         for name in ("x", "y"):
             if (wish := wanted.get(name)) is None:
                 continue
             _check_mode(row, name, wish)
             present = _known(desk, row[name])
             if not self._stays(desk, present, wish):
+                desk.leave([present.number])
                 if name == "x":
                     self._another_x(desk, was, row, wish, children)
                 else:

@@ -8,7 +8,7 @@ from xiaohao.bindings.allocation import Wish
 from xiaohao.bindings.allocation_store import NumberFacts
 from xiaohao.bindings.changing import prompts_json
 from xiaohao.bindings.desk import Desk
-from xiaohao.bindings.model import BindingState, Mode, Reservation
+from xiaohao.bindings.model import BindingState, Mode, Reservation, is_overdue
 from xiaohao.bindings.writing_store import BindingRow
 from xiaohao.errors import conflict
 
@@ -56,8 +56,7 @@ def live_alike(desk: Desk, wish: Wish, wanted: Reservation) -> BindingRow | None
         return None
     for row in desk.without_b(wish.customer_id, wish.a_key):
         x = desk.number(row["x"])
-        is_alive = row["expires_at"] is None or row["expires_at"] > desk.now
-        if is_alive and x is not None and _is_alike(row, x, wish, wanted):
+        if not is_overdue(row, desk.now) and x is not None and _is_alike(row, x, wish, wanted):
             return row
     return None
 

@@ -15,7 +15,17 @@ from xiaohao.bindings.asking import changed_values, new_numbers, number_of, wish
 from xiaohao.bindings.changing import Change
 from xiaohao.bindings.clerk import Clerk
 from xiaohao.bindings.explain import Explaining, Explanation
-from xiaohao.bindings.jobs import Decide, Decision, Expire, GiveY, Purge, Release, Reserve, Reserved
+from xiaohao.bindings.jobs import (
+    Decide,
+    Decision,
+    Expire,
+    GiveY,
+    Purge,
+    Release,
+    Reserve,
+    Reserved,
+    transactions,
+)
 from xiaohao.bindings.model import Binding, BindingState, Changes, Mode, Reservation, Role
 from xiaohao.bindings.recognition import LegMatch, judge
 from xiaohao.bindings.renumbering import NotLeft
@@ -51,7 +61,8 @@ class Bindings:
         self._clock = clock
         self._group = _GROUP if database.is_sqlite else _POSTGRESQL_GROUP
         self._clerk = Clerk(writing_statements(database.url.get_backend_name()), vault, clock, most_x)
-        self._writer = Writer(database.url, self._clerk.carry_out, self._group, database.fence)
+        cut = None if database.is_sqlite else transactions
+        self._writer = Writer(database.url, self._clerk.carry_out, self._group, database.fence, cut=cut)
         database.at_close(self._writer.close)
 
     async def reserve(self, customer_id: str, reservation: Reservation) -> Binding:
@@ -137,15 +148,15 @@ class Bindings:
         if not self._database.taken_part_in():
             return await self._writer.do(job)
 
-        def carry_out(connection: Connection) -> Any:
+        def carry_out(connection: Connection, attempt: int) -> Any:
             with errors_translated():
-                return self._clerk.carry_out(connection.connection.cursor(), [job])[0]  # type: ignore[arg-type]
+                return self._clerk.carry_out(connection.connection.cursor(), [job], attempt)[0]  # type: ignore[arg-type]
 
         error: Exception | None = None
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 async with self._database.begin() as connection:
-                    outcome = await connection.run_sync(carry_out)
+                    outcome = await connection.run_sync(carry_out, attempt)
             except LOST as lost:
                 error = lost
             else:

@@ -65,6 +65,16 @@ WITH given(caller_key, dialled) AS (VALUES {rows})
 DELETE FROM legs
 WHERE state = 'quarantined' AND (caller_key, dialled) IN (SELECT caller_key, dialled FROM given)
 """
+# PostgreSQL: who takes one of these keys, or lets it rest for longer, does not want it gone.
+_PURGE_FREE: Final = """
+WITH given(caller_key, dialled) AS (VALUES {rows}), over AS MATERIALIZED (
+    SELECT legs.caller_key, legs.dialled FROM given CROSS JOIN legs
+    WHERE legs.caller_key = given.caller_key AND legs.dialled = given.dialled
+    AND state = 'quarantined' AND quarantine_until <= {marker} FOR UPDATE OF legs SKIP LOCKED
+)
+DELETE FROM legs USING over WHERE legs.caller_key = over.caller_key AND legs.dialled = over.dialled
+"""
+_PURGE: Final = f"{_FREE_KEYS} AND quarantine_until <= {{marker}}"
 
 # A partial index is used only where the statement says its condition in so many words.
 _LIVE: Final[Any] = literal_column("'live'")
@@ -128,8 +138,8 @@ class WritingStatements:
         self._rest_legs = ForKeys(dialect, _rest_legs, AT_ONCE)
         self._end = ForKeys(dialect, _end, AT_ONCE)
         self._over = Statement(dialect, _over())
-        over = f"{_FREE_KEYS} AND quarantine_until <= {marker}"
-        self._delete_legs = ForRows(dialect, 2, lambda rows: over.format(rows=rows), AT_ONCE)
+        over = _PURGE if self.is_sqlite else _PURGE_FREE
+        self._delete_legs = ForRows(dialect, 2, lambda rows: over.format(rows=rows, marker=marker), AT_ONCE)
 
     def lock_people(self, cursor: Cursor, keys: Iterable[bytes]) -> None:
         """Make others who write about these people wait. SQLite has one writer at a time anyway."""
@@ -214,11 +224,15 @@ class WritingStatements:
         live = [row["id"] for row in self.find(cursor, ids) if row["state"] == BindingState.LIVE]
         self.end(cursor, live, BindingState.EXPIRED, now, None)
 
-    def take_off(self, cursor: Cursor, ids: Sequence[str]) -> None:
-        """Count the live legs of these bindings off `numbers.relations`, before they rest or go."""
+    def lock_numbers(self, cursor: Cursor, ids: Sequence[str]) -> None:
+        """Keep others from changing the numbers on which these bindings have live legs."""
         if not self.is_sqlite:
             found = {number for (number,) in self._dialled_on.fetch(cursor, ids)}
             self.numbers.lock(cursor, sorted(found))
+
+    def take_off(self, cursor: Cursor, ids: Sequence[str]) -> None:
+        """Count the live legs of these bindings off `numbers.relations`, before they rest or go."""
+        self.lock_numbers(cursor, ids)
         self._count_off.run(cursor, ids)
 
     def purge(self, cursor: Cursor, now: int, limit: int) -> int:

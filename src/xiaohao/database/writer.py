@@ -10,9 +10,10 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
@@ -52,8 +53,11 @@ class Job(Protocol):
         """How much work it is; an ordinary request is 1."""
 
 
-#: Does jobs over a cursor inside a transaction; gives back for each its result, or the exception to raise.
-CarryOut = Callable[[Cursor, Sequence[Any]], Sequence[Any]]
+#: Does jobs over a cursor inside a transaction; gives back for each its result, or the exception to raise. Is
+#: told how often that was in vain.
+CarryOut = Callable[[Cursor, Sequence[Any], int], Sequence[Any]]
+#: Cuts a group into what may share a transaction.
+Cut = Callable[[Sequence[Any]], Iterable[Sequence[Any]]]
 
 
 @dataclass(slots=True)
@@ -73,11 +77,14 @@ class Writer:
         group_weight: int,
         fence: Fence | None = None,
         durable: bool = True,
+        cut: Cut | None = None,
     ) -> None:
         """`group_weight`: so much work goes into one transaction, or one job if that is more.
 
-        `fence`: that of the `Database` beside which it writes. `durable`: see `Direct`.
+        `fence`: that of the `Database` beside which it writes. `durable`: see `Direct`. `cut` None: whatever
+        waits may share a transaction.
         """
+        self._cut = cut
         self._durable = durable
         self._url = url
         self._fence = fence
@@ -116,7 +123,8 @@ class Writer:
             began = time.monotonic()
             # Who does not wait any more has gone, or was told that the database is away.
             waiting = [entry for entry in group if not entry.future.cancelled()]
-            _tell(waiting, self._outcomes(direct, [entry.job for entry in waiting]))
+            for part in self._apart(waiting):
+                _tell(part, self._outcomes(direct, [entry.job for entry in part]))
             if not self._queue.empty():
                 time.sleep(min(time.monotonic() - began, _LONGEST_REST_S))
         direct.close()
@@ -139,12 +147,20 @@ class Writer:
             weight += entry.job.weight
         return group
 
+    def _apart(self, group: list[_Entry]) -> Iterator[Sequence[_Entry]]:
+        if self._cut is None:
+            yield group
+            return
+        entries = iter(group)
+        for part in self._cut([entry.job for entry in group]):
+            yield list(islice(entries, len(part)))
+
     def _outcomes(self, direct: Direct, jobs: Sequence[Job]) -> Sequence[Any]:
         if not jobs:
             return []
         try:
             with direct.write() as cursor:
-                return self._carry_out(cursor, jobs)
+                return self._carry_out(cursor, jobs, 0)
         except LOST as lost:
             error: Exception = lost
         except DatabaseUnavailable as away:
@@ -162,7 +178,7 @@ class Writer:
             time.sleep(random.uniform(0, min(0.001 * attempt, _LONGEST_PAUSE_S)))  # noqa: S311 - no secret
             try:
                 with direct.write() as cursor:
-                    return self._carry_out(cursor, [job])[0]
+                    return self._carry_out(cursor, [job], attempt)[0]
             except LOST as lost:
                 error = lost
             except Exception as other:  # noqa: BLE001 - told to who asked

@@ -73,7 +73,9 @@ class Counters:
         """Write what waits and stop."""
         await self._writer.close()
 
-    def _carry_out(self, cursor: Cursor, jobs: Sequence[Claim | Release]) -> list[Counted | None]:
+    def _carry_out(
+        self, cursor: Cursor, jobs: Sequence[Claim | Release], _attempt: int
+    ) -> list[Counted | None]:
         over = [job.call_id for job in jobs if isinstance(job, Release)]
         claims = [job for job in jobs if isinstance(job, Claim)]
         if over:
