@@ -264,7 +264,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True):
     def load(cls, path: Path) -> "Settings":
         """Read a configuration file. Raises SettingsError with the key that is wrong."""
         try:
-            raw = tomllib.loads(path.read_text("utf-8"))
+            raw = tomllib.loads(path.read_text("utf-8-sig"))  # some editors put a mark in front
             settings = msgspec.convert(raw, cls)
         except UnicodeDecodeError as error:
             raise SettingsError(f"{path.name}: is not UTF-8 (byte {error.start + 1})") from error

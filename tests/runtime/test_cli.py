@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from xiaohao import __version__
 from xiaohao.cli import main
 from xiaohao.edge import rtpengine
-from xiaohao.runtime.check import problems
+from xiaohao.runtime.check import RANGES, problems
 from xiaohao.settings import KEY_VARIABLE, Settings
 
 
@@ -66,7 +67,7 @@ def test_a_missing_configuration_is_one_clear_line(command: str, xiaohao: Xiaoha
         ('[edge]\nlisten = ["udp:0.0.0.0:5060"]', "edge.advertise: needed, because"),
         ('[media]\ninterface = "0.0.0.0"', "media.interface: 0.0.0.0 is no address that carriers could"),
         ("[notifications]\nretry_s = []", "notifications.retry_s: must name at least one pause"),
-        ("[notifications]\nat_once = 0", "notifications.at_once: must be above 0"),
+        ("[notifications]\nat_once = 0", "notifications.at_once: must be between 1 and 1000"),
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(
@@ -166,7 +167,7 @@ def test_every_mistake_is_named_with_its_key(settings: Settings, tmp_path: Path)
         "edge.tls_certificate: there is no file",
         "edge.tls_private_key: needed to listen with TLS",
         "edge.rpc: '127.0.0.1' is not of the form host:port",
-        "media.port_min, media.port_max: must leave",
+        "media.port_min: must be between 1024 and 65535",
         "media.interface: 'eth0' must be an IP address",
         "media.advertise: 'sbc.example.com' must be an IP address",
         "tcp:127.0.0.1:8080 is given to 2 listeners",
@@ -215,6 +216,46 @@ def test_listening_among_the_ports_for_audio_is_a_mistake(
     settings.edge.listen, settings.edge.advertise = [listen], "203.0.113.7"
     said = f"edge.listen: {listen.rpartition(':')[2]} is one of the ports for audio"
     assert [problem.startswith(said) for problem in problems(settings)] == [True] * wrong
+
+
+def test_every_number_has_limits(settings: Settings) -> None:
+    """-1 days would delete every recording at once; 0 s, or 10 000 workers, would let no call through."""
+    tables = {name: getattr(settings, name) for name in Settings.__struct_fields__}
+    quantities = {
+        f"{table}.{name}": value
+        for table, values in tables.items()
+        if isinstance(values, msgspec.Struct)
+        for name, value in msgspec.structs.asdict(values).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    assert set(RANGES) == set(quantities)
+    for key, (least, most) in RANGES.items():
+        table, _, name = key.partition(".")
+        for wrong in (least - 1, most + 1):
+            setattr(tables[table], name, wrong)
+            assert f"{key}: must be between {least} and {most}" in problems(settings)
+        setattr(tables[table], name, quantities[key])
+    assert problems(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[calls]\nregion = "XX"', "calls.region: 'XX' is no ISO 3166 region, as CN"),
+        ('[edge]\nadvertise = "a host"', "edge.advertise: 'a host' is neither an IP address"),
+        ('[edge]\nadvertise = "203.0.113.7:5060"', "edge.advertise: '203.0.113.7:5060' is neither"),
+        ("[media]\nport_min = 40000\nport_max = 40003", "media.port_min, media.port_max: must leave"),
+    ],
+)
+def test_what_is_no_place_is_a_mistake(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "xiaohao.toml").write_text(text)
+    (found,) = problems(Settings.load(tmp_path / "xiaohao.toml"))
+    assert found.startswith(said)
+
+
+def test_a_mark_in_front_of_the_file_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "xiaohao.toml").write_text('\ufeff[calls]\nregion = "SG"\n', "utf-8")
+    assert problems(Settings.load(tmp_path / "xiaohao.toml")) == []
 
 
 def test_listening_nowhere_is_a_mistake(settings: Settings) -> None:
