@@ -19,6 +19,7 @@ from .crowd import (
     Crowd,
     Houses,
     check_new_calls_work,
+    check_recordings,
     connect,
     gather,
     kill,
@@ -105,11 +106,28 @@ async def test_rtpengine_killed_again_at_once(house: Theatre) -> None:
     await check_new_calls_work(house)
 
 
+async def test_stopped_in_good_order(house: Theatre) -> None:
+    """Whoever talks, rings or is about to is told, before anything stops; the CDRs say why."""
+    crowd = await gather(house)
+    assert await crowd.all_heard()
+    at = await end_supervisor(house.stage, signal.SIGTERM)
+    everybody = [each for one in crowd.everyone for each in (one.call, one.other) if each]
+    assert {each.state for each in everybody} == {"ended"}
+    assert {one.call.final_code for one in [*crowd.ringing, *crowd.starting]} == {480}
+    await house.stage.up()
+    told = await ledger(house, crowd.everyone)
+    told.check_events()
+    assert told.reasons(crowd.everyone) == {("platform_stopped", "platform")}
+    for one in crowd.everyone:
+        assert moment(told.one(one)["ended_at"]) < at
+    await check_recordings(house, crowd)
+
+
 async def test_supervisor_killed(house: Theatre) -> None:
     """Nothing is left running; started again in the same folder, the platform tells the calls it lost."""
     crowd = await gather(house)
     await until_stored(house, crowd)
-    at = await kill_supervisor(house.stage)
+    at = await end_supervisor(house.stage, signal.SIGKILL)
     await house.stage.up()
     print(f"up again {time.time() - at:.1f} s after the supervisor was killed")
     await check_lost_with_the_edge(house, crowd, at)
@@ -123,17 +141,17 @@ async def test_everything_killed(houses: Houses, database: str) -> None:
     crowd = await gather(house)
     await until_stored(house, crowd)
     kill(house.stage, *NAMES)
-    at = await kill_supervisor(house.stage)
+    at = await end_supervisor(house.stage, signal.SIGKILL)
     await house.stage.up()
     await check_lost_with_the_edge(house, crowd, at)
     await check_new_calls_work(house)
 
 
-async def kill_supervisor(stage: Stage) -> float:
-    """Kill it and wait until nothing of its platform is left; gives the moment of its death."""
+async def end_supervisor(stage: Stage, number: signal.Signals) -> float:
+    """Send it this signal and wait until nothing of its platform is left; gives the moment of its end."""
     folder = Path(stage.settings.runtime_folder)
     supervisor = int((folder / "supervisor.pid").read_text())
-    os.kill(supervisor, signal.SIGKILL)
+    os.kill(supervisor, number)
     at = time.time()
-    await until(lambda: not alive(supervisor) and not family(folder), "an end of all processes", 5)
-    return at
+    await until(lambda: not alive(supervisor) and not family(folder), "an end of all processes", 10)
+    return at if number is signal.SIGKILL else time.time()

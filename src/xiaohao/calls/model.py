@@ -37,6 +37,7 @@ class Reason(StrEnum):
     CALLER_HUNG_UP = "caller_hung_up"
     CALLEE_HUNG_UP = "callee_hung_up"
     PLATFORM_HUNG_UP = "platform_hung_up"
+    PLATFORM_STOPPED = "platform_stopped"
     MAX_DURATION = "max_duration"
     DEAD_MEDIA = "dead_media"
     # not answered

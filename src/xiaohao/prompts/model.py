@@ -33,6 +33,7 @@ _NOT_ANNOUNCED: Final = frozenset(
         Reason.CALLER_HUNG_UP,
         Reason.CALLEE_HUNG_UP,
         Reason.PLATFORM_HUNG_UP,
+        Reason.PLATFORM_STOPPED,
         Reason.MAX_DURATION,
         Reason.DEAD_MEDIA,
         Reason.CALLER_CANCELLED,

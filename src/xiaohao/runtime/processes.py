@@ -43,6 +43,8 @@ class Program:
         quotes_phones: its log may hold what phones have sent; long numbers in it are masked.
         lives: says whether the process answers at all. A process that has answered and then does not for
             `Policy.stuck_after_s` is killed, and so started again; None leaves it alone.
+        parts: asked again and again before anything is stopped, until it says that the process has let go of
+            what it holds, or `Policy.parting_patience_s` is over.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Program:
     environment: dict[str, str] = field(default_factory=dict)
     quotes_phones: bool = False
     lives: Probe | None = None
+    parts: Probe | None = None
 
 
 class ProcessStatus(msgspec.Struct, frozen=True):

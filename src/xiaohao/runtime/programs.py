@@ -1,7 +1,10 @@
 """Which processes make up the platform, and how each is started and asked whether it works."""
 
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from xiaohao.edge import kamailio, rtpengine
@@ -10,6 +13,7 @@ from xiaohao.runtime.probes import (
     KAMAILIO_QUESTION,
     RTPENGINE_QUESTION,
     Probe,
+    ask_http,
     http_probe,
     life_probe,
     udp_probe,
@@ -42,8 +46,9 @@ def engines(settings: Settings) -> list[Program]:
 def platform(settings: Settings, config: Path) -> list[Program]:
     """Everything, in the order in which it stops.
 
-    Kamailio first, so that no new call comes; then the switch, which still writes what the end of the edge
-    means for its calls; rtpengine, which closes its captures; last those who work on what the calls left.
+    Before that the switch ends what calls there are: nobody's phone shall go on with a platform that is gone.
+    Then Kamailio, so that no new call comes; the switch, which still writes what the end of the edge means to
+    calls; rtpengine, which closes its captures; last those who work on what the calls left.
     Raises kamailio.EngineMissing.
     """
     ask = probes(settings)
@@ -54,11 +59,26 @@ def platform(settings: Settings, config: Path) -> list[Program]:
         "web": settings.web.listen,
     }
     # The engines are not killed for being silent: talking calls would go with them.
+    parts = {"switch": _parting(settings)}
     switch, worker, web = (
-        Program(kind, command(kind, config), ask[kind], lives=life_probe(address))
+        Program(kind, command(kind, config), ask[kind], lives=life_probe(address), parts=parts.get(kind))
         for kind, address in listen.items()
     )
     return [sip, switch, media, worker, web]
+
+
+def _parting(settings: Settings) -> Probe:
+    """Has the switch end every call; content when none is left, or when there is no switch that answers."""
+    pid_file = Path(settings.runtime_folder) / "pids" / "switch.pid"
+
+    async def probe() -> bool:
+        if await ask_http(settings.switch.listen, "/idle") != 503:
+            return True
+        with suppress(OSError, ValueError):
+            os.kill(int(pid_file.read_text()), signal.SIGUSR1)
+        return False
+
+    return probe
 
 
 def command(kind: str, config: Path) -> list[str]:

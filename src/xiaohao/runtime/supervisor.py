@@ -47,6 +47,8 @@ class Policy:
     #: a process asked to stop is killed after that
     stop_patience_s: float = 5.0
     ready_patience_s: float = 60.0
+    #: how long is waited for those who let go of something before everything is stopped
+    parting_patience_s: float = 5.0
     #: how often a process is asked whether it lives, and after how long a silence it is killed
     look_every_s: float = 5.0
     stuck_after_s: float = 30.0
@@ -237,10 +239,20 @@ class Supervisor:
             while not await _happens(self._stop, 1.0) and not any(task.done() for task in tasks):
                 self.guard.check()
         finally:
+            if self._stop.is_set():
+                await self._part()
             for keeper in self._keepers:
                 await keeper.stop()
             self.guard.close()
         await asyncio.gather(*tasks)  # a keeper ends by itself only with an error
+
+    async def _part(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.policy.parting_patience_s):
+                for keeper in self._keepers:
+                    parts = keeper.program.parts
+                    while parts and keeper.child and not await parts():  # noqa: ASYNC110 - as in until_ready
+                        await asyncio.sleep(0.2)
 
     async def _until_ready(self, when_ready: Callable[[], None]) -> None:
         waits = {asyncio.create_task(keeper.until_ready()): keeper for keeper in self._keepers}

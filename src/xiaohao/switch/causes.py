@@ -84,6 +84,7 @@ AS_THE_CUSTOMER_REFUSES: Final[dict[RefusalReason, Refusal]] = {
 #: what both phones are told when the platform ends an answered call
 PLATFORM_ENDS: Final[dict[Reason, int]] = {
     Reason.PLATFORM_HUNG_UP: 31,
+    Reason.PLATFORM_STOPPED: 41,
     Reason.MAX_DURATION: 102,
     Reason.DEAD_MEDIA: 31,
     Reason.MEDIA_LOST: 31,

@@ -4,10 +4,17 @@ The edge gives both sides' dialogs (RFC 3261 section 12) when it lets a call go;
 sent by Kamailio's transaction layer, which repeats them until they are answered.
 """
 
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
 import structlog
 
+from xiaohao.calls.model import Reason
 from xiaohao.edge.rpc import Rpc, RpcError
 from xiaohao.edge.wire import LAST_CSEQ, Dialogs
+from xiaohao.switch.causes import PLATFORM_ENDS
+from xiaohao.switch.switchboard import Switchboard
 
 _log = structlog.get_logger()
 
@@ -71,3 +78,31 @@ async def hang_up(rpc: Rpc, dialogs: Dialogs, cause: int) -> None:
             await rpc.call(*command)
         except RpcError as error:
             _log.error("hang_up_failed", call_id=dialogs.call_id, error=str(error))
+
+
+class HangingUp:
+    """The calls of one switch that the platform ends: one by one, and all of them before it is stopped."""
+
+    def __init__(
+        self,
+        board: Switchboard,
+        rpc: Rpc,
+        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self._board, self._rpc, self._start = board, rpc, start
+        self._telling: set[asyncio.Task[None]] = set()
+        board.on_dialogs = self._tell
+
+    def _tell(self, dialogs: Dialogs, reason: Reason) -> None:
+        task = self._start(hang_up(self._rpc, dialogs, PLATFORM_ENDS[reason]))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    def everything(self) -> None:
+        """End every call. Said again and again: the edge does not know yet what was decided a moment ago."""
+        for call_id in list(self._board.calls):
+            self._board.end_call(call_id, Reason.PLATFORM_STOPPED)
+
+    def is_done(self) -> bool:
+        """Whether no call is left, and everybody has been told."""
+        return not self._board.calls and not self._telling

@@ -15,7 +15,9 @@ _XMLRPC_OK: Final = (
 )
 
 
-def application(is_ready: Callable[[], bool], media_died: Callable[[str], None]) -> web.Application:
+def application(
+    is_ready: Callable[[], bool], is_idle: Callable[[], bool], media_died: Callable[[str], None]
+) -> web.Application:
     """The listener's routes."""
 
     async def healthz(_request: web.Request) -> web.Response:
@@ -24,6 +26,10 @@ def application(is_ready: Callable[[], bool], media_died: Callable[[str], None])
     async def readyz(_request: web.Request) -> web.Response:
         ready = is_ready()
         return web.json_response({"ready": ready}, status=200 if ready else 503)
+
+    async def idle(_request: web.Request) -> web.Response:
+        nobody_calls = is_idle()
+        return web.json_response({"idle": nobody_calls}, status=200 if nobody_calls else 503)
 
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -36,6 +42,7 @@ def application(is_ready: Callable[[], bool], media_died: Callable[[str], None])
     app = web.Application()
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
+    app.router.add_get("/idle", idle)
     app.router.add_get("/metrics", metrics)
     app.router.add_post("/media-died", died)
     return app

@@ -39,12 +39,11 @@ from xiaohao.settings import Settings, host_port
 from xiaohao.switch import http, metrics
 from xiaohao.switch.admission import Governor, Watch
 from xiaohao.switch.carriers import Carriers
-from xiaohao.switch.causes import PLATFORM_ENDS
 from xiaohao.switch.chores import again_and_again, patiently
 from xiaohao.switch.custody import Custody, Pulse
 from xiaohao.switch.edge_memory import EdgeMemory
 from xiaohao.switch.following import Following
-from xiaohao.switch.hangup import hang_up
+from xiaohao.switch.hangup import HangingUp
 from xiaohao.switch.lookup import COMMANDS, lookup_for
 from xiaohao.switch.media import MediaWatch, identity_of, or_later
 from xiaohao.switch.on_the_spot import OnTheSpot
@@ -115,7 +114,7 @@ class Switch:
             settings, self._prompts, player, self.switchboard, self._strangers, self._dialogues
         )
         self.switchboard.announcer = self._announcer
-        self.switchboard.on_dialogs = self._hang_up
+        self.hanging_up = HangingUp(self.switchboard, self._rpc, self._start)
         self.switchboard.on_media_failed = self._media_failed
         self.switchboard.release_media = self._release = Release(settings.media.ng)
         folder = kamailio.folder(settings)
@@ -234,9 +233,6 @@ class Switch:
 
     # What the platform does to calls
 
-    def _hang_up(self, dialogs: wire.Dialogs, reason: Reason) -> None:
-        self._start(hang_up(self._rpc, dialogs, PLATFORM_ENDS[reason]))
-
     def _media_died(self, call_id: str) -> None:
         self.switchboard.end_call(call_id, Reason.DEAD_MEDIA)
 
@@ -344,7 +340,8 @@ class Switch:
         for load in (self._trunks.load, self._policing.follow, self._routing.load):
             await patiently(load)
         self.switchboard.adopt(await patiently(self._journal.live))
-        runner = web.AppRunner(http.application(lambda: self._ready, self._media_died), access_log=None)
+        app = http.application(lambda: self._ready, self.hanging_up.is_done, self._media_died)
+        runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, *host_port(self._settings.switch.listen)).start()
         await self._announcer.open()
@@ -389,11 +386,13 @@ class Switch:
 
 
 async def run(settings: Settings) -> None:
-    """Run the switch until SIGTERM or SIGINT."""
+    """Run the switch until SIGTERM or SIGINT. SIGUSR1: end every call, and go on."""
     log.configure(settings.log_level)
     sys.setswitchinterval(_THREADS_TURN_S)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Switch(settings).run(stop)
+    switch = Switch(settings)
+    loop.add_signal_handler(signal.SIGUSR1, switch.hanging_up.everything)
+    await switch.run(stop)
