@@ -88,15 +88,16 @@ class Changing:
         if row == was and not numbers:
             return was
         self._check_pool(cursor, row, sealed)
-        children = self._live_children(cursor, row)
-        if row["b_key"] is not None and _people_of(row) != _people_of(was):
-            self._expire_overdue(cursor, row, now)  # locks bindings, and therefore comes before numbers
+        children = self._live_children(cursor, row, now)
+        if _people_of(row) != _people_of(was):
+            for pair in _pairs_with(row, children):
+                self._expire_overdue(cursor, pair, now)  # locks bindings, and therefore comes before numbers
         if numbers:
             self._renumbering.choose(cursor, was, row, numbers, children, now, patient)
             if row == was:
                 return was
         row["updated_at"] = now
-        self._check_people(cursor, job, was, row, [child["id"] for child in children], now)
+        self._check_people(cursor, job, was, row, children, now)
         is_passed_on = was["a_key"] != row["a_key"] and was["x"] == row["x"]
         if is_passed_on and claim_of(Mode(row["mode"]), row["a_key"]) == row["a_key"]:
             self._changes.pass_on(cursor, row, job.changed_by)
@@ -116,12 +117,16 @@ class Changing:
         ids = [row["id"], *(child["id"] for child in children)]
         self._renumbering.let_go(cursor, ids, old, new, now)
 
-    def _live_children(self, cursor: Cursor, row: BindingRow) -> list[BindingRow]:
+    def _live_children(self, cursor: Cursor, row: BindingRow, now: int) -> list[BindingRow]:
+        """Those whose time is over end first."""
         if not row["y_on_demand"]:
             return []
         ids = [id_ for _, id_ in self._changes.children(cursor, [row["id"]])]
         found = self._statements.find(cursor, ids)
-        return [child for child in found if child["state"] == BindingState.LIVE]
+        live = [child for child in found if child["state"] == BindingState.LIVE]
+        if overdue := [child["id"] for child in live if is_overdue(child, now)]:
+            self._statements.expire(cursor, overdue, now)
+        return [child for child in live if child["id"] not in overdue]
 
     def _check_pool(self, cursor: Cursor, row: BindingRow, named: Mapping[str, Any]) -> None:
         """Raises Refusal: `pool_not_found`."""
@@ -162,7 +167,7 @@ class Changing:
         job: Change,
         was: BindingRow,
         row: BindingRow,
-        children: Sequence[str],
+        children: Sequence[BindingRow],
         now: int,
     ) -> None:
         changed = [person for person in ("a", "b") if was[f"{person}_key"] != row[f"{person}_key"]]
@@ -176,20 +181,10 @@ class Changing:
             self._check_real_name(cursor, row, now)
         if row["a_key"] is not None and row["a_key"] == row["b_key"]:
             raise validation_failed(changed[0], "A and B are the same number")
-        if row["b_key"] is not None:
-            for other in self._statements.of_pairs(cursor, _pairs_of(row), now):
-                swapped = other["a_key"] != row["a_key"] and other["mode"] != Mode.AXB
-                if other["state"] == BindingState.LIVE and other["id"] != row["id"] and not swapped:
-                    raise conflict(
-                        "pair_taken",
-                        "The pair is taken",
-                        "A and B have another live binding.",
-                        binding_id=other["id"],
-                        x=other["x"],
-                        y=other["y"],
-                    )
+        for pair in _pairs_with(row, children):
+            self._check_pair(cursor, pair, now, is_child=pair["id"] != row["id"])
         personal = claim_of(Mode(row["mode"]), row["a_key"]) == row["a_key"] and was["x"] == row["x"]
-        mine = [row["id"], *children]
+        mine = [row["id"], *(child["id"] for child in children)]
         if personal and "a" in changed and self._changes.serves_others(cursor, row["x"], mine):
             raise conflict(
                 "number_taken",
@@ -197,6 +192,29 @@ class Changing:
                 "The X is the same person's in other live bindings: release those first, or bind anew.",
                 field="a",
             )
+
+    def _check_pair(self, cursor: Cursor, pair: BindingRow, now: int, *, is_child: bool) -> None:
+        """Raises Refusal: `pair_taken`, `validation_failed`. `pair` is a binding as it would be."""
+        if pair["a_key"] == pair["b_key"]:
+            came = "B of a pair that came about by this binding has this number: release that one first, "
+            raise validation_failed("a", came + pair["id"])
+        for other in self._statements.of_pairs(cursor, _pairs_of(pair), now):
+            swapped = other["a_key"] != pair["a_key"] and other["mode"] != Mode.AXB
+            if other["state"] == BindingState.LIVE and other["id"] != pair["id"] and not swapped:
+                detail = "A and B have another live binding."
+                if is_child:
+                    detail = (
+                        "A would have two live bindings with somebody who has called the X: release this one,"
+                        f" or {pair['id']}."
+                    )
+                raise conflict(
+                    "pair_taken",
+                    "The pair is taken",
+                    detail,
+                    binding_id=other["id"],
+                    x=other["x"],
+                    y=other["y"],
+                )
 
     def _expire_overdue(self, cursor: Cursor, row: BindingRow, now: int) -> None:
         """End bindings of the pair whose time is over, which nobody has swept yet."""
@@ -290,6 +308,12 @@ class Changing:
 
 def _people_of(row: BindingRow) -> tuple[bytes | None, bytes | None]:
     return row["a_key"], row["b_key"]
+
+
+def _pairs_with(row: BindingRow, children: Sequence[BindingRow]) -> list[BindingRow]:
+    """The binding, and the pairs that came about by it, which have the same A; those whose B is known."""
+    pairs = [row, *({**child, "a_key": row["a_key"]} for child in children)]
+    return [pair for pair in pairs if pair["b_key"] is not None]
 
 
 def _pairs_of(row: BindingRow) -> list[tuple[str, bytes, bytes]]:
