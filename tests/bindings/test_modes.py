@@ -237,9 +237,24 @@ async def test_a_y_on_demand_lives_as_long_as_it_is_said(world: World) -> None:
     world.clock.forward(11)
     await world.bindings.sweep()
     # they know each other no more, and may be given a Y again: the same one
+    assert (await call(world, STRANGER, parent.x))[0] == "no_y_free"
+    assert (await call(world, person(1), str(children[1].y)))[0] == "binding_expired"
     assert await world.bindings.give_y(parent.id, STRANGER) == parent.x
     again = (await world.bindings.page(ride.customer.id, None, 1, parent_id=parent.id))[0]
     assert (again.b, again.y) == (STRANGER, children[1].y)
+
+
+async def test_who_was_bound_to_a_reaches_a_as_anyone_does(world: World) -> None:
+    """The end of a binding is nothing that keeps B from what every stranger can do."""
+    ride = await world.ride()
+    over = await ride.reserve(1, 2)
+    ax = await bind(ride, Mode.AX, 1, x=over.x, x_pool=None)
+    await ride.release(over)
+    assert await call(world, person(2), ax.x) == ("connect", person(1), ax.x)
+    # but not somebody else than before, by a late call
+    await change(world, ax, a=person(3))
+    assert await call(world, person(4), ax.x) == ("connect", person(3), ax.x)
+    assert (await call(world, person(2), ax.x))[0] == "binding_expired"
 
 
 async def test_a_pair_that_is_bound_already_needs_no_second_y(world: World) -> None:
@@ -459,6 +474,26 @@ async def test_the_a_and_the_end_of_a_parent_are_its_childrens(world: World) -> 
     assert await call(world, STRANGER, parent.x) == ("connect", person(9), child.y)
     assert await call(world, person(9), str(child.y)) == ("connect", STRANGER, parent.x)
     assert (await call(world, person(1), str(child.y)))[0] == "binding_expired"
+
+
+async def test_a_new_a_of_a_parent_is_no_second_time_bound_to_who_has_called(world: World) -> None:
+    ride = await world.ride(xs=4, ys=4)
+    parent = await on_demand(ride, y_life_s=60)
+    await world.bindings.give_y(parent.id, person(7))
+    (child,) = await world.bindings.page(ride.customer.id, None, 9, parent_id=parent.id)
+    other = await ride.reserve(2, 7)
+    with pytest.raises(Refusal) as taken:
+        await change(world, parent, a=person(2))
+    assert (taken.value.code, taken.value.extra["binding_id"]) == ("pair_taken", other.id)
+    with pytest.raises(Refusal) as alone:
+        await change(world, parent, a=person(7))
+    assert alone.value.code == "validation_failed"
+    assert child.id in str(alone.value)
+    assert await world.bindings.get(ride.customer.id, child.id) == child
+    world.clock.forward(61)  # and nobody has swept yet
+    assert (await change(world, parent, a=person(7))).a == person(7)
+    ended = await world.bindings.get(ride.customer.id, child.id)
+    assert (ended.a, ended.state) == (person(1), BindingState.EXPIRED)
 
 
 async def test_terms(world: World) -> None:

@@ -43,6 +43,8 @@ class Grant:
     by_a: bool
     binding: str
     until: int | None = None
+    #: whose it was when it fell away
+    a: str | None = None
 
 
 @dataclass
@@ -142,7 +144,10 @@ class ModesMachine(RuleBasedStateMachine):
         pair = binding.mode in (Mode.AXYB, Mode.AXB) and not binding.y_on_demand
         in_grace = pair and grant.until is None and end is not None and end + GRACE_S * SECOND > self.now
         if end is not None and end <= self.now and not in_grace:
-            return "binding_expired", None, None
+            if (again := self.anyone_again(grant)) is None:
+                return "binding_expired", None, None
+            grant, entry = again, self.entries[again.binding]
+            binding = entry.binding
         if binding.direction is (Direction.B_TO_A if grant.by_a else Direction.A_TO_B):
             return "direction_not_allowed", None, None
         if binding.mode is Mode.X:
@@ -154,6 +159,15 @@ class ModesMachine(RuleBasedStateMachine):
             return "no_last_caller", None, None
         display = binding.y if binding.mode is Mode.AXYB and not grant.by_a else binding.x
         return "connect", callee, display
+
+    def anyone_again(self, over: Grant) -> Grant | None:
+        """B's own way to A is over, and anyone reaches the same A by this number."""
+        anyone = self.holder(ANYONE, over.dialled)
+        if over.by_a or anyone is None or not self.is_live(self.entries[anyone.binding]):
+            return None
+        led_to = over.a or self.entries[over.binding].binding.a
+        same = led_to is not None and led_to == self.entries[anyone.binding].binding.a
+        return anyone if same and anyone.until is None else None
 
     def of_no_one(self, who: str, dialled: str) -> str:
         with_extensions = any(
@@ -318,13 +332,13 @@ class ModesMachine(RuleBasedStateMachine):
 
     def becomes(self, entry: Entry, binding: Binding) -> None:
         """Keys that fall away rest from now on; new ones were nobody else's."""
-        before, entry.binding = set(entry.grants()), binding
+        was, before, entry.binding = entry.binding.a, set(entry.grants()), binding
         after = set(entry.grants())
         for who, dialled, _ in before - after:
             for grant in self.grants:
                 same = (grant.who, grant.dialled, grant.binding) == (who, dialled, binding.id)
                 if same and grant.until is None:
-                    grant.until = self.now
+                    grant.until, grant.a = self.now, was
         for who, dialled, by_a in after - before:
             self.check_free(binding, who, dialled)
             self.grants.append(Grant(who, dialled, by_a, binding.id))

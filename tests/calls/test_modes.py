@@ -211,6 +211,9 @@ async def test_a_stranger_is_given_a_y_by_calling(theatre: Theatre) -> None:
     (child,) = (await theatre.customer.request("GET", f"/v1/bindings?parent_id={parent['id']}"))["items"]
     assert (child["a"], child["b"], child["x"], child["y"]) == (a.number, b.number, x, y)
     assert len(await theatre.until_cdrs(f"/v1/cdrs?binding_id={child['id']}", 3)) == 3
+    # their time is over: b is as welcome as any stranger, and found again where A has them in the call log
+    await theatre.customer.request("DELETE", f"/v1/bindings/{child['id']}")
+    await talk(b.mobile, x, a.city, y)
     await is_refused(theatre, await b.city.call(x, withhold=True), x, "caller_withheld")
     await is_refused(theatre, await a.city.call(x), x, "loop")
     await theatre.customer.request("DELETE", f"/v1/bindings/{parent['id']}")

@@ -9,8 +9,11 @@ from sqlalchemy.types import BigInteger, LargeBinary, Text
 
 from xiaohao.bindings.model import Mode, Role
 from xiaohao.bindings.modes import ANYONE
+from xiaohao.bindings.recognition import LegMatch, as_anyone, is_over_for_b, judge
 from xiaohao.database.direct import Statement
 from xiaohao.database.schema import bindings, legs
+from xiaohao.numbers.model import is_foreign
+from xiaohao.secrecy import Vault
 
 #: Parameters: `caller_key` (the caller's blind index, or that of an extension, b"" where there is none),
 #: `anyone`, `dialled` (canonical) and `now`. The caller's own leg comes before the one that anyone may dial;
@@ -68,6 +71,22 @@ async def look_up(
     """The row for `recognition.judge`."""
     found = await connection.execute(_LOOK_UP, parameters(caller_key, dialled, now))
     return found.one_or_none()
+
+
+async def recognised(
+    connection: AsyncConnection, vault: Vault, caller: str | None, dialled: str, now: int
+) -> LegMatch:
+    """What a call of `caller` (None: withheld) to `dialled` would come to; both are canonical.
+
+    The switch does the same over connections of its own (switch/recognise.py).
+    """
+    key = b"" if caller is None else vault.index(caller)
+    from_abroad = caller is not None and is_foreign(caller)
+    match = judge(await look_up(connection, key, dialled, now), now, from_abroad=from_abroad)
+    if not is_over_for_b(match):
+        return match
+    anyone = judge(await look_up(connection, b"", dialled, now), now, from_abroad=from_abroad)
+    return as_anyone(match, anyone, vault.open)
 
 
 def remember_last_caller(dialect: Dialect) -> Statement:

@@ -1,6 +1,6 @@
 """The rule by which a call is recognised: by (caller, dialled), nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -144,6 +144,24 @@ def judge(
         found.pool_id,
         found.routing,
     )
+
+
+def is_over_for_b(match: LegMatch) -> bool:
+    """Whether it is the leg of a B whose binding has ended: `as_anyone` says whether they reach A again."""
+    over = match.outcome is Outcome.BINDING_EXPIRED
+    return over and match.role is Role.B and match.callee_sealed is not None
+
+
+def as_anyone(own: LegMatch, anyone: LegMatch, open_sealed: Callable[[bytes], str]) -> LegMatch:
+    """What holds for a B whose own leg is over (`own`), where `anyone` was found for callers without a leg.
+
+    Whoever may be anyone may be this B, too; but nobody's late call reaches another A than it reached before.
+    """
+    if anyone.callee_sealed is None or own.callee_sealed is None:
+        return own
+    if anyone.role is not Role.B or anyone.outcome is Outcome.BINDING_EXPIRED:
+        return own
+    return anyone if open_sealed(anyone.callee_sealed) == open_sealed(own.callee_sealed) else own
 
 
 def _door(row: LegRow, from_abroad: bool) -> Outcome:

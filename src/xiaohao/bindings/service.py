@@ -27,7 +27,7 @@ from xiaohao.bindings.jobs import (
     transactions,
 )
 from xiaohao.bindings.model import Binding, BindingState, Changes, Mode, Reservation, Role
-from xiaohao.bindings.recognition import LegMatch, judge
+from xiaohao.bindings.recognition import LegMatch
 from xiaohao.bindings.renumbering import NotLeft
 from xiaohao.bindings.writing_store import writing_statements
 from xiaohao.clock import now_us
@@ -35,7 +35,6 @@ from xiaohao.database.driver_errors import errors_translated
 from xiaohao.database.engine import Database
 from xiaohao.database.writer import ATTEMPTS, LOST, Job, Writer, out_of_breath
 from xiaohao.errors import Refusal, not_found
-from xiaohao.numbers.model import is_foreign
 from xiaohao.secrecy import Vault
 
 #: Rows ended or purged in one transaction: short enough for the writers in between.
@@ -275,10 +274,8 @@ class Bindings:
 
     async def look_up(self, caller: str | None, dialled: str) -> LegMatch:
         """Who is connected if `caller` (None: withheld) dials `dialled` now; both in canonical form."""
-        key, now = b"" if caller is None else self._vault.index(caller), self._clock()
         async with self._database.read() as connection:
-            row = await lookup_store.look_up(connection, key, dialled, now)
-        match = judge(row, now, from_abroad=caller is not None and is_foreign(caller))
+            match = await lookup_store.recognised(connection, self._vault, caller, dialled, self._clock())
         if match.callee_sealed is None:
             return match
         return replace(match, callee=self._vault.open(match.callee_sealed))

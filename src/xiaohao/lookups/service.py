@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.audit.model import Action
 from xiaohao.audit.service import Audit
-from xiaohao.bindings.lookup_store import look_up
-from xiaohao.bindings.recognition import Outcome, judge
+from xiaohao.bindings.lookup_store import recognised
+from xiaohao.bindings.recognition import Outcome
 from xiaohao.calls.model import Call
 from xiaohao.calls.wire import call_of
 from xiaohao.clock import SECOND, now_us, rfc3339
@@ -35,7 +35,6 @@ from xiaohao.lookups.model import (
     replaced_at,
     standing_at,
 )
-from xiaohao.numbers.model import is_foreign
 from xiaohao.secrecy import Vault, masked
 from xiaohao.tenants.model import Principal
 
@@ -264,14 +263,12 @@ class Lookups:
             relations = await self._relations(connection, rows[:_MOST], now)
             ids = [row["id"] for row in rows]
             live = await store.live_calls(connection, customer_id, _MOST, binding_ids=ids)
-            abroad = is_foreign(person)
             dials = []
             for leg in legs[:_MOST]:
                 standing = leg_standing(leg, now)
                 if standing is not None:
-                    row = await look_up(connection, key, leg["dialled"], now)
-                    outcome = judge(row, now, from_abroad=abroad).outcome
-                    dials.append(self._dial(leg, standing, outcome))
+                    match = await recognised(connection, self._vault, person, leg["dialled"], now)
+                    dials.append(self._dial(leg, standing, match.outcome))
         calls = [_decode_call(self._vault.open(sealed)) for sealed in live]
         if other is not None:
             pair = {person, other}

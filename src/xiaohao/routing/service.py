@@ -12,13 +12,13 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.bindings.lookup_store import look_up
-from xiaohao.bindings.recognition import LegMatch, Outcome, judge
+from xiaohao.bindings.lookup_store import recognised
+from xiaohao.bindings.recognition import LegMatch, Outcome
 from xiaohao.calls.model import Call
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database
 from xiaohao.errors import conflict, not_found, validation_failed
-from xiaohao.numbers.model import canonical, is_foreign
+from xiaohao.numbers.model import canonical
 from xiaohao.outgoing.network import Network
 from xiaohao.outgoing.rules import check_url, checked_secret, new_secret
 from xiaohao.policies.decision import Facts
@@ -197,10 +197,8 @@ class Routing:
         customer's), `routing_not_set_up`.
         """
         number, now = canonical(dialled) or "", self._clock()
-        key = self._vault.index(caller) if caller else b""
         async with self._database.read() as connection:
-            row = await look_up(connection, key, number, now)
-            match = judge(row, now, from_abroad=caller is not None and is_foreign(caller))
+            match = await recognised(connection, self._vault, caller or None, number, now)
             if match.customer_id != customer_id:
                 raise not_found("number")
             terms = await self._terms(connection, customer_id)

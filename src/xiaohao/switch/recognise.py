@@ -2,7 +2,7 @@
 
 from xiaohao.bindings.model import Mode
 from xiaohao.bindings.modes import EXTENSIONS, extension_key, is_extension
-from xiaohao.bindings.recognition import LegMatch, LegRow, Outcome, judge
+from xiaohao.bindings.recognition import LegMatch, LegRow, Outcome, as_anyone, is_over_for_b, judge
 from xiaohao.calls.model import Call
 from xiaohao.numbers.model import is_foreign
 from xiaohao.routing.decision import Decision
@@ -29,6 +29,10 @@ async def recognise(
         key = vault.index(call.caller) if call.caller else b""
         row = await lookup.find(key, dialled, call.received_at)
         match = judge(row, call.received_at, from_abroad=from_abroad)
+        if is_over_for_b(match):
+            row = await lookup.find(b"", dialled, call.received_at)
+            anyone = judge(row, call.received_at, from_abroad=from_abroad)
+            match = as_anyone(match, anyone, vault.open)
     behind = trunking.digits_behind(user)
     if match.outcome is Outcome.EXTENSION_NEEDED and dialled is not None and is_extension(behind):
         row = await lookup.find(extension_key(behind), dialled, call.received_at)
