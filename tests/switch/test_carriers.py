@@ -78,6 +78,14 @@ def test_spelling_of_a_leg() -> None:
     assert leg.trunk_group == group_of("trk_a")
 
 
+def test_addresses_of_ipv6_stand_in_brackets() -> None:
+    for host in ("2001:db8::1", "[2001:db8::1]"):
+        carriers = Carriers([trunk("a", targets=[Target(host)])])
+        [(_, leg)] = carriers.ways_to(CALLEE, SHOWN, "trk_a")
+        assert leg.request_uri == "sip:+8613800000001@[2001:db8::1]:5060;transport=udp"
+        assert leg.destination_uri == target_uri(Target(host)) == "sip:[2001:db8::1]:5060;transport=udp"
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2), st.booleans())))
 def test_channels_count_each_call_once(moves: list[tuple[int, int, bool]]) -> None:
     carriers, on = Carriers(), dict[int, int]()

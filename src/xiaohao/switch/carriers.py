@@ -20,7 +20,7 @@ def group_of(trunk_id: str) -> int:
 
 def target_uri(target: Target) -> str:
     """A target as the edge addresses it."""
-    return f"sip:{target.host}:{target.port};transport={target.transport.value}"
+    return f"sip:{target.place};transport={target.transport.value}"
 
 
 class Carriers:
@@ -130,7 +130,7 @@ class Carriers:
             CliHeader.PAI: f"P-Asserted-Identity: <sip:{address}>",
             CliHeader.RPID: f"Remote-Party-ID: <sip:{address}>;party=calling;privacy=off;screen=yes",
         }[spec.cli_header_out]
-        uri = f"sip:{dialled}@{target.host}:{target.port};transport={target.transport.value}"
+        uri = f"sip:{dialled}@{target.place};transport={target.transport.value}"
         return Leg(group_of(trunk.id), uri, target_uri(target), target.transport.value, address, header)
 
 

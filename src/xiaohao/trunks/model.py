@@ -1,7 +1,7 @@
 """A carrier trunk as data: who may send us calls, where calls leave, and how the carrier spells numbers."""
 
 from enum import StrEnum
-from ipaddress import IPv6Network, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_network
 
 import msgspec
 
@@ -43,9 +43,16 @@ class Answers(StrEnum):
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One address of the carrier that takes our calls."""
 
+    #: a name, or an address; one of IPv6 with or without its brackets
     host: str
     port: int = 5060
     transport: Transport = Transport.UDP
+
+    @property
+    def place(self) -> str:
+        """Host and port as a SIP URI has them (RFC 3261 section 25.1): IPv6 stands in brackets."""
+        host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
+        return f"{host}:{self.port}"
 
 
 class Digest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,10 +112,7 @@ def faults(spec: TrunkSpec) -> list[str]:
     if not spec.sources and not spec.targets and not spec.digest_in:
         found.append("a trunk needs sources, targets or digest_in")
     for target in spec.targets:
-        if not 0 < target.port < 65536:
-            found.append(f"targets: port {target.port} is not between 1 and 65535")
-        if not target.host or any(c in target.host for c in " <>;,|\"'\r\n"):
-            found.append(f"targets: {target.host!r} is not a host name or address")
+        found += _faults_of_target(target)
     for name, digits in (("prefix_in", spec.prefix_in), ("prefix_out", spec.prefix_out)):
         if digits and not digits.isdigit():
             found.append(f"{name}: digits only")
@@ -117,6 +121,21 @@ def faults(spec: TrunkSpec) -> list[str]:
             found.append(f"{name}: not below 0")
     if spec.weight < 1:
         found.append("weight: at least 1")
+    return found
+
+
+def _faults_of_target(target: Target) -> list[str]:
+    found: list[str] = []
+    if not 0 < target.port < 65536:
+        found.append(f"targets: port {target.port} is not between 1 and 65535")
+    if not target.host or any(c in target.host for c in " <>;,|\"'\r\n"):
+        found.append(f"targets: {target.host!r} is not a host name or address")
+    elif any(c in target.host for c in ":[]"):
+        host = target.place.rpartition(":")[0]
+        try:
+            IPv6Address(host[1:-1] if host.endswith("]") else "")
+        except ValueError:
+            found.append(f"targets: {target.host!r} is not an address; a port has a field of its own")
     return found
 
 
