@@ -5,16 +5,18 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, select, update
 from tests.api.facts import ended, journal_of, talking
-from tests.world import NOON, Ride, World, person, x_number
+from tests.world import NOON, Ride, World, person, x_number, y_number
 
 from xiaohao.audit.model import Action, Filter
 from xiaohao.audit.service import Audit
+from xiaohao.bindings.model import Binding, Changes, Mode, Reservation
 from xiaohao.bindings.recognition import Outcome
 from xiaohao.clock import SECOND
 from xiaohao.database.schema import cdrs, legs, number_history, numbers
 from xiaohao.errors import Refusal
 from xiaohao.lookups.model import AboutNumber, Side, Standing
 from xiaohao.lookups.service import Lookups
+from xiaohao.numbers.model import NumberSpec
 from xiaohao.tenants.model import CustomerState, Principal
 
 OPERATOR = Principal("key_operator", None, None)
@@ -198,6 +200,49 @@ async def test_a_grace_time_shows_as_long_as_the_legs_are_there(world: World, lo
     assert behind(await evidence(lookups, binding.x, NOON + 100 * SECOND)) == [
         (person(1), Standing.QUARANTINED)
     ]
+
+
+async def test_a_time_of_grace_is_of_the_number_asked_for_and_of_pairs(
+    world: World, lookups: Lookups
+) -> None:
+    customer = await world.customer()
+    xs = await world.pool(customer, 600, [x_number(1), x_number(2)], grace_s=100)
+    ys = await world.pool(customer, 600, [y_number(1)])
+    ride = Ride(world, customer, xs, ys)
+    pair = await ride.release(await ride.reserve(1, 2))
+    ax = await ride.release(await ride.reserve(3, 4, mode=Mode.AX, y_pool=None))
+    world.clock.forward(50)
+    for number, standing in ((pair.x, "grace"), (pair.y, "quarantined"), (ax.x, "quarantined")):
+        (relation,) = (await evidence(lookups, str(number), world.clock.now)).relations
+        assert relation.standing == standing
+    for who, standing in ((1, "quarantined"), (2, "grace"), (3, "quarantined")):
+        (dial,) = (await lookups.person(OPERATOR, person(who))).dials
+        assert (dial.standing, dial.outcome == "connect") == (standing, standing == "grace")
+
+
+async def test_what_rests_after_a_change_is_shown_in_every_mode_and_without_a_pool(
+    world: World, lookups: Lookups
+) -> None:
+    ride = await world.ride(x_recycle_s=600)
+    await world.numbers.add_numbers([NumberSpec(y_number(9), customer_id=ride.customer.id)])
+    pair = await ride.reserve(1, 2, x=y_number(9), x_pool=None)
+    axe, marker = [
+        await world.bindings.reserve(ride.customer.id, Reservation(x_pool=ride.x_pool.id, **wanted))
+        for wanted in ({"a": person(3), "mode": Mode.AXE, "extension": "1"}, {"mode": Mode.X})
+    ]
+    world.clock.forward(10)
+    changes: list[tuple[Binding, Changes]] = [
+        (pair, {"b": person(5)}),
+        (axe, {"extension": "2"}),
+        (marker, {"instead_of_x": marker.x}),
+    ]
+    for binding, change in changes:
+        await world.bindings.change(ride.customer.id, binding.id, change)
+        found = await evidence(lookups, binding.x, world.clock.now)
+        (rests,) = [one for one in found.relations if one.standing is Standing.QUARANTINED]
+        assert (rests.binding_id, rests.b, rests.extension) == (binding.id, binding.b, binding.extension)
+        assert (rests.recycle_until or 0) > world.clock.now
+        assert (await world.bindings.look_up(person(2), pair.x)).outcome is Outcome.BINDING_EXPIRED
 
 
 async def test_whose_a_fixed_number_was_comes_from_the_number_s_history(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from xiaohao.bindings.modes import PAIRS, legs_of
 from xiaohao.bindings.recognition import Outcome
 from xiaohao.calls.model import Call
 
@@ -122,7 +123,7 @@ def content_at(
 def replaced_at(
     row: Mapping[str, Any], versions: Iterable[Mapping[str, Any]], at: int, number: str, rest: int
 ) -> list[Mapping[str, Any]]:
-    """What a binding said earlier of people who can no longer dial a number, and whose keys rest there.
+    """What a binding said earlier of those who can no longer dial a number, and whose keys rest there.
 
     `rest`: for how long (µs). The newest first.
     """
@@ -130,16 +131,14 @@ def replaced_at(
     found = []
     for version, after in zip(ordered, [*ordered, row][1:], strict=True):
         resting = version["valid_until"] <= at < version["valid_until"] + rest
-        if resting and _callers(version, number) - _callers(after, number):
+        if resting and _callers(row, version, number) - _callers(row, after, number):
             found.append(version)
     return found[::-1]
 
 
-def _callers(said: Mapping[str, Any], number: str) -> set[bytes]:
-    """Who of a binding's people dials this number: B an X, A a Y, either an X that has no Y."""
-    a_dials = number == (said["x"] if said["y"] is None else said["y"])
-    keys = [said["a_key"] if a_dials else None, said["b_key"] if number == said["x"] else None]
-    return {key for key in keys if key is not None}
+def _callers(row: Mapping[str, Any], said: Mapping[str, Any], number: str) -> set[bytes]:
+    """The keys of who could dial this number by the binding of `row` when it said this."""
+    return {leg.caller_key for leg in legs_of({**row, **said}) if leg.dialled == number}
 
 
 def standing_at(row: Mapping[str, Any], grace_until: int | None, at: int) -> Standing | None:
@@ -161,7 +160,8 @@ def leg_standing(leg: Mapping[str, Any], at: int) -> Standing | None:
     """What a leg is at the present moment `at`; None: its time is over."""
     if leg["state"] == "live" and (leg["valid_until"] is None or at < leg["valid_until"]):
         return Standing.LIVE
-    if leg["grace_until"] is not None and at < leg["grace_until"]:
+    of_a_pair = leg["mode"] in PAIRS and leg["display"] is not None
+    if of_a_pair and leg["grace_until"] is not None and at < leg["grace_until"]:
         return Standing.GRACE
     if leg["state"] == "live" or at < (leg["quarantine_until"] or 0):
         return Standing.QUARANTINED

@@ -203,7 +203,7 @@ class Lookups:
         earlier: dict[str, list[store.Facts]] = {binding_id: [] for binding_id in ids}
         for version in await store.versions(connection, ids):
             earlier[version["binding_id"]].append(version)
-        grace = await store.grace_ends(connection, ids)
+        grace = await store.grace_ends(connection, ids, number)
         found = []
         for row in rows:
             grace_until = grace.get(row["id"])

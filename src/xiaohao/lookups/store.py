@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Result, Table, and_, func, or_, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from xiaohao.bindings.modes import PAIRS
 from xiaohao.database.schema import (
     binding_versions,
     bindings,
@@ -16,6 +17,7 @@ from xiaohao.database.schema import (
     numbers,
     pools,
 )
+from xiaohao.numbers.model import DEFAULT_RECYCLE_S
 
 #: a row by its columns' names
 Facts = dict[str, Any]
@@ -85,13 +87,14 @@ async def bindings_on(
 
 
 async def recycle_s(connection: AsyncConnection, wanted: str) -> int:
-    """For how long what falls away at a number rests there; 0 where it is in no pool."""
+    """For how long what falls away at a number rests there."""
     query = (
         select(pools.c.recycle_s)
         .join_from(numbers, pools, pools.c.id == numbers.c.pool_id)
         .where(numbers.c.number == wanted)
     )
-    return (await connection.execute(query)).scalar_one_or_none() or 0
+    of_pool = (await connection.execute(query)).scalar_one_or_none()
+    return DEFAULT_RECYCLE_S if of_pool is None else of_pool
 
 
 def _is_of(table: Table, person_key: bytes) -> ColumnElement[bool]:
@@ -129,11 +132,21 @@ async def versions(connection: AsyncConnection, binding_ids: Sequence[str]) -> l
     return _rows(await connection.execute(query))
 
 
-async def grace_ends(connection: AsyncConnection, binding_ids: Sequence[str]) -> dict[str, int]:
-    """Until when the ended ones among these bindings still connect, as long as their legs are there."""
+async def grace_ends(
+    connection: AsyncConnection, binding_ids: Sequence[str], wanted: str | None = None
+) -> dict[str, int]:
+    """Until when the ended ones among these bindings still connect (by this number), as long as their legs
+    are there.
+    """
     query = select(legs.c.binding_id, legs.c.grace_until).where(
-        legs.c.binding_id.in_(binding_ids), legs.c.grace_until.is_not(None)
+        legs.c.binding_id.in_(binding_ids),
+        legs.c.grace_until.is_not(None),
+        # whoever may be anyone has no time of grace
+        legs.c.mode.in_([mode.value for mode in PAIRS]),
+        legs.c.display.is_not(None),
     )
+    if wanted is not None:
+        query = query.where(legs.c.dialled == wanted)
     found: dict[str, int] = {}
     for row in await connection.execute(query):
         found[row.binding_id] = max(found.get(row.binding_id, 0), row.grace_until)
