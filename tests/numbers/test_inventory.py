@@ -172,6 +172,22 @@ async def test_only_a_usable_number_and_only_a_real_person(world: World) -> None
         assert refused.value.code == "validation_failed"
 
 
+async def test_a_number_by_which_others_are_reached_becomes_nobodys_fixed_x(world: World) -> None:
+    """Its person would call somebody by it who, calling back, would reach another one."""
+    ride = await world.ride(y_recycle_s=60)
+    binding = await ride.reserve(1, 2)
+    y = str(binding.y)
+    assert (await world.numbers.assign(binding.x, person(1), ride.customer.id)).fixed
+    for _ in range(2):
+        with pytest.raises(Refusal) as refused:
+            await world.numbers.assign(y, person(9), ride.customer.id)
+        assert refused.value.code == "number_taken"
+        await ride.release(binding)
+    world.clock.forward(61)
+    await world.bindings.sweep()
+    assert (await world.numbers.assign(y, person(9), ride.customer.id)).assigned_to == person(9)
+
+
 async def test_unassign_at_once_or_when_the_last_leg_is_gone(world: World) -> None:
     ride = await world.ride(x_recycle_s=60)
     await world.numbers.assign(x_number(1), person(1), ride.customer.id)

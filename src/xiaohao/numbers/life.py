@@ -43,6 +43,9 @@ class Life(Records):
                 raise conflict("number_not_verified", "Number not verified", detail)
             if row["assigned_to_key"] is not None and row["assigned_to_key"] != key:
                 raise conflict("number_taken", "Number taken", "The number is another person's.")
+            if row["assigned_to_key"] is None and (await store.legs_through(connection, row["number"])).any:
+                detail = "People dial the number to reach somebody else, or did a short while ago."
+                raise conflict("number_taken", "Number taken", detail)
             values = {
                 "assigned_to_key": key,
                 "assigned_to_sealed": row["assigned_to_sealed"] or self._vault.seal(real),
