@@ -313,6 +313,12 @@ def main() -> None:
     except _PLAIN as error:
         typer.echo(f"xiaohao: {error}", err=True)
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # a folder of somebody else's, most of all: the platform ran as root once, say
+        typer.echo(f"xiaohao: {error.filename}: {error.strerror}", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

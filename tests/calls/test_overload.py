@@ -63,6 +63,7 @@ async def test_too_many_calls_are_refused_at_once(narrow: Stage) -> None:
         # the sixty may have come in two or three different seconds
         assert ALLOWED <= len(decided) <= 3 * ALLOWED
         assert all(header(text, "Retry-After") == "2" for text in refused.values())
+        assert all(header(text, "Reason") == "Q.850;cause=42" for text in refused.values())
 
         # the last one, of which nothing was kept, is sent again in a quieter second: still no call
         last = list(refused)[-1]

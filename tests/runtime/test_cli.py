@@ -108,6 +108,16 @@ def test_a_database_that_is_away_is_one_clear_line(xiaohao: Xiaohao, tmp_path: P
     assert len(said.error.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", ["up", "edge"])
+def test_a_folder_that_cannot_be_made_is_one_clear_line(
+    command: str, xiaohao: Xiaohao, tmp_path: Path
+) -> None:
+    (tmp_path / "xiaohao.toml").write_text('runtime_folder = "xiaohao.toml/run"')
+    said = xiaohao(command)
+    assert said.status == 1
+    assert re.fullmatch(r"xiaohao: \S+/xiaohao\.toml/run\S*: Not a directory\n", said.error)
+
+
 @pytest.mark.parametrize("command", ["switch", "worker"])
 def test_an_empty_database_is_one_clear_line(command: str, tmp_path: Path) -> None:
     (tmp_path / "xiaohao.toml").write_text('[database]\nurl = "sqlite:///x.db"\n')
