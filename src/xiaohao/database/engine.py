@@ -37,6 +37,8 @@ __all__ = ["BUSY_TIMEOUT_MS", "Database", "DatabaseUnavailable", "TransactionLos
 BUSY_TIMEOUT_MS: Final = 5000
 _SQLITE_READERS: Final = 4
 _POSTGRESQL_CONNECTIONS: Final = 10
+#: so long may SQLite's log be before one of these connections copies it into the file; the worker is earlier
+_CHECKPOINT_PAGES: Final = 8000
 _MIGRATION_PATIENCE_S: Final = 60.0
 #: any number will do, as long as every process of the platform takes the same one
 _MIGRATION_LOCK: Final = 0x5841_4F48_414F
@@ -246,7 +248,8 @@ def _sqlite_engine(url: URL, connections: int) -> AsyncEngine:
 
 def _prepare_sqlite_writer(connection: Any, _record: Any) -> None:
     _take_over_transactions(connection)
-    _pragmas(connection, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+    checkpoint = f"wal_autocheckpoint = {_CHECKPOINT_PAGES}"
+    _pragmas(connection, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", checkpoint)
 
 
 def _prepare_sqlite_reader(connection: Any, _record: Any) -> None:

@@ -141,7 +141,9 @@ class Outbox:
 
     def __init__(self, url: URL, owner: str, fence: Fence | None = None) -> None:
         """`owner` is this worker's name in leases: the same after a restart, another on each machine."""
-        self._direct = Direct(url, fence=fence)
+        # The worker tidies SQLite's log up before anybody else has to. Most pages are written again and
+        # again, and are copied once for all of that.
+        self._direct = Direct(url, checkpoint_pages=4000, fence=fence)
         self._owner = owner
         self._finding = _Finding(self._direct.dialect)
         self._settling = _Settling(self._direct.dialect)
