@@ -1,6 +1,8 @@
 """Clock and identifiers."""
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from xiaohao.clock import now_us, parse_rfc3339, rfc3339, rfc3339_local
 from xiaohao.ids import new_id
+from xiaohao.randomness import random_bytes
 
 MOMENTS = st.integers(min_value=0, max_value=253_402_300_799_999_999)
 
@@ -42,3 +45,24 @@ def test_identifiers_name_their_kind_and_differ() -> None:
     ids = {new_id("bnd") for _ in range(1000)}
     assert len(ids) == 1000
     assert all(re.fullmatch(r"bnd_[0-9a-f]{32}", made) for made in ids)
+
+
+def test_random_bytes_are_given_once() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        drawn = list(threads.map(lambda _: random_bytes(12), range(2000)))
+    assert len({len(one) for one in drawn}) == 1
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_a_forked_process_has_random_bytes_of_its_own() -> None:
+    random_bytes(1)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, random_bytes(16))
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(reading, 16)
+    for end in (reading, writing):
+        os.close(end)
+    assert theirs not in [random_bytes(16) for _ in range(600)]

@@ -1,8 +1,9 @@
 """Identifiers of things: a prefix that says what it is, and a part that nobody can guess."""
 
-import os
 import time
 import uuid
+
+from xiaohao.randomness import random_bytes
 
 
 def new_id(prefix: str) -> str:
@@ -17,6 +18,6 @@ def ordered_id(prefix: str) -> str:
     random: the time, which is no secret, is all that can be guessed.
     """
     milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10))
+    random = int.from_bytes(random_bytes(10))
     low = (random & 0x3FFF_FFFF_FFFF_FFFF) | 0x8000_0000_0000_0000
     return f"{prefix}_{milliseconds << 16 | 0x7000 | random >> 68:016x}{low:016x}"

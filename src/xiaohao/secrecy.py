@@ -7,13 +7,14 @@ id, nonce, text.
 """
 
 import hmac
-import os
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from xiaohao.randomness import random_bytes
 
 if TYPE_CHECKING:
     from xiaohao.settings import Settings
@@ -50,7 +51,7 @@ class Vault:
 
     def seal_bytes(self, data: bytes) -> bytes:
         """The same for what is no text, such as something compressed."""
-        nonce = os.urandom(_NONCE_BYTES)
+        nonce = random_bytes(_NONCE_BYTES)
         return self.prefix + nonce + self._aead.encrypt(nonce, data, self.prefix)
 
     def open(self, sealed: bytes) -> str:

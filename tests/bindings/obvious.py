@@ -60,16 +60,13 @@ class Obvious:
         return end + self.numbers[dialled].recycle_s * SECOND > self.now
 
     def holder(self, caller: str, dialled: str) -> Relation | None:
-        """Whose key this is: the newest binding that has it, live or in quarantine.
+        """Whose key this is: the newest live binding's that has it, else the newest one's in quarantine.
 
-        One whose quarantine is over is passed over: an older one may have got the key by a change since.
+        By a change an older binding may have got a key that rests, or rested, from a newer one of its pair.
         """
-        for relation in reversed(self.relations):
-            if (caller, dialled) in relation.legs() and (
-                self.is_live(relation) or self.is_resting(relation, dialled)
-            ):
-                return relation
-        return None
+        having = [one for one in reversed(self.relations) if (caller, dialled) in one.legs()]
+        resting = [one for one in having if self.is_resting(one, dialled)]
+        return next((one for one in (*filter(self.is_live, having), *resting)), None)
 
     def live_pair(self, customer: str, a: str, b: str) -> Relation | None:
         for relation in self.relations:

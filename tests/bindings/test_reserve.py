@@ -1,11 +1,8 @@
 """Which numbers a binding gets, and what is said where it gets none."""
 
-import gc
-
 import pytest
 from tests.world import NOON, World, person, verified, x_number, y_number
 
-from xiaohao.bindings.allocation_store import NumberFacts
 from xiaohao.bindings.model import BindingState, Mode, Reservation
 from xiaohao.clock import SECOND, rfc3339
 from xiaohao.errors import Refusal
@@ -350,15 +347,3 @@ async def test_several_reservations_stand_or_fall_together(world: World) -> None
             await ride.reserve(1, 2)
         await ride.reserve(1, 3)
     assert len(await world.bindings.page(ride.customer.id, None, 10)) == 2
-
-
-async def test_what_a_group_knew_is_gone_with_it(world: World) -> None:
-    """And is not left to the search for garbage, which stops everybody for as long as it takes."""
-    ride = await world.ride()
-    gc.collect()
-    gc.disable()
-    try:
-        await ride.reserve(1, 2)
-        assert [one for one in gc.get_objects() if isinstance(one, NumberFacts)] == []
-    finally:
-        gc.enable()

@@ -18,6 +18,7 @@ from xiaohao.bindings.free_numbers import BEGINNING, FreeNumbers
 from xiaohao.bindings.model import LegState
 from xiaohao.bindings.modes import is_of_many
 from xiaohao.bindings.reuse_store import reuse_statements
+from xiaohao.bindings.unwritten import Unwritten
 from xiaohao.bindings.writing_store import BindingRow, CustomerFacts, LegFacts, WritingStatements
 from xiaohao.database.direct import Cursor
 from xiaohao.database.writer import LostRace
@@ -346,25 +347,26 @@ class Desk:
         """Write everything. Raises LostRace, IntegrityError of the driver, DatabaseUnavailable."""
         if not self._rows and not self._used and not self._legs:
             return
-        numbers = self.statements.numbers
-        used = {facts.number: facts for facts in self._used}
         if not self.statements.is_sqlite:
-            self._look_again(used)
+            self._look_again({facts.number: facts for facts in self._used})
+        self.taken().write(self.cursor, self.statements)
+
+    def taken(self) -> Unwritten:
+        """What is to be written, and counts as written from now on."""
+        used = {facts.number: facts for facts in self._used}
+        by_legs: dict[int, list[str]] = {}
+        for facts in used.values():
+            by_legs.setdefault(facts.added, []).append(facts.number)
         lent = [
             (facts.number, facts.assigned_to_key, facts.assigned_to_sealed, facts.assigned_by)
             for facts in used.values()
             if facts.lent
         ]
-        numbers.lending.lend(self.cursor, sorted(lent), self.now)
-        for added in {facts.added for facts in used.values()}:
-            numbers.use(self.cursor, [n for n, f in used.items() if f.added == added], added, self.now)
-        self.statements.free_keys(self.cursor, list(self._freed))
-        seqs = self.statements.add(self.cursor, self._rows, self._legs)
-        for row in self._rows:
-            row["seq"] = seqs[row["id"]]
+        unwritten = Unwritten(self.now, self._rows, self._legs, self._freed, lent, by_legs)
         for facts in used.values():
             facts.added, facts.lent, facts.alone = 0, None, False
         self._rows, self._legs, self._freed, self._used = [], [], set(), []
+        return unwritten
 
     def _look_again(self, used: dict[str, NumberFacts]) -> None:
         unlocked = {number for number, facts in used.items() if not facts.locked}

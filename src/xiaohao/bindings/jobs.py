@@ -13,7 +13,7 @@ from xiaohao.bindings.writing_store import BindingRow
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Let pairs call each other. Result: of each wish a Reserved, or the Refusal or Exhausted."""
+    """Let pairs call each other. Result: of each wish what `Clerk.reserved` reads."""
 
     wishes: Sequence[tuple[Wish, Reservation]] = field(repr=False)
 

@@ -42,7 +42,7 @@ _BATCH: Final = 500
 #: Batches of one sweep; what is left is the next one's.
 _BATCHES: Final = 200
 #: Reservations in one transaction. PostgreSQL has a table of so many advisory locks for all its clients.
-_GROUP: Final = 1000
+_GROUP: Final = 2000
 _POSTGRESQL_GROUP: Final = 250
 
 
@@ -140,7 +140,7 @@ class Bindings:
             part = wanted[start : start + self._group]
             job = Reserve([(outcomes[place], reservations[place]) for place in part])
             for place, outcome in zip(part, await self._do(job), strict=True):
-                outcomes[place] = outcome
+                outcomes[place] = self._clerk.reserved(outcome)
 
     async def _do(self, job: Job) -> Any:
         """Carry out a job: in the writer's next transaction, or in the one that this task is inside of."""

@@ -1,7 +1,7 @@
 """All SQL by which bindings and their legs are written, over a plain connection; reading them is `store.py`.
 
-Who writes several rows takes their locks in one order, so that writers wait for each other and hardly ever
-deadlock: people (advisory), bindings, numbers, legs.
+Who writes several rows takes their locks in one order, so that no two writers wait for each other: people
+(advisory), bindings, numbers, legs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
