@@ -4,8 +4,11 @@ import pytest
 from sqlalchemy import select
 from tests.world import World, person, x_number, y_number
 
+from xiaohao.bindings.model import Mode, Reservation
+from xiaohao.database.direct import Direct
 from xiaohao.database.schema import numbers as numbers_table
 from xiaohao.errors import Refusal
+from xiaohao.inventory.importing import Import
 from xiaohao.numbers.model import Kind, NumberSpec, NumberState
 from xiaohao.trunks.model import Target, TrunkSpec
 from xiaohao.trunks.service import Trunks
@@ -96,11 +99,23 @@ async def test_a_trunk_owns_a_number(world: World) -> None:
 
 
 async def test_somebody_s_real_number_does_not_become_the_platform_s(world: World) -> None:
-    ride = await world.ride()
+    ride = await world.ride(xs=4)
     await ride.reserve(1, 2)
-    with pytest.raises(Refusal) as refused:
-        await world.numbers.add_numbers([NumberSpec(person(2))])
-    assert refused.value.code == "number_is_a_person"
+    terms = {"x_pool": ride.x_pool.id, "y_pool": ride.y_pool.id}
+    for wanted in (
+        Reservation(person(3), y_on_demand=True, **terms),
+        Reservation(person(4), mode=Mode.AXE, x_pool=ride.x_pool.id),
+    ):
+        await world.bindings.reserve(ride.customer.id, wanted)
+    await world.numbers.assign(x_number(4), person(5), ride.customer.id)
+    direct = Direct(world.database.url)
+    for place in range(2, 6):
+        with pytest.raises(Refusal) as refused:
+            await world.numbers.add_numbers([NumberSpec(person(place))])
+        assert refused.value.code == "number_is_a_person"
+        report = Import(direct, world.vault, dry_run=True).run([(1, ["number"]), (2, [person(place)])])
+        assert (report.added, report.refused) == (0, 1)
+    direct.close()
 
 
 async def test_pages_and_filters(world: World) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Table, select
 
 from xiaohao.database.direct import Cursor, Direct, ForKeys, Row
-from xiaohao.database.schema import customers, legs, number_history, numbers, pools, trunks, verifications
+from xiaohao.database.schema import customers, number_history, numbers, pools, trunks, verifications
+from xiaohao.numbers.store import PEOPLE_AMONG
 from xiaohao.pools.model import Pool, pool_of
 
 _AT_ONCE: Final = 256
@@ -45,11 +46,7 @@ class Bulk:
         self._find = ForKeys(
             direct.dialect, lambda keys: select(*there).where(numbers.c.number.in_(keys)), _AT_ONCE
         )
-        self._people = ForKeys(
-            direct.dialect,
-            lambda keys: select(legs.c.caller_key).distinct().where(legs.c.caller_key.in_(keys)),
-            _AT_ONCE,
-        )
+        self._people = [ForKeys(direct.dialect, among, _AT_ONCE) for among in PEOPLE_AMONG]
 
     def references(self) -> tuple[dict[str, Pool], dict[str, str], dict[str, str]]:
         """All pools by id; the names of all customers and of all trunks by id."""
@@ -66,14 +63,17 @@ class Bulk:
         return {row["number"]: {**row, "displayable": bool(row["displayable"])} for row in found}
 
     def people(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Those of the blind indexes that are of people in bindings."""
+        """Those of the blind indexes that are of people in bindings, or with an X of their own."""
         with self._direct.read() as cursor:
-            return {bytes(key) for (key,) in self._people.fetch(cursor, keys)}
+            return {bytes(key) for among in self._people for (key,) in among.fetch(cursor, keys)}
 
     def anybody(self) -> bool:
-        """Whether there is any leg at all."""
+        """Whether there is any leg, or any X of somebody's, at all."""
         with self._direct.read() as cursor:
-            cursor.execute("SELECT 1 FROM legs LIMIT 1")
+            cursor.execute(
+                "SELECT 1 WHERE EXISTS (SELECT 1 FROM legs)"
+                " OR EXISTS (SELECT 1 FROM numbers WHERE assigned_to_key IS NOT NULL)"
+            )
             return bool(cursor.fetchall())
 
     def add(self, cursor: Cursor, rows: Sequence[Row], entries: Sequence[Row], proofs: Sequence[Row]) -> None:

@@ -1,12 +1,12 @@
 """All SQL about the inventory of numbers."""
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, RowMapping, and_, exists, insert, select, update
+from sqlalchemy import Column, ColumnElement, RowMapping, Select, and_, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.database.schema import customers, legs, number_history, numbers, trunks
+from xiaohao.database.schema import bindings, customers, legs, number_history, numbers, trunks
 from xiaohao.numbers.model import NumberState
 
 
@@ -140,6 +140,26 @@ async def _ids_among(connection: AsyncConnection, column: Column[str], wanted: C
 
 
 async def people_among(connection: AsyncConnection, keys: Sequence[bytes]) -> bool:
-    """Whether one of these blind indexes is that of a person who is in a binding."""
-    found = await connection.execute(select(legs.c.caller_key).where(legs.c.caller_key.in_(keys)).limit(1))
-    return found.first() is not None
+    """Whether one of these blind indexes is that of a person who is in a binding, or has an X."""
+    for among in PEOPLE_AMONG:
+        if (await connection.execute(among(keys).limit(1))).first() is not None:
+            return True
+    return False
+
+
+def _who_dial(keys: Sequence[Any]) -> Select[Any]:
+    return select(legs.c.caller_key).distinct().where(legs.c.caller_key.in_(keys))
+
+
+def _who_have_an_x(keys: Sequence[Any]) -> Select[Any]:
+    return select(numbers.c.assigned_to_key).distinct().where(numbers.c.assigned_to_key.in_(keys))
+
+
+def _who_are_bound(keys: Sequence[Any]) -> Select[Any]:
+    # The `+` keeps SQLite off the index of all live bindings.
+    live = bindings.c.state + "" == "live"
+    return select(bindings.c.a_key).distinct().where(bindings.c.a_key.in_(keys), live)
+
+
+#: The people among blind indexes. A of mode AXE dials nothing, A of a Y on demand not before somebody calls.
+PEOPLE_AMONG: Final = (_who_dial, _who_have_an_x, _who_are_bound)
