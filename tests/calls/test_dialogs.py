@@ -127,6 +127,28 @@ async def test_answer_repeated_until_acknowledged(bare: Exchange) -> None:
     await line.hang_up()
 
 
+async def test_hanging_up_is_said_again_and_again(bare: Exchange) -> None:
+    """The network is away for some seconds: a BYE comes all the same, a party's and the platform's."""
+    line, ended = await bare.line(), await bare.line()
+    for each in (line, ended):
+        each.invite()
+        await each.answered()
+    line.near.request("BYE")
+    call = await ended.theatre.live(ended.binding_id)
+    await ended.theatre.customer.request("POST", f"/v1/calls/{call['call_id']}/hang-up")
+    sides = {line.far.call_id: line.far, ended.far.call_id: ended.far, ended.near.call_id: ended.near}
+    await asyncio.sleep(3.3)
+    already = {id(side.socket): len(side.socket.inbox) for side in sides.values()}
+    await asyncio.sleep(1.0)
+    for call_id, side in sides.items():
+        late = [m for m in side.socket.inbox[already[id(side.socket)] :] if header(m, "Call-ID") == call_id]
+        assert [message.split()[0] for message in late] == ["BYE"]
+        side.reply(late[0], "200 OK")
+    assert await line.near.socket.next("SIP/2.0 200", holding=f"{line.near.cseq} BYE")
+    for side in sides.values():
+        side.socket._taken = len(side.socket.inbox)  # what came twice is not for the next test
+
+
 async def test_cancel_crosses_the_answer(bare: Exchange) -> None:
     """CANCEL comes when the 200 is on its way: it has no effect, the caller ends the call with BYE."""
     line = await bare.line()

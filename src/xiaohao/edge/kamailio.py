@@ -68,6 +68,10 @@ _ANNOUNCER_SILENT_MS = 3500
 #: what callers hear in one call before the answer, and after the callee has not answered
 _SPOKEN_S = 300
 
+#: a BYE is sent again for so long: whoever misses it stays connected with nobody, and is charged for it. After the
+#: 32 s of RFC 3261 (Timer F) who sent the BYE that we pass on would not hear of its answer any more
+_BYE_PATIENCE_MS = 20_000
+
 #: the switch says every second that it is there; after so long without a word no call is given to it
 _SWITCH_SILENT_S = 3
 
@@ -158,6 +162,7 @@ def _values(settings: Settings) -> dict[str, str]:
         "CALLS_PER_SECOND": str(edge.calls_per_second),
         "REFUSALS_TOLD": str(_REFUSALS_TOLD),
         "UNDECIDED": str(edge.undecided_calls),
+        "BYE_PATIENCE_MS": str(_BYE_PATIENCE_MS),
         "DECISION_MS": str(settings.calls.decision_ms),
         "LONGEST_INVITE_MS": str(_longest_invite_s(settings) * 1000),
         "SILENT_S": str(_SWITCH_SILENT_S),
