@@ -68,8 +68,8 @@ _ANNOUNCER_SILENT_MS = 3500
 #: what callers hear in one call before the answer, and after the callee has not answered
 _SPOKEN_S = 300
 
-#: a BYE is sent again for so long: whoever misses it stays connected with nobody, and is charged for it. After the
-#: 32 s of RFC 3261 (Timer F) who sent the BYE that we pass on would not hear of its answer any more
+#: a BYE is sent again for so long: whoever misses it stays connected with nobody, and is charged for it.
+#: After the 32 s of RFC 3261 (Timer F) the sender of one that we pass on would not hear the answer any more
 _BYE_PATIENCE_MS = 20_000
 
 #: the switch says every second that it is there; after so long without a word no call is given to it
