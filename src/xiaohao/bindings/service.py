@@ -292,7 +292,15 @@ class Bindings:
         return await self._in_batches(Expire(self._clock() if now is None else now, _BATCH))
 
     async def purge(self, now: int | None = None) -> int:
-        """Let go of the keys whose quarantine is over; says how many. Safe from several processes at once."""
+        """Let go of the keys whose quarantine is over; says how many. Safe from several processes at once.
+
+        A request in a transaction of its own leaves it to others who are at it already.
+        """
+        if self._database.taken_part_in() and not self._database.is_sqlite:
+            # It has numbers locked, and who is at it may be waiting for one of them.
+            async with self._database.begin() as connection:
+                if not await store.may_purge(connection):
+                    return 0
         return await self._in_batches(Purge(self._clock() if now is None else now, _BATCH))
 
     async def _in_batches(self, job: Expire | Purge) -> int:
