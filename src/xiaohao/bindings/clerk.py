@@ -4,6 +4,7 @@
 result, or the exception that its author is to hear. A job that is refused has written nothing.
 """
 
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,10 +38,12 @@ from xiaohao.secrecy import Vault
 #: what a binding shows as its row has it
 _SHOWN: Final = tuple(item.name for item in fields(Binding) if item.name not in ("a", "b"))
 _shown_of = itemgetter(*_SHOWN)
-#: reservations that are written at once beside others; a power of two has one statement
 #: While it is written beside deciding, who waits for the interpreter gets it after so long: a statement asks
 #: for it once, and would wait 5 ms. For ordinary requests that much shorter would be a fifth slower.
 _SWITCH_S: Final = 0.0005
+#: `sqlite3.threadsafety` (PEP 249) where two threads may use one connection
+_SERIALIZED: Final = 3
+#: reservations that are written at once beside others; a power of two has one statement
 _PART: Final = 256
 _EMPTY_ROW: Final[BindingRow] = dict.fromkeys(BINDING_COLUMNS)
 
@@ -109,7 +112,7 @@ class Clerk:
         desk = Desk(cursor, self._statements, self._clock(), patient=patient)
         wanted = [one for job in jobs for one in job.wishes]
         self._prepare(desk, [wish for wish, _ in wanted])
-        if self._statements.is_sqlite and len(wanted) > _PART:
+        if self._statements.is_sqlite and sqlite3.threadsafety == _SERIALIZED and len(wanted) > _PART:
             outcomes = iter(self._overlapping(desk, wanted))
         else:
             outcomes = iter([self._outcome(desk, *one) for one in wanted])
