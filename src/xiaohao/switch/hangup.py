@@ -5,8 +5,9 @@ sent by Kamailio's transaction layer, which repeats them until they are answered
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -17,6 +18,9 @@ from xiaohao.switch.causes import PLATFORM_ENDS
 from xiaohao.switch.switchboard import Switchboard
 
 _log = structlog.get_logger()
+
+#: a BYE that was lost is said again after 0.5 and 1.5 s (RFC 3261 section 17.1.2.2), while Kamailio lives
+_HEARD_AFTER_S: Final = 1.7
 
 
 def _said(hexadecimal: str) -> str:
@@ -91,12 +95,17 @@ class HangingUp:
     ) -> None:
         self._board, self._rpc, self._start = board, rpc, start
         self._telling: set[asyncio.Task[None]] = set()
+        self._told_at = 0.0
         board.on_dialogs = self._tell
 
     def _tell(self, dialogs: Dialogs, reason: Reason) -> None:
         task = self._start(hang_up(self._rpc, dialogs, PLATFORM_ENDS[reason]))
         self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        task.add_done_callback(self._told)
+
+    def _told(self, task: asyncio.Task[None]) -> None:
+        self._telling.discard(task)
+        self._told_at = time.monotonic()
 
     def everything(self) -> None:
         """End every call. Said again and again: the edge does not know yet what was decided a moment ago."""
@@ -104,5 +113,6 @@ class HangingUp:
             self._board.end_call(call_id, Reason.PLATFORM_STOPPED)
 
     def is_done(self) -> bool:
-        """Whether no call is left, and everybody has been told."""
-        return not self._board.calls and not self._telling
+        """Whether no call is left, and everybody has been told, twice where it was necessary."""
+        is_heard = time.monotonic() - self._told_at > _HEARD_AFTER_S
+        return is_heard and not self._board.calls and not self._telling
