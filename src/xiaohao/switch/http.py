@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Final
 
 from aiohttp import web
@@ -35,6 +36,8 @@ def application(
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def died(request: web.Request) -> web.Response:
+        if not _is_from_this_machine(request):
+            return web.json_response({"error": "only rtpengine on this machine may say so"}, status=403)
         for call_id in _CALL_ID.findall(await request.read()):
             media_died(call_id.decode())
         return web.Response(text=_XMLRPC_OK, content_type="text/xml")
@@ -46,3 +49,10 @@ def application(
     app.router.add_get("/metrics", metrics)
     app.router.add_post("/media-died", died)
     return app
+
+
+def _is_from_this_machine(request: web.Request) -> bool:
+    if request.transport is None:  # gone already
+        return False
+    theirs, ours = (request.transport.get_extra_info(name) for name in ("peername", "sockname"))
+    return theirs[0] == ours[0] or ip_address(theirs[0]).is_loopback
