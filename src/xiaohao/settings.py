@@ -59,6 +59,11 @@ class Edge(msgspec.Struct, forbid_unknown_fields=True):
     #: seconds that an address stays banned after it sent what no carrier sends
     ban_s: int = 300
 
+    @property
+    def transports(self) -> set[str]:
+        """What it listens on: `udp`, `tcp`, `tls`. A trunk is reached over one of these."""
+        return {address.partition(":")[0] for address in self.listen}
+
 
 class Media(msgspec.Struct, forbid_unknown_fields=True):
     """rtpengine: relays and records RTP in user space."""

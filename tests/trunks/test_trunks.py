@@ -20,7 +20,7 @@ from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.tenants.service import Tenants
 from xiaohao.trunks.http import DigestBody, TargetBody, TrunkSpecBody
-from xiaohao.trunks.model import Digest, Target, TrunkSpec
+from xiaohao.trunks.model import Digest, Target, Transport, TrunkSpec
 from xiaohao.trunks.service import Trunks, TrunkState
 
 
@@ -36,7 +36,9 @@ def trunks(database: Database, vault: Vault) -> Trunks:
 @pytest.fixture
 async def operator(database: Database, vault: Vault) -> AsyncIterator[httpx.AsyncClient]:
     key = await Tenants(database, vault).bootstrap_operator_key()
-    async with client_of(create_app(Settings(), database, vault), key) as client:
+    settings = Settings()
+    settings.edge.listen.append("tls:127.0.0.1:5061")
+    async with client_of(create_app(settings, database, vault), key) as client:
         yield client
 
 
@@ -58,6 +60,24 @@ async def test_the_life_of_a_trunk(trunks: Trunks) -> None:
         with pytest.raises(Refusal) as refusal:
             await gone
         assert refusal.value.code == "not_found"
+
+
+async def test_nobody_is_reached_over_a_transport_that_the_edge_has_not(
+    trunks: Trunks, database: Database, vault: Vault
+) -> None:
+    over_tls = spec(targets=[Target("192.0.2.1", 5061, Transport.TLS)])
+    made = await trunks.create("east", over_tls)
+    without_tls = Trunks(database, vault, {"udp", "tcp"})
+    for refused in (
+        without_tls.create("west", over_tls),
+        without_tls.replace(made.id, "east", over_tls, TrunkState.ACTIVE),
+    ):
+        with pytest.raises(Refusal) as refusal:
+            await refused
+        (error,) = refusal.value.extra["errors"]
+        assert error["field"] == "spec.targets"
+        assert "tls" in error["detail"]
+    assert (await without_tls.replace(made.id, "east", over_tls, TrunkState.DISABLED)).state == "disabled"
 
 
 async def test_names_are_taken_once(trunks: Trunks) -> None:

@@ -182,7 +182,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         trace_routes.router(CallTraces(database, vault, settings, audit)),
         tenant_routes.operator_router(tenants, keys, vault),
         tenant_routes.webhook_router(tenants),
-        trunk_routes.router(Trunks(database, vault), vault),
+        trunk_routes.router(Trunks(database, vault, settings.edge.transports), vault),
     ):
         # included, each router would be asked about each request, and each route be built a second time
         app.router.routes.extend(router.routes)

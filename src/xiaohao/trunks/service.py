@@ -1,5 +1,6 @@
 """What can be done with trunks. The switches and the edge read them here, too, and watch `version`."""
 
+from collections.abc import Collection
 from enum import StrEnum
 
 import msgspec
@@ -13,7 +14,7 @@ from xiaohao.errors import Refusal, conflict, not_found
 from xiaohao.ids import new_id
 from xiaohao.secrecy import Vault
 from xiaohao.trunks import store
-from xiaohao.trunks.model import Digest, Trunk, TrunkSpec, faults, shared_entrance
+from xiaohao.trunks.model import Digest, Transport, Trunk, TrunkSpec, faults, shared_entrance
 
 
 class TrunkState(StrEnum):
@@ -26,13 +27,17 @@ class TrunkState(StrEnum):
 class Trunks:
     """The trunks of the platform; only the operator has to do with them."""
 
-    def __init__(self, database: Database, vault: Vault) -> None:
+    def __init__(
+        self, database: Database, vault: Vault, transports: Collection[str] = frozenset(Transport)
+    ) -> None:
+        """`transports`: those that the edge listens on, without which it reaches nobody."""
         self._database = database
         self._vault = vault
+        self._transports = transports
 
     async def create(self, name: str, spec: TrunkSpec, state: TrunkState = TrunkState.ACTIVE) -> Trunk:
         """Add a trunk. Raises Refusal: `validation_failed`, `trunk_name_taken`, `trunk_entrance_taken`."""
-        _check(spec)
+        self._check(spec, state)
         now = now_us()
         trunk = Trunk(id=new_id("trk"), name=name, state=state.value, spec=spec)
         row = {"id": trunk.id, "created_at": now, **self._columns(trunk, now)}
@@ -83,7 +88,7 @@ class Trunks:
                 if row is None:
                     raise not_found("trunk")
                 spec = _with_passwords_of(self._trunk(row).spec, spec)
-                _check(spec)
+                self._check(spec, state)
                 trunk = Trunk(id=trunk_id, name=name, state=state.value, spec=spec)
                 await self._check_entrances(connection, trunk)
                 await store.change(connection, trunk_id, self._columns(trunk, now_us()))
@@ -122,6 +127,30 @@ class Trunks:
                     trunk_id=other.id,
                 )
 
+    def _check(self, spec: TrunkSpec, state: TrunkState) -> None:
+        found = faults(spec)
+        if state == TrunkState.ACTIVE:  # else it could not be disabled any more
+            wanted = {target.transport.value for target in spec.targets}
+            found += [
+                f"targets: the edge does not listen on {transport}, see edge.listen in the configuration"
+                for transport in sorted(wanted.difference(self._transports))
+            ]
+        for name in ("digest_in", "digest_out"):
+            digest: Digest | None = getattr(spec, name)
+            if digest and not (digest.username and digest.password):
+                found.append(f"{name}: a digest needs a user name and a password")
+        if not found:
+            return
+        # A fault reads "field: what is wrong", or is about the whole.
+        split = [(head, tail) if tail else ("", head) for head, _, tail in (f.partition(": ") for f in found)]
+        raise Refusal(
+            "validation_failed",
+            "The request is not valid",
+            "The trunk's description cannot be used.",
+            422,
+            {"errors": [{"field": f"spec.{field}".rstrip("."), "detail": detail} for field, detail in split]},
+        )
+
     def _columns(self, trunk: Trunk, now: int) -> dict[str, object]:
         sealed = self._vault.seal(msgspec.json.encode(trunk.spec).decode())
         return {"name": trunk.name, "state": trunk.state, "spec_sealed": sealed, "updated_at": now}
@@ -129,25 +158,6 @@ class Trunks:
     def _trunk(self, row: RowMapping) -> Trunk:
         spec = msgspec.json.decode(self._vault.open(row["spec_sealed"]), type=TrunkSpec)
         return Trunk(id=row["id"], name=row["name"], state=row["state"], spec=spec)
-
-
-def _check(spec: TrunkSpec) -> None:
-    found = faults(spec)
-    for name in ("digest_in", "digest_out"):
-        digest: Digest | None = getattr(spec, name)
-        if digest and not (digest.username and digest.password):
-            found.append(f"{name}: a digest needs a user name and a password")
-    if not found:
-        return
-    # A fault reads "field: what is wrong", or is about the whole.
-    split = [(head, tail) if tail else ("", head) for head, _, tail in (f.partition(": ") for f in found)]
-    raise Refusal(
-        "validation_failed",
-        "The request is not valid",
-        "The trunk's description cannot be used.",
-        422,
-        {"errors": [{"field": f"spec.{field}".rstrip("."), "detail": detail} for field, detail in split]},
-    )
 
 
 def _with_passwords_of(old: TrunkSpec, new: TrunkSpec) -> TrunkSpec:
