@@ -40,7 +40,7 @@ async def test_proxies_on_both_sides_stay_on_the_way(bare: Exchange) -> None:
     assert split(headers(ok, "Record-Route")) == caller_proxies
     bye_to_callee = near.request("BYE")
     assert split(headers(bye_to_callee, "Route")) == caller_proxies[::-1]
-    bye = await far.socket.next("BYE")
+    bye = await far.socket.next("BYE", holding=far.call_id)
     assert split(headers(bye, "Route")) == callee_proxies[::-1]
     far.reply(bye, "200 OK")
     await near.socket.next("SIP/2.0 200")
@@ -49,7 +49,7 @@ async def test_proxies_on_both_sides_stay_on_the_way(bare: Exchange) -> None:
     again.invite(extra="".join(f"Record-Route: {route}\r\n" for route in caller_proxies))
     await again.answered(extra=recorded)
     again.far.request("BYE")
-    bye = await again.near.socket.next("BYE")
+    bye = await again.near.socket.next("BYE", holding=again.near.call_id)
     assert split(headers(bye, "Route")) == caller_proxies
     again.near.reply(bye, "200 OK")
 
@@ -104,7 +104,7 @@ async def test_two_phones_answer(bare: Exchange) -> None:
     stray.request("ACK", cseq=stray.cseq)
     assert header(await far.socket.next("ACK"), "To") == second.ours
     stray.request("BYE")
-    bye = await far.socket.next("BYE")
+    bye = await far.socket.next("BYE", holding=far.call_id)
     assert header(bye, "To") == second.ours
     second.reply(bye, "200 OK")
     await near.socket.next("SIP/2.0 200")
@@ -223,8 +223,8 @@ async def test_strange_tags_and_call_ids(bare: Exchange) -> None:
         facts = {"call_id": end.call_id, "ours": end.ours, "theirs": end.theirs, "target": end.target} | wrong
         End(end.socket, end.number, cseq=50, **facts).request("BYE")
         await end.socket.next("SIP/2.0 481")
-    assert await near.socket.none("BYE", 0.2)
-    assert await far.socket.none("BYE", 0.2)
+    assert await near.socket.none("BYE", 0.2, near.call_id)
+    assert await far.socket.none("BYE", 0.2, far.call_id)
     await line.hang_up()
 
 
@@ -325,7 +325,7 @@ async def test_contacts_of_every_shape(bare: Exchange) -> None:
     near.request("ACK", cseq=1)
     assert (await far.socket.next("ACK")).startswith(f"ACK sip:far@{there} SIP/2.0")
     far.request("BYE")
-    bye = await near.socket.next("BYE")
+    bye = await near.socket.next("BYE", holding=near.call_id)
     assert bye.startswith(f'BYE sip:near;x=1@{here};ob;line="q" SIP/2.0')
     near.reply(bye, "200 OK")
     await far.socket.next("SIP/2.0 200")

@@ -209,7 +209,7 @@ async def test_description_among_other_parts(bare: Exchange) -> None:
         assert lines_of(message)[0] == "v=0"
     await line.far.socket.next("ACK")
     line.far.request("BYE", content=MARK, kind="application/isup")
-    bye = await line.near.socket.next("BYE")
+    bye = await line.near.socket.next("BYE", holding=line.near.call_id)
     assert body(bye) == ""
     assert header(bye, "Content-Type") == ""
     line.near.reply(bye, "200 OK")
