@@ -1,6 +1,7 @@
 """`xiaohao billing …` killed with SIGKILL in the middle, and called again: nothing is lost, nothing twice."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import time
@@ -79,12 +80,19 @@ async def killed(database: Database, config: Path, done: Any, whole: int, *comma
     )
     process = run()
     until = time.monotonic() + 60
-    while process.poll() is None and not 0 < await number(database, done) < whole:
+    is_halfway = False
+    while process.poll() is None and not is_halfway:
         assert time.monotonic() < until
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.004)
+        # it stands still while it is looked at, and cannot come to its end before it is killed
+        process.send_signal(signal.SIGSTOP)
+        is_halfway = 0 < await number(database, done) < whole
+        if not is_halfway:
+            process.send_signal(signal.SIGCONT)
     process.kill()
     process.wait()
-    assert 0 < await number(database, done) < whole, "it was killed too late"
+    assert is_halfway, "it was never seen halfway"
+    assert 0 < await number(database, done) < whole
     assert await asyncio.to_thread(run().wait) == 0
 
 
