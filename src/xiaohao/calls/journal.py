@@ -23,7 +23,7 @@ from xiaohao.calls.model import Call, State
 from xiaohao.calls.wire import cdr_of_call
 from xiaohao.clock import now_us
 from xiaohao.database.direct import Direct, Row
-from xiaohao.database.engine import Database, DatabaseUnavailable
+from xiaohao.database.engine import CHECKPOINT_PAGES, Database, DatabaseUnavailable
 from xiaohao.notifications.model import Kind
 from xiaohao.notifications.store import event_insert, event_row
 from xiaohao.secrecy import Vault
@@ -81,7 +81,7 @@ class CallJournal:
         self._db = db
         self._vault = vault
         # The worker writes all the time too: as long as it lives, tidying SQLite's log up is its work.
-        self._direct = Direct(db.url, checkpoint_pages=8000, fence=db.fence)
+        self._direct = Direct(db.url, checkpoint_pages=CHECKPOINT_PAGES, fence=db.fence)
         self._statements = store.JournalStatements(self._direct.dialect)
         self._put_events = event_insert(self._direct.dialect)
         self._remember_last_caller = remember_last_caller(self._direct.dialect)

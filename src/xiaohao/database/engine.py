@@ -32,13 +32,13 @@ from xiaohao.database.errors import (
 from xiaohao.database.fence import MASTER_KEY, NEXT_MASTER_KEY, Fence
 from xiaohao.database.schema import marks
 
-__all__ = ["BUSY_TIMEOUT_MS", "Database", "DatabaseUnavailable", "TransactionLost"]
+__all__ = ["BUSY_TIMEOUT_MS", "CHECKPOINT_PAGES", "Database", "DatabaseUnavailable", "TransactionLost"]
 
 BUSY_TIMEOUT_MS: Final = 5000
 _SQLITE_READERS: Final = 4
 _POSTGRESQL_CONNECTIONS: Final = 10
-#: so long may SQLite's log be before one of these connections copies it into the file; the worker is earlier
-_CHECKPOINT_PAGES: Final = 8000
+#: so long may SQLite's log be before a connection copies it into the file; the worker's outbox is earlier
+CHECKPOINT_PAGES: Final = 8000
 _MIGRATION_PATIENCE_S: Final = 60.0
 #: any number will do, as long as every process of the platform takes the same one
 _MIGRATION_LOCK: Final = 0x5841_4F48_414F
@@ -248,7 +248,7 @@ def _sqlite_engine(url: URL, connections: int) -> AsyncEngine:
 
 def _prepare_sqlite_writer(connection: Any, _record: Any) -> None:
     _take_over_transactions(connection)
-    checkpoint = f"wal_autocheckpoint = {_CHECKPOINT_PAGES}"
+    checkpoint = f"wal_autocheckpoint = {CHECKPOINT_PAGES}"
     _pragmas(connection, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", checkpoint)
 
 

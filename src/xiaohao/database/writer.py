@@ -21,7 +21,7 @@ import psycopg
 from sqlalchemy import URL
 
 from xiaohao.database.direct import Cursor, Direct
-from xiaohao.database.engine import DatabaseUnavailable, TransactionLost
+from xiaohao.database.engine import CHECKPOINT_PAGES, DatabaseUnavailable, TransactionLost
 from xiaohao.database.fence import Fence
 
 #: Two, so that one decides while the other one waits for the server's disk. SQLite has one writer anyway.
@@ -34,7 +34,6 @@ _LONGEST_PAUSE_S: Final = 0.02
 _LONGEST_REST_S: Final = 0.01
 #: Many indexes are written at random places: what does not fit into SQLite's memory is read again and again.
 _CACHE_KIB: Final = 65_536
-_CHECKPOINT_PAGES: Final = 8000
 
 
 class LostRace(Exception):
@@ -118,7 +117,7 @@ class Writer:
             thread.start()
 
     def _run(self) -> None:
-        direct = Direct(self._url, _CHECKPOINT_PAGES, _CACHE_KIB, self._fence, self._durable, True)
+        direct = Direct(self._url, CHECKPOINT_PAGES, _CACHE_KIB, self._fence, self._durable, True)
         while (group := self._group()) is not None:
             began = time.monotonic()
             # Who does not wait any more has gone, or was told that the database is away.
