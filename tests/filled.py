@@ -114,7 +114,7 @@ async def _sip_messages(world: World, ride: Ride, binding: Binding) -> None:
             ends = ("127.0.0.1", 1, "127.0.0.1", 2)
             packet = hep.Packet(world.clock(), kind, "udp", *ends, key, call.id.encode(), payload)
             edge.send(hep.write(packet))
-    for _ in range(500):
+    for _ in range(3000):
         if keeping.listener.counts()[0] == 2:
             break
         await asyncio.sleep(0.01)

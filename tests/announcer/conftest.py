@@ -85,7 +85,7 @@ class SpeakingTheatre(Theatre):
 
     async def will_hear(self, call: Any, name: str) -> bool:
         """Whether within some seconds a phone's call has received this prompt, whole."""
-        for _ in range(60):
+        for _ in range(300):
             if audio.is_heard(self.sounds[name], call.received_audio):
                 return True
             await asyncio.sleep(0.1)
@@ -102,7 +102,7 @@ class SpeakingTheatre(Theatre):
     async def signals(self, call_id: str) -> list[str]:
         """What was signalled in a call that has ended, once its path is there (a moment after its record)."""
         entries: list[dict[str, Any]] = []
-        for _ in range(80):
+        for _ in range(300):
             entries = (await self.stage.request("GET", f"/v1/calls/{call_id}/path"))["entries"]
             if any(entry["kind"] == "decision" for entry in entries):
                 break

@@ -49,7 +49,7 @@ class Desk:
         """The one CDR of this caller."""
         caller = call.phone.number
         found: list[dict[str, Any]] = []
-        for _ in range(50):
+        for _ in range(300):
             listed = (await self.theatre.stage.request("GET", "/v1/cdrs?limit=50"))["items"]
             found = [cdr for cdr in listed if cdr["caller"] == caller]
             if found:

@@ -61,7 +61,7 @@ class Hotline:
 
     async def until_asked(self, dialled: str, times: int) -> None:
         """Wait for so many questions."""
-        for _ in range(160):
+        for _ in range(600):
             if len(self.asked(dialled)) >= times:
                 return
             await asyncio.sleep(0.05)
@@ -69,7 +69,7 @@ class Hotline:
 
     async def cdrs(self, dialled: str, count: int = 1) -> list[dict[str, Any]]:
         """The records of the calls to this number, when there are so many."""
-        for _ in range(50):
+        for _ in range(300):
             found = (await self.customer.request("POST", "/v1/cdrs/search", {"number": dialled}))["items"]
             if len(found) >= count:
                 break
@@ -80,7 +80,7 @@ class Hotline:
     async def steps(self, call_id: str) -> list[dict[str, Any]]:
         """The questions as a call's path has them, when it is there."""
         found: list[dict[str, Any]] = []
-        for _ in range(50):
+        for _ in range(300):
             path = await self.customer.request("GET", f"/v1/calls/{call_id}/path")
             found = [entry for entry in path["entries"] if entry["what"] == "ask_the_customer"]
             if found:

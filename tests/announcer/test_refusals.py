@@ -23,7 +23,7 @@ async def ended(call: OutgoingCall, code: int, cause: int) -> None:
 
 async def recorded(theatre: SpeakingTheatre, dialled: str) -> dict[str, Any]:
     """The one CDR of the calls to this number."""
-    for _ in range(100):
+    for _ in range(300):
         found = (await theatre.stage.request("GET", "/v1/cdrs?limit=20"))["items"]
         mine = [cdr for cdr in found if cdr["dialled"] == dialled]
         if mine:

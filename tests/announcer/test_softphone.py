@@ -46,23 +46,26 @@ async def pjsip(
     await process.communicate()
 
 
-async def heard(
-    softphone: Softphone, path: Path, seconds: float
-) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
-    """What it hears from now on, for so long."""
-    await softphone.do("record", str(path))
-    await asyncio.sleep(seconds)
+async def most_like(softphone: Softphone, path: Path, sounds: dict[str, audio.Sound]) -> str | None:
+    """The prompt that it has heard since it was told to record, if one is much more like it than the others.
+
+    Its jitter buffer leaves a packet out here and there, so that none is quite like it.
+    """
     await softphone.do("keep")
-    return (await recording(path)).astype(np.int16)
+    sound = (await recording(path)).astype(np.int16)
+    likeness = {name: audio.find(prompt, sound).likeness for name, prompt in sounds.items()}
+    second, first = sorted(likeness, key=lambda name: likeness[name])[-2:]
+    return first if likeness[first] > 1.4 * likeness[second] else None
 
 
 async def test_it_hears_dials_and_is_connected(desk: Desk, softphone: Softphone, tmp_path: Path) -> None:
     """The request in early media, keys by RFC 4733, and both hear each other."""
     host, port = desk.theatre.stage.sip
+    await softphone.do("record", str(tmp_path / "asked.wav"))
     await softphone.do("call", f"sip:{desk.x}@{host}:{port}", "+8613799990001")
     await softphone.until("talks")
-    sound = await heard(softphone, tmp_path / "asked.wav", 1.8)
-    assert audio.find(desk.theatre.sounds["ask_extension"], sound).likeness > 0.6
+    await asyncio.sleep(1.8)
+    assert await most_like(softphone, tmp_path / "asked.wav", desk.theatre.sounds) == "ask_extension"
     await softphone.do("keys", "123#")
     phone = desk.phones["123"]
     called = await phone.next_call(8)
@@ -81,12 +84,11 @@ async def test_it_is_answered_and_then_connected(desk: Desk, softphone: Softphon
     phone.behaviour = Behaviour(answer_after_s=1.0)
     await theatre.change_trunk("softphone", answers="asked")
     host, port = theatre.stage.sip
+    await softphone.do("record", str(tmp_path / "answered.wav"))
     await softphone.do("call", f"sip:{desk.x}@{host}:{port}", "+8613799990003")
     await softphone.until("talks")
-    sound = await heard(softphone, tmp_path / "answered.wav", 1.4)
-    likeness = {name: audio.find(prompt, sound).likeness for name, prompt in theatre.sounds.items()}
-    # its jitter buffer leaves a packet out here and there
-    assert likeness.pop("ask_extension") > 1.4 * max(likeness.values())
+    await asyncio.sleep(1.4)
+    assert await most_like(softphone, tmp_path / "answered.wav", theatre.sounds) == "ask_extension"
     await softphone.do("keys", "7#")
     called = await phone.next_call(8)
     assert await softphone.hears(450)
@@ -109,8 +111,7 @@ async def test_it_hears_why_it_is_refused(
     """The prompt of the reason in early media, and then the end."""
     pair = await speaking.pair()
     host, port = speaking.stage.sip
+    await softphone.do("record", str(tmp_path / "refused.wav"))
     await softphone.do("call", f"sip:{pair.y}@{host}:{port}", "+8613799990002")
-    await softphone.until("talks")
-    sound = await heard(softphone, tmp_path / "refused.wav", 1.15)
-    assert audio.find(speaking.sounds["unknown_caller"], sound).likeness > 0.6
     await softphone.until("over")
+    assert await most_like(softphone, tmp_path / "refused.wav", speaking.sounds) == "unknown_caller"

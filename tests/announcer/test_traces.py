@@ -14,7 +14,7 @@ from .test_refusals import recorded
 async def ladder(theatre: SpeakingTheatre, call_id: str, messages: int) -> list[str]:
     """The words in the picture, once so many messages are kept."""
     kept: dict[str, Any] = {}
-    for _ in range(80):
+    for _ in range(300):
         kept = (await theatre.customer.request("GET", f"/v1/calls/{call_id}/path"))["sip"]
         if kept["messages"] >= messages:
             break

@@ -13,9 +13,16 @@ from fastapi import FastAPI
 from xiaohao.api.app import create_app
 from xiaohao.database.engine import Database
 from xiaohao.numbers.model import Kind, kind_of
+from xiaohao.planning import service as planning
 from xiaohao.secrecy import Vault
 from xiaohao.settings import Settings
 from xiaohao.tenants.service import Tenants
+
+
+@pytest.fixture(autouse=True)
+def plans_may_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made at a low priority, and the machine may have much else to do."""
+    monkeypatch.setattr(planning, "_TIMEOUT_S", 120.0)
 
 
 @pytest.fixture

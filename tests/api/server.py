@@ -60,7 +60,7 @@ def serving(
 
 
 def _wait(server: Server) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         try:
             if httpx.get(f"{server.url}/healthz").status_code == 200:

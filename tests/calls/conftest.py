@@ -20,7 +20,7 @@ from xiaohao.simulator.phone import Phone
 from xiaohao.simulator.stage import Stage, StageCustomer
 
 #: with the call ended, how long its CDR may take to be readable
-CDR_PATIENCE_S = 5.0
+CDR_PATIENCE_S = 30.0
 #: of the shared platform: short enough for a test to wait for
 LIMITS = {"ring_s": 7, "progress_s": 3}
 _people = itertools.count(1)
@@ -93,7 +93,7 @@ class Theatre:
     async def trunks_in_force(self) -> None:
         """Wait until what the API has told of trunks counts: the switch looks once a second."""
         changed_at = time.time()
-        for _ in range(100):
+        for _ in range(600):
             if await self.metric("xiaohao_trunks_in_force_timestamp_seconds") >= changed_at:
                 return
             await asyncio.sleep(0.05)
@@ -115,7 +115,7 @@ class Theatre:
 
     async def live(self, binding_id: str) -> dict[str, Any]:
         """The one live call of a binding."""
-        for _ in range(50):
+        for _ in range(300):
             listed = await self.customer.request("GET", "/v1/calls")
             calls = [call for call in listed["items"] if call["binding_id"] == binding_id]
             if calls:

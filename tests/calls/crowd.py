@@ -107,7 +107,7 @@ def kill(stage: Stage, *names: str) -> Killed:
     return killed
 
 
-async def until(condition: Callable[[], bool], what: str, within_s: float = 20) -> None:
+async def until(condition: Callable[[], bool], what: str, within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
@@ -130,7 +130,7 @@ async def until_another(stage: Stage, killed: Killed) -> None:
 async def until_ready(stage: Stage, killed: Killed) -> None:
     """Wait until the killed processes have successors and everything works; says how long that took."""
     await until_another(stage, killed)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while {line.name for line in await status.look(stage.settings) if line.ready} != NAMES:
         assert time.monotonic() < deadline, "the platform is not ready again"
         await asyncio.sleep(0.1)
@@ -187,11 +187,11 @@ async def dial(theatre: Theatre, behaviour: Behaviour = _ANSWERS, **terms: Any) 
 async def connect(theatre: Theatre, behaviour: Behaviour = _ANSWERS, **terms: Any) -> Conversation:
     """The same, and the call has come as far as the callee's behaviour lets it come at once."""
     one = await dial(theatre, behaviour, **terms)
-    one.other = await one.pair.passenger.next_call(timeout=10)
+    one.other = await one.pair.passenger.next_call(timeout=30)
     if behaviour is _ANSWERS:
-        await one.call.wait_answered(timeout=10)
+        await one.call.wait_answered(timeout=30)
     elif behaviour is _RINGS:
-        await one.call.wait_ringing(timeout=10)
+        await one.call.wait_ringing(timeout=30)
     return one
 
 
@@ -208,7 +208,7 @@ async def until_stored(theatre: Theatre, crowd: Crowd) -> None:
     wanted = {one.binding_id: "answered" for one in crowd.talking}
     wanted |= {one.binding_id: "ringing" for one in crowd.ringing}
     wanted |= {one.binding_id: "received" for one in crowd.starting}
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while True:
         page = await theatre.customer.request("GET", "/v1/calls?limit=500")
         if wanted.items() <= {call["binding_id"]: call["state"] for call in page["items"]}.items():
@@ -285,7 +285,7 @@ class Ledger:
             assert document["data"]["cdr"] == {k: v for k, v in cdr.items() if k != "recording_state"}
 
 
-async def ledger(theatre: Theatre, conversations: list[Conversation], within_s: float = 15) -> Ledger:
+async def ledger(theatre: Theatre, conversations: list[Conversation], within_s: float = 60) -> Ledger:
     """The ledger once every conversation has its CDR and the customer was told of it."""
     wanted = {one.binding_id for one in conversations}
     deadline = time.monotonic() + within_s
@@ -302,7 +302,7 @@ async def ledger(theatre: Theatre, conversations: list[Conversation], within_s: 
     return await _ledger(theatre)
 
 
-async def check_recordings(theatre: Theatre, crowd: Crowd, within_s: float = 20) -> None:
+async def check_recordings(theatre: Theatre, crowd: Crowd, within_s: float = 60) -> None:
     """Each call of the crowd has one recording, told once; of those who talked both voices are in it.
 
     What the configuration names is what the customer gets.

@@ -47,7 +47,7 @@ class Relays:
     async def talk(self, index: int) -> OutgoingCall:
         """A call that is answered over this trunk; both hear each other."""
         call = await self.call()
-        other = await self.callee_at(index).next_call(timeout=8)
+        other = await self.callee_at(index).next_call(timeout=20)
         await call.wait_answered()
         assert await call.wait_heard(900)
         assert await other.wait_heard(400)

@@ -55,8 +55,8 @@ async def test_nobodys_number_is_left_anywhere(theatre: Theatre) -> None:
         assert _held(iter(metadata), numbers) == []
         await line.hang_up()
     call_id = str((await line.cdr())["call_id"])
-    await theatre.endpoint.wait_for("recording.ready", call_id, timeout=20)
-    for _ in range(50):
+    await theatre.endpoint.wait_for("recording.ready", call_id, timeout=60)
+    for _ in range(300):
         if not list(captures.rglob(f"*{call_id}*")):
             break
         await asyncio.sleep(0.1)

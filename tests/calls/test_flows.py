@@ -45,7 +45,7 @@ async def test_customer_hears_everything_in_order(theatre: Theatre) -> None:
     pair = await theatre.pair()
     await _talk(pair, pair.driver, pair.y, pair.passenger, pair.x)
     call_id = (await pair.cdr())["call_id"]
-    await theatre.endpoint.wait_for("recording.ready", call_id, timeout=30)
+    await theatre.endpoint.wait_for("recording.ready", call_id, timeout=60)
     told = [delivery for delivery in theatre.endpoint.accepted if delivery.call_id == call_id]
     assert [delivery.kind for delivery in told] == [
         "call.received",

@@ -32,9 +32,9 @@ async def test_calls_on_a_full_disk(tmp_path: Path) -> None:
             await unrecorded.hang_up()
             await cut_off.hang_up()
             ids = [(await pair.cdr())["call_id"] for pair in pairs[:2]]
-            told = await theatre.endpoint.wait_for("recording.ready", ids[0], timeout=30)
+            told = await theatre.endpoint.wait_for("recording.ready", ids[0], timeout=60)
             assert told.document["data"]["recording"]["cut_off"] is True
-            told = await theatre.endpoint.wait_for("recording.failed", ids[1], timeout=30)
+            told = await theatre.endpoint.wait_for("recording.failed", ids[1], timeout=60)
             assert told.document["data"]["recording"]["failure"] == "disk_full"
             assert "recording_cut_off" in theatre.stage.log("worker")
             filler.unlink()

@@ -159,7 +159,7 @@ async def long_enough_for_reports(people: Cast) -> None:
     """The relay sends RTCP of its own every five to seven seconds."""
     call, other = await people.call()
     await talk(people, call, other)
-    for _ in range(100):
+    for _ in range(300):
         if call.rtcp_packets_raw and other.rtcp_packets_raw:
             break
         await asyncio.sleep(0.1)

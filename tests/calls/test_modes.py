@@ -108,7 +108,7 @@ async def is_refused(theatre: Theatre, call: OutgoingCall, dialled: str, reason:
         "loop": (482, 25),
     }
     await refused(theatre, call, *codes[reason])
-    for _ in range(50):  # the newest record of this number may still be that of an earlier call
+    for _ in range(300):  # the newest record of this number may still be that of an earlier call
         found = (await theatre.stage.request("GET", "/v1/cdrs?limit=5"))["items"]
         if next((cdr["reason"] for cdr in found if cdr["dialled"] == dialled), None) == reason:
             break

@@ -141,7 +141,7 @@ async def live_through(house: Theatre, crowd: Crowd, pairs: list[Pair]) -> tuple
     reservation = asyncio.create_task(refused_reservation(house, 0))
     refused = [Conversation(pair, await pair.driver.call(pair.y)) for pair in pairs]
     assert await crowd.all_heard()
-    await asyncio.gather(*(one.call.wait_ended(timeout=10) for one in refused))
+    await asyncio.gather(*(one.call.wait_ended(timeout=30) for one in refused))
     assert {one.call.final_code for one in refused} == {503}
     await hang_up_all([*crowd.talking[:3], *crowd.ringing])
     left_at = time.time()

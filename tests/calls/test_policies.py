@@ -18,7 +18,7 @@ FOREIGN, PREMIUM = "+85223456790", "+449098790123"
 async def in_force(theatre: Theatre) -> None:
     """Wait until the switch knows what was just changed: that takes less than a second."""
     changed_at = time.time()
-    for _ in range(100):
+    for _ in range(1500):
         if await theatre.metric("xiaohao_policies_in_force_timestamp_seconds") >= changed_at:
             return
         await asyncio.sleep(0.02)

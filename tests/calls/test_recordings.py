@@ -11,10 +11,10 @@ from xiaohao.simulator.behaviour import Behaviour
 async def recorded(theatre: Theatre, pair: Pair) -> tuple[dict[str, Any], Heard]:
     """The recording's document and sound, once the customer is told that it is ready; no capture is left."""
     cdr = await pair.cdr()
-    told = await theatre.endpoint.wait_for("recording.ready", cdr["call_id"], timeout=10)
+    told = await theatre.endpoint.wait_for("recording.ready", cdr["call_id"], timeout=60)
     document = await theatre.customer.request("GET", f"/v1/recordings/{cdr['call_id']}")
     assert told.document["data"]["recording"] == document
-    for _ in range(30):  # the capture goes last
+    for _ in range(300):  # the capture goes last
         left = list(theatre.stage.settings.captures_folder.rglob(f"*{cdr['call_id']}*"))
         if not left:
             break

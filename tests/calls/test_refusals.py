@@ -34,7 +34,7 @@ async def recorded(
     theatre: Theatre, dialled: str, reason: str, code: int, cause: int, *, events: bool
 ) -> dict[str, Any]:
     """The newest CDR of this number, as the operator sees it, and the customer's events about it."""
-    for _ in range(50):
+    for _ in range(300):
         found = (await theatre.stage.request("GET", "/v1/cdrs?limit=5"))["items"]
         mine = [cdr for cdr in found if cdr["dialled"] == dialled]
         if mine and mine[0]["reason"] == reason:  # one of a call before may be there already

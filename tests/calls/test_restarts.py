@@ -68,12 +68,12 @@ async def test_rtpengine_and_switch_killed(house: Theatre) -> None:
     killed = kill(house.stage, "rtpengine", "switch")
     await until_ready(house.stage, killed)
     talking = [each for one in crowd.talking for each in (one.call, one.other) if each]
-    await asyncio.gather(*(each.wait_ended(timeout=8) for each in talking))
+    await asyncio.gather(*(each.wait_ended(timeout=20) for each in talking))
     # those that rang end when they are answered
     for one in crowd.ringing:
         assert one.other is not None
         await one.other.answer()
-    await asyncio.gather(*(one.call.wait_ended(timeout=6) for one in crowd.everyone))
+    await asyncio.gather(*(one.call.wait_ended(timeout=20) for one in crowd.everyone))
     told = await ledger(house, crowd.everyone)
     told.check_events()
     assert told.reasons(crowd.everyone) == {("media_lost", "platform")}
@@ -99,7 +99,7 @@ async def test_rtpengine_killed_again_at_once(house: Theatre) -> None:
     await until_ready(house.stage, kill(house.stage, "rtpengine"))
     calls = [*crowd.everyone, between]
     both = [each for one in calls for each in (one.call, one.other) if each]
-    await asyncio.gather(*(each.wait_ended(timeout=6) for each in both))
+    await asyncio.gather(*(each.wait_ended(timeout=20) for each in both))
     told = await ledger(house, calls)
     told.check_events()
     assert told.reasons(calls) == {("media_lost", "platform")}

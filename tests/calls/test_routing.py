@@ -66,7 +66,7 @@ class Scheme2:
 
     async def cdr(self, dialled: str, count: int = 1) -> dict[str, Any]:
         """The newest record of a call to this number, when there are so many."""
-        for _ in range(50):
+        for _ in range(300):
             found = await self.customer.request("POST", "/v1/cdrs/search", {"number": dialled})
             cdrs = [cdr for cdr in found["items"] if cdr["dialled"] == dialled]
             if len(cdrs) >= count:

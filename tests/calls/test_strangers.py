@@ -112,7 +112,7 @@ async def start_sipp(
         cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
     )
     # fmt: on
-    for _ in range(100):
+    for _ in range(600):
         if scenario == "caller" or listens(trunk):
             return process
         await asyncio.sleep(0.05)
@@ -142,7 +142,7 @@ async def test_sipp(
     if waits:
         await call.hang_up()
     await bound.over(call, hangs_up)
-    assert await asyncio.wait_for(sipp.wait(), 20) == 0, "the call has not gone as the scenario says"
+    assert await asyncio.wait_for(sipp.wait(), 60) == 0, "the call has not gone as the scenario says"
     messages = (tmp_path / "messages.log").read_text()
     assert bound.phone.number[3:] not in messages
     shown = call.display if stranger == "caller" else messages.partition("From: <sip:")[2].partition("@")[0]
@@ -157,14 +157,15 @@ class Softphone:
 
     async def until(self, event: str) -> None:
         """Pass over what it tells until it tells this."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while line := (await self._process.stdout.readline()).decode():
                 if line == f"softphone {event}\n":
                     return
         raise AssertionError(f"PJSIP ended before {event!r}; is it there? pip install pjsua2-python")
 
     async def do(self, *words: str) -> None:
-        """Give a command: call URI NUMBER, hold, resume, hang_up, keys DIGITS, record FILE, keep."""
+        """Give a command: call URI NUMBER, hold, resume, hang_up, keys DIGITS, record FILE (this
+        call, or the next from its first sound), keep."""
         self._process.stdin.write((" ".join(words) + "\n").encode())
         await self._process.stdin.drain()
 
@@ -186,7 +187,7 @@ class Softphone:
 
 async def recording(path: Path) -> np.ndarray:
     """The samples of a WAV file, when it is closed: until then its header tells of none."""
-    for _ in range(150):
+    for _ in range(1500):
         with contextlib.suppress(EOFError, wave.Error), wave.open(str(path), "rb") as file:
             if frames := file.readframes(file.getnframes()):
                 return np.frombuffer(frames, "<i2").astype(float)
@@ -261,6 +262,8 @@ def live_as_softphone(host: str, port: int, tone: str) -> None:
             info = self.getInfo()  # what it holds lives as long as it
             if info.media[0].status == pj.PJSUA_CALL_MEDIA_ACTIVE:
                 player.startTransmit(self.getAudioMedia(-1))
+                for recorder in recorders:
+                    self.getAudioMedia(-1).startTransmit(recorder)
             tell("talks" if info.media[0].status == pj.PJSUA_CALL_MEDIA_ACTIVE else "holds")
 
     class Account(pj.Account):
@@ -297,7 +300,8 @@ def live_as_softphone(host: str, port: int, tone: str) -> None:
             case ["record", path]:
                 recorders.append(pj.AudioMediaRecorder())
                 recorders[-1].createRecorder(path)
-                calls[-1].getAudioMedia(-1).startTransmit(recorders[-1])
+                if calls:
+                    calls[-1].getAudioMedia(-1).startTransmit(recorders[-1])
             case ["keep"]:
                 recorders.pop()
 

@@ -33,7 +33,7 @@ async def two(theatre: Theatre) -> AsyncIterator[Relays]:
 async def path(theatre: Theatre, call_id: str, messages: int) -> dict[str, Any]:
     """The path as the operator sees it, once so many SIP messages are kept."""
     found: dict[str, Any] = {}
-    for _ in range(80):
+    for _ in range(300):
         found = await theatre.stage.request("GET", f"/v1/calls/{call_id}/path")
         if found["sip"]["messages"] >= messages and not found["live"]:
             return found
@@ -60,7 +60,7 @@ def spoken(items: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
 async def heard(theatre: Theatre, call_id: str, *wanted: tuple[str, str, str]) -> list[tuple[str, str, str]]:
     """What was said, once all of this is among it: on a busy machine messages come again, and come late."""
     said: list[tuple[str, str, str]] = []
-    for _ in range(80):
+    for _ in range(300):
         status, answer = await theatre.stage.attempt("GET", f"/v1/calls/{call_id}/messages")
         said = spoken(answer["items"]) if status == 200 else []
         if set(wanted) <= set(said):

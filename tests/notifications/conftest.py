@@ -26,7 +26,7 @@ SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSBjdXN0b21lciBpbiB0ZXN0cw=="
 ALL_KINDS = ["call.received", "call.ringing", "call.answered", "call.ended", "cdr.created"]
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], within_s: float = 20.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], within_s: float = 60.0) -> None:
     """Wait for something to become true. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
         while True:
@@ -113,7 +113,7 @@ class Post:
             query = select(events.c.seq).where((events.c.call_id == call_id) & (events.c.tries > 0))
             return (await connection.execute(query)).first() is not None
 
-    async def settled(self, call_id: str, expected: list[str], within_s: float = 20.0) -> None:
+    async def settled(self, call_id: str, expected: list[str], within_s: float = 60.0) -> None:
         """Wait until a call's events are in these states."""
 
         async def reached() -> bool:

@@ -81,7 +81,7 @@ async def test_a_new_event_waits_for_one_that_failed_before(post: Post) -> None:
         await asyncio.sleep(0.5)
         assert set(customer.tried(call_id)) == {"call.received"}
         customer.endpoint.manner = flapping(3)
-        await post.settled(call_id, DELIVERED, within_s=30)
+        await post.settled(call_id, DELIVERED, within_s=60)
     assert customer.kinds(call_id) == ALL_KINDS
 
 
@@ -128,7 +128,7 @@ async def test_an_endpoint_that_comes_back_gets_everything(post: Post) -> None:
         await asyncio.sleep(1.0)
         await customer.endpoint.start()
         for call_id in call_ids:
-            await post.settled(call_id, DELIVERED, within_s=30)
+            await post.settled(call_id, DELIVERED, within_s=60)
 
 
 async def test_a_day_later_it_is_given_up_and_the_next_one_goes(post: Post) -> None:
@@ -223,7 +223,7 @@ async def test_more_than_memory_holds_is_delivered(post: Post) -> None:
     lives = [of_customer(life(), customer.id) for _ in range(120)]
     await post.journal.write([change for stage in zip(*lives, strict=True) for change in stage])
     async with post.delivering():
-        await until(lambda: len(customer.endpoint.accepted) == 600, within_s=30)
+        await until(lambda: len(customer.endpoint.accepted) == 600, within_s=60)
         for changes in lives[::17]:
             await post.settled(changes[0].call.id, DELIVERED)
     for changes in lives:
@@ -249,7 +249,7 @@ async def test_another_worker_takes_over_when_one_stops(post: Post) -> None:
     async with post.delivering("worker 1"):
         await post.settled(await post.call(customer.id), DELIVERED)
     async with post.delivering("worker 2"):
-        await post.settled(await post.call(customer.id), DELIVERED, within_s=4)
+        await post.settled(await post.call(customer.id), DELIVERED)
 
 
 async def test_another_worker_takes_over_when_one_vanishes(

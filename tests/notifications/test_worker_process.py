@@ -57,7 +57,7 @@ class House:
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(*command("worker", self.config), stderr=log)
         try:
-            await until(self.answers, within_s=30)
+            await until(self.answers, within_s=90)
             yield process
         finally:
             if process.returncode is None:
@@ -121,7 +121,7 @@ async def test_told_to_stop_it_finishes_and_tells_nothing_twice(post: Post, hous
         call_ids = [await post.call(customer.id) for _ in range(20)]
         await until(took(customer, 30))
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 15) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
     async with house.worker():
         await until(took(customer, 100))
     for call_id in call_ids:

@@ -66,7 +66,7 @@ class Uploader(Theatre):
 
     async def decided(self, dialled: str) -> tuple[str, str]:
         """Reason and decider of the newest call to a number."""
-        for _ in range(50):
+        for _ in range(300):
             found = await self.customer.request("POST", "/v1/cdrs/search", {"number": dialled})
             if found["items"]:
                 return found["items"][0]["reason"], found["items"][0]["routing"]["decided_by"]

@@ -48,10 +48,10 @@ async def test_killed_in_the_middle_of_a_conversion(
         [converter] = children(process.pid)
         process.kill()
         await process.wait()
-        await until(lambda: not Path(f"/proc/{converter}").exists(), within_s=30)
+        await until(lambda: not Path(f"/proc/{converter}").exists(), within_s=60)
     async with house.worker():
         await until(every, within_s=60)
-        await until(lambda: not left(settings), within_s=10)
+        await until(lambda: not left(settings), within_s=60)
     for one in await ready():
         assert one.path is not None
         assert one.stored is not None

@@ -39,11 +39,11 @@ def api(tmp_path: Path) -> Iterator[tuple[str, str]]:
         yield f"http://{address}", key.stdout.strip()
     finally:
         web.terminate()
-        web.wait(timeout=20)
+        web.wait(timeout=60)
 
 
 def until_it_answers(url: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while True:
         try:
             with urllib.request.urlopen(url, timeout=1):

@@ -1,7 +1,6 @@
 """A Y for whoever calls, from a database that is slow, away or broken: the call never waits for long."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -10,24 +9,26 @@ from xiaohao.switch.on_the_spot import OnTheSpot
 
 
 class GiverDouble:
-    """Gives `x` after some time, or raises."""
+    """Gives an X as soon as it may, or raises."""
 
-    def __init__(self, after_s: float = 0.0, error: Exception | None = None) -> None:
-        self.after_s, self.error = after_s, error
-        self.given: list[tuple[str, str]] = []
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.may_give = asyncio.Event()
+        self.may_give.set()
+        self.given: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 
     async def give_y(self, parent_id: str, caller: str) -> str | None:
-        await asyncio.sleep(self.after_s)
+        await self.may_give.wait()
         if self.error is not None:
             raise self.error
-        self.given.append((parent_id, caller))
+        self.given.put_nowait((parent_id, caller))
         return "+8617000000001"
 
 
 async def test_it_is_given() -> None:
     giver = GiverDouble()
     assert await OnTheSpot(giver, 2000).give_y("bnd_1", "+8613800000001") == "+8617000000001"
-    assert giver.given == [("bnd_1", "+8613800000001")]
+    assert giver.given.get_nowait() == ("bnd_1", "+8613800000001")
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable("away"), RuntimeError("a defect")])
@@ -36,9 +37,9 @@ async def test_it_is_not_given(error: Exception) -> None:
 
 
 async def test_it_comes_too_late_for_this_call_and_in_time_for_the_next() -> None:
-    giver = GiverDouble(after_s=0.2)
-    began = time.monotonic()
+    giver = GiverDouble()
+    giver.may_give.clear()
     assert await OnTheSpot(giver, 100).give_y("bnd_1", "+8613800000001") is None
-    assert time.monotonic() - began < 0.2
-    await asyncio.sleep(0.25)
-    assert giver.given == [("bnd_1", "+8613800000001")]
+    assert giver.given.empty()
+    giver.may_give.set()
+    assert await asyncio.wait_for(giver.given.get(), 30) == ("bnd_1", "+8613800000001")

@@ -88,7 +88,7 @@ async def scene(database: Database, vault: Vault) -> AsyncIterator[Scene]:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    for _ in range(300):
+    for _ in range(3000):
         if true():
             return
         await asyncio.sleep(0.01)

@@ -79,21 +79,21 @@ class PhoneCall:
 
     # --- waiting ---
 
-    async def wait_ringing(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the waiting is all it does
+    async def wait_ringing(self, timeout: float = 15.0) -> None:  # noqa: ASYNC109 - the waiting is all it does
         """Wait until it rings here, or the caller hears that it rings there (180 or 183).
 
         Raises TimeoutError, or CallOver where the call ended without ringing.
         """
         await self._wait(self._ringing, "ringing", timeout)
 
-    async def wait_answered(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the waiting is all it does
+    async def wait_answered(self, timeout: float = 15.0) -> None:  # noqa: ASYNC109 - the waiting is all it does
         """Wait until the call is answered (at the callee: until the ACK has come).
 
         Raises TimeoutError, or CallOver where the call ended without an answer.
         """
         await self._wait(self._answered, "answered", timeout)
 
-    async def wait_ended(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the waiting is all it does
+    async def wait_ended(self, timeout: float = 15.0) -> None:  # noqa: ASYNC109 - the waiting is all it does
         """Wait until the call is over. Raises TimeoutError."""
         await asyncio.wait_for(self._ended.wait(), timeout)
 
@@ -153,7 +153,7 @@ class PhoneCall:
     async def wait_heard(
         self,
         hz: float,
-        timeout: float = 5.0,  # noqa: ASYNC109 - the waiting is all it does
+        timeout: float = 15.0,  # noqa: ASYNC109 - the waiting is all it does
         seconds: float = 0.5,
     ) -> bool:
         """Wait until `heard(hz, seconds)`; False if that has not come about within `timeout`."""
@@ -171,7 +171,7 @@ class PhoneCall:
 
     async def wait_silence(
         self,
-        timeout: float = 5.0,  # noqa: ASYNC109 - the waiting is all it does
+        timeout: float = 15.0,  # noqa: ASYNC109 - the waiting is all it does
         seconds: float = 0.5,
     ) -> bool:
         """Wait until `heard_silence(seconds)`; False if that has not come about within `timeout`."""

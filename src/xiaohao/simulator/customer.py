@@ -215,7 +215,7 @@ class CustomerEndpoint:
         self,
         kind: str,
         call_id: str | None = None,
-        timeout: float = 5.0,  # noqa: ASYNC109 - the waiting is all it does
+        timeout: float = 15.0,  # noqa: ASYNC109 - the waiting is all it does
         *,
         accepted_only: bool = True,
     ) -> Delivery:

@@ -56,6 +56,6 @@ class Phone:
         call.start()
         return call
 
-    async def next_call(self, timeout: float = 5.0) -> IncomingCall:  # noqa: ASYNC109 - the waiting is all it does
+    async def next_call(self, timeout: float = 15.0) -> IncomingCall:  # noqa: ASYNC109 - the waiting is all it does
         """The next call that comes in, or came in and was not taken yet. Raises TimeoutError."""
         return await asyncio.wait_for(self.incoming.get(), timeout)
