@@ -1,11 +1,10 @@
 """From the look-up of a live binding to the last of its quarantine."""
 
-import asyncio
 import sqlite3
 
 import psycopg
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 from tests.world import NOON, World, person, verified, x_number, y_number
 
 from xiaohao.bindings.lookup_store import HOT_LOOKUP_PSYCOPG, HOT_LOOKUP_SQL, parameters
@@ -151,22 +150,6 @@ async def test_the_sweep_takes_more_than_one_batch(world: World, monkeypatch: py
     world.clock.forward(10)
     assert await world.bindings.sweep() == 5 + 10
     assert await count_legs(world) == 0
-
-
-async def test_a_request_with_locks_of_its_own_does_not_wait_for_who_is_sweeping(world: World) -> None:
-    """PostgreSQL notices only after a second that each waits for the other, and all others with them."""
-    ride = await world.ride(x_recycle_s=0, y_recycle_s=0)
-    await ride.release(await ride.reserve(1, 2))
-
-    async def request() -> int:
-        async with world.database.shared(), asyncio.timeout(5):
-            return await world.bindings.purge()
-
-    if not world.database.is_sqlite:
-        async with world.database.begin() as connection:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(0, 1)"))
-            assert await asyncio.create_task(request()) == 0
-    assert await request() == 2
 
 
 async def test_a_suspended_number_is_neither_dialled_nor_displayed(world: World) -> None:

@@ -244,7 +244,7 @@ class Clerk:
         cursor.execute("RELEASE SAVEPOINT change")
         return outcome
 
-    def _give_y(self, cursor: Cursor, job: GiveY, patient: bool) -> str | None:
+    def _give_y(self, cursor: Cursor, job: GiveY, patient: bool) -> str | Exception | None:
         now, caller_key = self._clock(), self._vault.index(job.caller)
         people = self._changes.people(cursor, job.parent_id) or []
         self._statements.lock_people(cursor, {caller_key, *people})
@@ -265,7 +265,7 @@ class Clerk:
             return x
         outcome = self._outcome(desk, wish, wanted)
         if isinstance(outcome, Exception):
-            return None
+            return outcome
         desk.flush()
         return str(outcome[0]["x"])
 

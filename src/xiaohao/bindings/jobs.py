@@ -67,7 +67,9 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class GiveY:
-    """Bind whoever dials the X of a binding with `y_on_demand`. Result: the X of the two, None where none."""
+    """Bind whoever dials the X of a binding with `y_on_demand`. Result: the X of the two, None where none, or
+    what refuses it.
+    """
 
     parent_id: str
     caller: str = field(repr=False)

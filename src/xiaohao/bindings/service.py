@@ -3,9 +3,11 @@
 What writes is a job that the writer's thread carries out (`jobs.py`, `clerk.py`).
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
@@ -33,9 +35,11 @@ from xiaohao.bindings.writing_store import writing_statements
 from xiaohao.clock import now_us
 from xiaohao.database.driver_errors import errors_translated
 from xiaohao.database.engine import Database
-from xiaohao.database.writer import ATTEMPTS, LOST, Job, Writer, out_of_breath
+from xiaohao.database.writer import ATTEMPTS, LOST, Job, LostRace, Writer, out_of_breath, pause_s
 from xiaohao.errors import Refusal, not_found
 from xiaohao.secrecy import Vault
+
+T = TypeVar("T")
 
 #: Rows ended or purged in one transaction: short enough for the writers in between.
 _BATCH: Final = 500
@@ -44,6 +48,16 @@ _BATCHES: Final = 200
 #: Reservations in one transaction. PostgreSQL has a table of so many advisory locks for all its clients.
 _GROUP: Final = 2000
 _POSTGRESQL_GROUP: Final = 250
+#: refusals of which a binding or a key may be the reason that is over and not swept yet
+_STALE: Final = frozenset({"number_taken", "number_not_found", "relation_limit", "x_limit", "x_shared"})
+
+
+class _InVain(Exception):
+    """A sweep may help what is at these places."""
+
+    def __init__(self, places: Sequence[int]) -> None:
+        super().__init__()
+        self.places = places
 
 
 class Bindings:
@@ -86,19 +100,24 @@ class Bindings:
         """Many at once: each is bound, or refused without harm to the others. Raises DatabaseUnavailable."""
         wishes: list[Any] = [self._wish(customer_id, wanted) for wanted in reservations]
         outcomes = wishes.copy()
-        await self._try(outcomes, reservations, range(len(outcomes)))
-        exhausted = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Exhausted)]
-        if exhausted:
+        again: Sequence[int] = range(len(outcomes))
+        try:
+            async with self._undone():
+                await self._try(outcomes, reservations, again)
+                _check(outcomes)
+        except _InVain as in_vain:
             # The worker may be behind, or away: what is over must not stand in anybody's way.
             await self.sweep()
-            for place in exhausted:
+            if not self._database.taken_part_in():
+                again = in_vain.places
+            for place in again:
                 outcomes[place] = wishes[place]
-            await self._try(outcomes, reservations, exhausted)
+            await self._try(outcomes, reservations, again)
+        if exhausted := [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Exhausted)]:
             async with self._database.read() as connection:
                 explaining = Explaining(connection, self._clock())
                 for place in exhausted:
-                    if isinstance(outcomes[place], Exhausted):
-                        outcomes[place] = await explaining.refusal(wishes[place], outcomes[place])
+                    outcomes[place] = await explaining.refusal(wishes[place], outcomes[place])
         return outcomes
 
     async def explain(self, customer_id: str, reservation: Reservation) -> Explanation:
@@ -106,12 +125,12 @@ class Bindings:
         wish = self._wish(customer_id, reservation)
         if isinstance(wish, Refusal):
             return Explanation(refusal=wish)
-        decision = await self._decision(wish, reservation)
-        if isinstance(decision, Exhausted):
-            await self.sweep()
-            decision = await self._decision(wish, reservation)
-        if isinstance(decision, Refusal):
-            return Explanation(refusal=decision)
+        try:
+            decision: Decision | Exhausted = await self._do_swept(Decide(wish, reservation))
+        except Refusal as refused:
+            return Explanation(refusal=refused)
+        except Exhausted as exhausted:
+            decision = exhausted
         async with self._database.read() as connection:
             explaining = Explaining(connection, self._clock())
             if isinstance(decision, Exhausted):
@@ -124,23 +143,32 @@ class Bindings:
             ]
         return Explanation(x, y, decision.extension)
 
-    async def _decision(self, wish: Wish, wanted: Reservation) -> Decision | Refusal | Exhausted:
-        try:
-            decision: Decision = await self._do(Decide(wish, wanted))
-        except (Refusal, Exhausted) as refused:
-            return refused
-        return decision
-
     async def _try(
         self, outcomes: list[Any], reservations: Sequence[Reservation], places: Sequence[int]
     ) -> None:
         """Put what becomes of the wishes among the outcomes at these places into their places."""
-        wanted = [place for place in places if isinstance(outcomes[place], Wish)]
-        for start in range(0, len(wanted), self._group):
-            part = wanted[start : start + self._group]
+        for part in self._parts([place for place in places if isinstance(outcomes[place], Wish)]):
             job = Reserve([(outcomes[place], reservations[place]) for place in part])
             for place, outcome in zip(part, await self._do(job), strict=True):
                 outcomes[place] = self._clerk.reserved(outcome)
+
+    def _parts(self, all_: Sequence[T]) -> list[Sequence[T]]:
+        """What one job each is for.
+
+        In a request's own transaction that is everything, so that all of its locks are taken in one order.
+        """
+        size = len(all_) if self._database.taken_part_in() else self._group
+        return [all_[start : start + size] for start in range(0, len(all_), size)] if all_ else []
+
+    async def _do_swept(self, job: Job) -> Any:
+        """As `_do`; once more where only what is over, and not swept yet, may have been in the way."""
+        try:
+            return await self._do(job)
+        except (Refusal, Exhausted, NotLeft) as refused:
+            if not may_be_stale(refused):
+                raise
+        await self.sweep()
+        return await self._do(job)
 
     async def _do(self, job: Job) -> Any:
         """Carry out a job: in the writer's next transaction, or in the one that this task is inside of."""
@@ -148,22 +176,31 @@ class Bindings:
             return await self._writer.do(job)
 
         def carry_out(connection: Connection, attempt: int) -> Any:
+            cursor: Any = connection.connection.cursor()
             with errors_translated():
-                return self._clerk.carry_out(connection.connection.cursor(), [job], attempt)[0]  # type: ignore[arg-type]
+                (outcome,) = self._clerk.carry_out(cursor, [job], attempt)
+            if isinstance(outcome, Exception):
+                raise outcome  # a job that is refused leaves no locks
+            return outcome
 
-        error: Exception | None = None
+        error: Exception = LostRace()
         for attempt in range(ATTEMPTS):
+            await asyncio.sleep(pause_s(attempt))
             try:
                 async with self._database.begin() as connection:
-                    outcome = await connection.run_sync(carry_out, attempt)
+                    return await connection.run_sync(carry_out, attempt)
             except LOST as lost:
                 error = lost
-            else:
-                if isinstance(outcome, Exception):
-                    raise outcome
-                return outcome
-        assert error is not None  # noqa: S101 - every round but a successful one leaves one
         raise out_of_breath(error)
+
+    @asynccontextmanager
+    async def _undone(self) -> AsyncIterator[None]:
+        """What an error leaves is taken back with its locks, if the request has a transaction of its own."""
+        if not self._database.taken_part_in():
+            yield
+            return
+        async with self._database.begin():
+            yield
 
     async def get(self, customer_id: str, binding_id: str) -> Binding:
         """One binding. Raises Refusal: `not_found`."""
@@ -220,13 +257,11 @@ class Bindings:
         numbers = new_numbers(changes)
         job = Change(customer_id, binding_id, changed_values(changes), changed_by, numbers)
         try:
-            return self._or_refused(await self._do(job))
-        except NotLeft:
-            await self.sweep()  # as where a new binding finds nothing
-        try:
-            return self._or_refused(await self._do(job))
+            changed: Binding = await self._do_swept(job)
         except NotLeft as left:
             wish, exhausted = left.wish, left.exhausted
+        else:
+            return changed
         async with self._database.read() as connection:
             raise await Explaining(connection, self._clock()).refusal(wish, exhausted)
 
@@ -235,7 +270,8 @@ class Bindings:
     ) -> Binding:
         """Let a live binding live until this moment at least. Raises as `change` does."""
         job = Change(customer_id, binding_id, {"expires_at": expires_at}, changed_by, extend=True)
-        return self._or_refused(await self._do(job))
+        changed: Binding = await self._do(job)
+        return changed
 
     async def give_y(self, parent_id: str, caller: str) -> str | None:
         """Bind A of a binding with `y_on_demand` and this canonical number, with a Y of its pool.
@@ -243,14 +279,11 @@ class Bindings:
         Gives back the X by which they are bound, which is another one where they were already; None where
         there is no Y to be had, or the two cannot be bound. Raises DatabaseUnavailable.
         """
-        x: str | None = await self._do(GiveY(parent_id, caller))
+        try:
+            x: str | None = await self._do_swept(GiveY(parent_id, caller))
+        except (Refusal, Exhausted):
+            return None
         return x
-
-    @staticmethod
-    def _or_refused(outcome: Binding | Refusal) -> Binding:
-        if isinstance(outcome, Refusal):
-            raise outcome
-        return outcome
 
     async def release(self, customer_id: str, binding_id: str, *, hang_up: bool = False) -> Binding:
         """End a binding; its keys rest for the recycle time of their numbers' pools.
@@ -268,8 +301,8 @@ class Bindings:
     ) -> list[Binding | Refusal]:
         """Many at once: each is ended, or not found without harm to the others."""
         outcomes: list[Binding | Refusal] = []
-        for start in range(0, len(ids), self._group):
-            outcomes += await self._do(Release(customer_id, ids[start : start + self._group], hang_up))
+        for part in self._parts(ids):
+            outcomes += await self._do(Release(customer_id, part, hang_up))
         return outcomes
 
     async def look_up(self, caller: str | None, dialled: str) -> LegMatch:
@@ -292,21 +325,15 @@ class Bindings:
         return await self._in_batches(Expire(self._clock() if now is None else now, _BATCH))
 
     async def purge(self, now: int | None = None) -> int:
-        """Let go of the keys whose quarantine is over; says how many. Safe from several processes at once.
-
-        A request in a transaction of its own leaves it to others who are at it already.
-        """
-        if self._database.taken_part_in() and not self._database.is_sqlite:
-            # It has numbers locked, and who is at it may be waiting for one of them.
-            async with self._database.begin() as connection:
-                if not await store.may_purge(connection):
-                    return 0
+        """Let go of the keys whose quarantine is over; says how many. Safe from several processes at once."""
         return await self._in_batches(Purge(self._clock() if now is None else now, _BATCH))
 
     async def _in_batches(self, job: Expire | Purge) -> int:
+        # A request's own transaction would keep the locks of all that ends; SQLite has one for everything.
+        do = self._do if self._database.is_sqlite else self._writer.do
         total = 0
         for _ in range(_BATCHES):
-            count: int = await self._do(job)
+            count: int = await do(job)
             total += count
             if count < _BATCH:
                 break
@@ -317,3 +344,17 @@ class Bindings:
             return wish_of(self._vault, customer_id, wanted)
         except Refusal as refused:
             return refused
+
+
+def _check(outcomes: Sequence[object]) -> None:
+    """Raises _InVain."""
+    if places := [place for place, outcome in enumerate(outcomes) if may_be_stale(outcome)]:
+        raise _InVain(places)
+
+
+def may_be_stale(outcome: object) -> bool:
+    """Whether a sweep may make a better one of what became of a request."""
+    if isinstance(outcome, Refusal):
+        no_own_x = any(error["field"] == "x_pool" for error in outcome.extra.get("errors", ()))
+        return outcome.code in _STALE or no_own_x
+    return isinstance(outcome, Exhausted | NotLeft)

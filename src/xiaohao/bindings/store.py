@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, RowMapping, and_, exists, literal_column, or_, select, text
+from sqlalchemy import ColumnElement, RowMapping, and_, exists, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.bindings.model import BindingState, Mode
@@ -21,11 +21,6 @@ async def is_anything_over(connection: AsyncConnection, now: int) -> bool:
     due = exists().where(bindings.c.state == literal_column("'live'"), bindings.c.expires_at <= now)
     rested = exists().where(legs.c.state == literal_column("'quarantined'"), legs.c.quarantine_until <= now)
     return bool((await connection.execute(select(or_(due, rested)))).scalar_one())
-
-
-async def may_purge(connection: AsyncConnection) -> bool:
-    """PostgreSQL: whether nobody else is letting go of keys, nor will before the end of the transaction."""
-    return bool((await connection.execute(text("SELECT pg_try_advisory_xact_lock(0, 1)"))).scalar_one())
 
 
 async def page(

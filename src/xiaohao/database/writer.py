@@ -174,7 +174,7 @@ class Writer:
 
     def _again(self, direct: Direct, job: Job, error: Exception) -> Any:
         for attempt in range(1, ATTEMPTS):
-            time.sleep(random.uniform(0, min(0.001 * attempt, _LONGEST_PAUSE_S)))  # noqa: S311 - no secret
+            time.sleep(pause_s(attempt))
             try:
                 with direct.write() as cursor:
                     return self._carry_out(cursor, [job], attempt)[0]
@@ -183,6 +183,11 @@ class Writer:
             except Exception as other:  # noqa: BLE001 - told to who asked
                 return other
         return out_of_breath(error)
+
+
+def pause_s(attempt: int) -> float:
+    """How long who lost so many races waits before the next one; another time each time."""
+    return random.uniform(0, min(0.001 * attempt, _LONGEST_PAUSE_S))  # noqa: S311 - no secret
 
 
 def out_of_breath(error: Exception) -> Exception:
