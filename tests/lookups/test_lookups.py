@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, select, update
 from tests.api.facts import ended, journal_of, talking
+from tests.bindings.test_policies import change as of_pool
 from tests.world import NOON, Ride, World, person, x_number, y_number
 
 from xiaohao.audit.model import Action, Filter
@@ -12,7 +13,7 @@ from xiaohao.audit.service import Audit
 from xiaohao.bindings.model import Binding, Changes, Mode, Reservation
 from xiaohao.bindings.recognition import Outcome
 from xiaohao.clock import SECOND
-from xiaohao.database.schema import cdrs, legs, number_history, numbers
+from xiaohao.database.schema import cdrs, number_history, numbers
 from xiaohao.errors import Refusal
 from xiaohao.lookups.model import AboutNumber, Side, Standing
 from xiaohao.lookups.service import Lookups
@@ -188,18 +189,47 @@ async def test_whose_a_number_was_is_told_to_whose_customer_it_was(world: World,
     assert await told(binding.x, then, ours) == (ride.customer.id, "ageing", person(1))
 
 
-async def test_a_grace_time_shows_as_long_as_the_legs_are_there(world: World, lookups: Lookups) -> None:
-    ride = await world.ride(x_recycle_s=600, y_recycle_s=600)
-    binding = await ride.release(await ride.reserve(1, 2))
-    async with world.database.begin() as connection:
-        await connection.execute(
-            update(legs).where(legs.c.binding_id == binding.id).values(grace_until=NOON + 100 * SECOND)
-        )
-    world.clock.forward(200)
-    assert behind(await evidence(lookups, binding.x, NOON + 99 * SECOND)) == [(person(1), Standing.GRACE)]
-    assert behind(await evidence(lookups, binding.x, NOON + 100 * SECOND)) == [
-        (person(1), Standing.QUARANTINED)
-    ]
+@pytest.mark.parametrize("ended_by", ["release", "sweep", "time"])
+async def test_a_time_of_grace_is_told_however_long_ago_it_was(
+    world: World, lookups: Lookups, ended_by: str
+) -> None:
+    customer = await world.customer()
+    xs = await world.pool(customer, 600, [x_number(1)], grace_s=100)
+    ys = await world.pool(customer, 600, [y_number(1)], grace_s=50)
+    ride = Ride(world, customer, xs, ys)
+    binding = await ride.reserve(1, 2, expires_in_s=10)
+    world.clock.forward(10)
+    if ended_by == "release":
+        await ride.release(binding)
+    elif ended_by == "sweep":
+        await world.bindings.sweep()
+    for passed in (200, 86_400):
+        world.clock.forward(passed)
+        for number, who, grace_s in ((binding.x, person(1), 100), (str(binding.y), person(2), 50)):
+            end = NOON + (10 + grace_s) * SECOND
+            assert behind(await evidence(lookups, number, end - 1)) == [(who, Standing.GRACE)]
+            assert behind(await evidence(lookups, number, end)) == [(who, Standing.QUARANTINED)]
+            live, over = [
+                (await evidence(lookups, number, at)).relations[0] for at in (NOON, NOON + 10 * SECOND)
+            ]
+            assert (live.grace_until, over.grace_until) == (None, end)
+        if ended_by != "time":
+            await world.bindings.purge()
+            # by other rules from now on
+            await of_pool(world, xs.id, grace_s=0)
+
+
+async def test_a_binding_that_nobody_has_ended_yet_is_in_its_time_of_grace(
+    world: World, lookups: Lookups
+) -> None:
+    customer = await world.customer()
+    xs = await world.pool(customer, 600, [x_number(1)], grace_s=100)
+    ride = Ride(world, customer, xs, await world.pool(customer, 600, [y_number(1)]))
+    await ride.reserve(1, 2, expires_in_s=10)
+    world.clock.forward(11)
+    for who, standing in ((1, "quarantined"), (2, "grace")):
+        (dial,) = (await lookups.person(OPERATOR, person(who))).dials
+        assert (dial.standing, dial.outcome == "connect") == (standing, standing == "grace")
 
 
 async def test_a_time_of_grace_is_of_the_number_asked_for_and_of_pairs(

@@ -99,17 +99,18 @@ async def test_a_trunk_owns_a_number(world: World) -> None:
 
 
 async def test_somebody_s_real_number_does_not_become_the_platform_s(world: World) -> None:
-    ride = await world.ride(xs=4)
+    ride = await world.ride(xs=5)
     await ride.reserve(1, 2)
     terms = {"x_pool": ride.x_pool.id, "y_pool": ride.y_pool.id}
     for wanted in (
         Reservation(person(3), y_on_demand=True, **terms),
         Reservation(person(4), mode=Mode.AXE, x_pool=ride.x_pool.id),
+        Reservation(person(6), person(7), mode=Mode.AX, x_pool=ride.x_pool.id),
     ):
         await world.bindings.reserve(ride.customer.id, wanted)
-    await world.numbers.assign(x_number(4), person(5), ride.customer.id)
+    await world.numbers.assign(x_number(5), person(5), ride.customer.id)
     direct = Direct(world.database.url)
-    for place in range(2, 6):
+    for place in range(2, 8):
         with pytest.raises(Refusal) as refused:
             await world.numbers.add_numbers([NumberSpec(person(place))])
         assert refused.value.code == "number_is_a_person"

@@ -13,25 +13,20 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     Dialect,
-    and_,
     bindparam,
-    case,
-    func,
-    literal,
     literal_column,
     or_,
     select,
     text,
-    update,
 )
 
+from xiaohao.bindings import ending_store
 from xiaohao.bindings.allocation_store import AT_ONCE, NumberStatements
-from xiaohao.bindings.model import BindingState, LegState, Role
-from xiaohao.clock import SECOND
+from xiaohao.bindings.model import BindingState, Role
 from xiaohao.database.binding_tables import PAIR_TURN
 from xiaohao.database.direct import Cursor, ForKeys, ForRows, Row, Statement, dialect_of
-from xiaohao.database.schema import bindings, customers, legs, numbers, pools, verifications
-from xiaohao.numbers.model import DEFAULT_RECYCLE_S, is_proven
+from xiaohao.database.schema import bindings, customers, legs, pools, verifications
+from xiaohao.numbers.model import is_proven
 from xiaohao.pools.model import POLICY_COLUMNS
 
 BINDING_COLUMNS: Final = tuple(column.name for column in bindings.columns)
@@ -42,7 +37,6 @@ _binding_values = itemgetter(*_NEW_BINDING)
 _leg_values = itemgetter(*_LEG_COLUMNS)
 _leg_key = itemgetter(0, 1)
 _POOL_COLUMNS: Final = ("id", "customer_id", *POLICY_COLUMNS)
-_SECOND: Final = literal(SECOND, BigInteger)  # the product of two 4-byte integers would not fit
 #: SQLite knows only numbers for these
 _BOOLEANS: Final = tuple(column.name for column in bindings.columns if column.type.python_type is bool)
 
@@ -133,10 +127,10 @@ class WritingStatements:
         self._add_legs = ForRows(dialect, len(_LEG_COLUMNS), _adding(_ADD_LEGS, _LEG_COLUMNS), AT_ONCE)
         self._add = ForRows(dialect, len(_NEW_BINDING), _adding(_ADD, _NEW_BINDING), AT_ONCE)
         self._due = Statement(dialect, _due())
-        self._count_off = ForKeys(dialect, _count_off, AT_ONCE)
-        self._dialled_on = ForKeys(dialect, _dialled_on, AT_ONCE)
-        self._rest_legs = ForKeys(dialect, _rest_legs, AT_ONCE)
-        self._end = ForKeys(dialect, _end, AT_ONCE)
+        self._count_off = ForKeys(dialect, ending_store.count_off, AT_ONCE)
+        self._dialled_on = ForKeys(dialect, ending_store.dialled_on, AT_ONCE)
+        self._rest_legs = ForKeys(dialect, ending_store.rest_legs, AT_ONCE)
+        self._end = ForKeys(dialect, ending_store.end, AT_ONCE)
         self._over = Statement(dialect, _over())
         over = _PURGE if self.is_sqlite else _PURGE_FREE
         self._delete_legs = ForRows(dialect, 2, lambda rows: over.format(rows=rows, marker=marker), AT_ONCE)
@@ -325,66 +319,6 @@ def _due() -> Any:
         .order_by(bindings.c.expires_at)
         .limit(bindparam("limit", type_=BigInteger))
         .with_for_update(skip_locked=True)
-    )
-
-
-def _live_legs(ids: list[Any]) -> Any:
-    # The `+` keeps SQLite off the index by state, which holds every live leg.
-    return and_(legs.c.binding_id.in_(ids), legs.c.state + "" == LegState.LIVE.value)
-
-
-def _dialled_on(ids: list[Any]) -> Any:
-    return select(legs.c.dialled).where(_live_legs(ids))
-
-
-def _count_off(ids: list[Any]) -> Any:
-    ended = (
-        select(legs.c.dialled, func.count().label("ended"))
-        .where(_live_legs(ids))
-        .group_by(legs.c.dialled)
-        .subquery()
-    )
-    return (
-        update(numbers)
-        .where(numbers.c.number == ended.c.dialled)
-        .values(relations=numbers.c.relations - ended.c.ended)
-    )
-
-
-def _rest_legs(ids: list[Any]) -> Any:
-    ended_at = func.coalesce(bindparam("ended_at", type_=BigInteger), legs.c.valid_until)
-    of_pool = (
-        select(pools.c.id)
-        .join(numbers, numbers.c.pool_id == pools.c.id)
-        .where(numbers.c.number == legs.c.dialled)
-    )
-    recycle_s = of_pool.with_only_columns(pools.c.recycle_s).scalar_subquery()
-    shorter = case((pools.c.grace_s < pools.c.recycle_s, pools.c.grace_s), else_=pools.c.recycle_s)
-    grace_s = of_pool.with_only_columns(shorter).where(pools.c.grace_s > 0).scalar_subquery()
-    return (
-        update(legs)
-        .where(_live_legs(ids))
-        .values(
-            state=LegState.QUARANTINED.value,
-            quarantine_until=ended_at + func.coalesce(recycle_s, DEFAULT_RECYCLE_S) * _SECOND,
-            grace_until=ended_at + grace_s * _SECOND,
-        )
-    )
-
-
-def _end(ids: list[Any]) -> Any:
-    until = (
-        select(func.max(legs.c.quarantine_until)).where(legs.c.binding_id == bindings.c.id).scalar_subquery()
-    )
-    return (
-        update(bindings)
-        .where(bindings.c.id.in_(ids), bindings.c.state == BindingState.LIVE.value)
-        .values(
-            state=bindparam("state"),
-            ended_at=func.coalesce(bindparam("ended_at", type_=BigInteger), bindings.c.expires_at),
-            recycle_until=until,
-            updated_at=bindparam("now", type_=BigInteger),
-        )
     )
 
 

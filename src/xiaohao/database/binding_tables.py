@@ -8,6 +8,8 @@ from xiaohao.database.base import Serial, metadata
 
 #: Makes the bindings of a pair different from one another, but for two live ones; the live one is the last.
 PAIR_TURN: Final = "(CASE WHEN state = 'live' THEN 9223372036854775807 ELSE seq END)"
+#: live bindings in which A dials their own X to reach one B
+AX_WITH_B: Final = "state = 'live' AND mode = 'ax' AND b_key IS NOT NULL"
 
 bindings = Table(
     "bindings",
@@ -32,6 +34,8 @@ bindings = Table(
     Column("expires_at", BigInteger),
     Column("ended_at", BigInteger),
     Column("recycle_until", BigInteger),
+    Column("x_grace_until", BigInteger),  # so long X connected the pair after the end; null: it did not
+    Column("y_grace_until", BigInteger),
     Column("record", Boolean, nullable=False),
     Column("max_duration_s", Integer),
     Column("prompts", Text),  # JSON
@@ -58,6 +62,13 @@ bindings = Table(
         "parent_id",
         sqlite_where=text("parent_id IS NOT NULL"),
         postgresql_where=text("parent_id IS NOT NULL"),
+    ),
+    # Whom A of mode AX reaches, and who dials nothing: is this the real number of somebody?
+    Index(
+        "bindings_ax_b",
+        "b_key",
+        sqlite_where=text(AX_WITH_B),
+        postgresql_where=text(AX_WITH_B),
     ),
     sqlite_autoincrement=True,
 )

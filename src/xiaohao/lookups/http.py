@@ -87,7 +87,7 @@ class RelationView(BaseModel):
     until: Timestamp | None = Field(description="When it was changed; null: it was not")
     ended_at: Timestamp | None
     recycle_until: Timestamp | None
-    grace_until: Timestamp | None = Field(description="Known as long as the quarantine lasts")
+    grace_until: Timestamp | None = Field(description="Once it has ended: so long its people are connected")
     order_ref: str | None
 
 

@@ -141,6 +141,12 @@ def _callers(row: Mapping[str, Any], said: Mapping[str, Any], number: str) -> se
     return {leg.caller_key for leg in legs_of({**row, **said}) if leg.dialled == number}
 
 
+def grace_end(row: Mapping[str, Any], number: str | None) -> int | None:
+    """Until when a binding that was ended connected its pair by this number (None: by whichever)."""
+    ends = [row[f"{name}_grace_until"] for name in ("x", "y") if number in (None, row[name])]
+    return max((end for end in ends if end is not None), default=None)
+
+
 def standing_at(row: Mapping[str, Any], grace_until: int | None, at: int) -> Standing | None:
     """What a binding was at a moment; None: not yet, or no more."""
     if at < row["created_at"]:

@@ -31,6 +31,7 @@ from xiaohao.lookups.model import (
     Side,
     Standing,
     content_at,
+    grace_end,
     leg_standing,
     replaced_at,
     standing_at,
@@ -203,17 +204,18 @@ class Lookups:
         earlier: dict[str, list[store.Facts]] = {binding_id: [] for binding_id in ids}
         for version in await store.versions(connection, ids):
             earlier[version["binding_id"]].append(version)
-        grace = await store.grace_ends(connection, ids, number)
+        to_come = await store.grace_to_come(connection, ids, number)
         found = []
         for row in rows:
-            grace_until = grace.get(row["id"])
+            grace_until = to_come.get(row["id"], grace_end(row, number))
             standing = standing_at(row, grace_until, at)
             if standing is None:
                 continue
             said, since, until = content_at(row, earlier[row["id"]], at)
             if _concerns(said, number, person_key):
                 relation = self._relation(row, said, number, standing, since, until)
-                found.append(replace(relation, grace_until=grace_until))
+                shown = None if standing is Standing.LIVE else grace_until
+                found.append(replace(relation, grace_until=shown))
             if number is None:
                 continue
             for was in replaced_at(row, earlier[row["id"]], at, number, rest):

@@ -1,12 +1,27 @@
 """All SQL of look-ups. `customer_id` is whose data is looked through; None: everybody's."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Result, Table, and_, func, or_, select, union
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Result,
+    Select,
+    Table,
+    and_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    union,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from xiaohao.bindings.modes import PAIRS
+from xiaohao.bindings.ending_store import is_of_a_pair
+from xiaohao.bindings.model import LegState
+from xiaohao.clock import SECOND
 from xiaohao.database.schema import (
     binding_versions,
     bindings,
@@ -132,32 +147,47 @@ async def versions(connection: AsyncConnection, binding_ids: Sequence[str]) -> l
     return _rows(await connection.execute(query))
 
 
-async def grace_ends(
+async def grace_to_come(
     connection: AsyncConnection, binding_ids: Sequence[str], wanted: str | None = None
 ) -> dict[str, int]:
-    """Until when the ended ones among these bindings still connect (by this number), as long as their legs
-    are there.
-    """
-    query = select(legs.c.binding_id, legs.c.grace_until).where(
-        legs.c.binding_id.in_(binding_ids),
-        legs.c.grace_until.is_not(None),
-        # whoever may be anyone has no time of grace
-        legs.c.mode.in_([mode.value for mode in PAIRS]),
-        legs.c.display.is_not(None),
+    """Until when those of these that were not ended yet will connect (by this number) after their end."""
+    query = (
+        _with_pools(select(legs.c.binding_id, _GRACE.label("until")))
+        .where(legs.c.binding_id.in_(binding_ids), legs.c.state == LegState.LIVE, is_of_a_pair())
+        .where(_GRACE.is_not(None))
     )
     if wanted is not None:
         query = query.where(legs.c.dialled == wanted)
     found: dict[str, int] = {}
     for row in await connection.execute(query):
-        found[row.binding_id] = max(found.get(row.binding_id, 0), row.grace_until)
+        found[row.binding_id] = max(found.get(row.binding_id, 0), row.until)
     return found
+
+
+def _with_pools(query: Select[Any]) -> Select[Any]:
+    joined = legs.outerjoin(numbers, numbers.c.number == legs.c.dialled)
+    return query.select_from(joined.outerjoin(pools, pools.c.id == numbers.c.pool_id))
+
+
+#: the end of a leg's time of grace: as it was written at its end, or as it will be
+_GRACE: Final = func.coalesce(
+    legs.c.grace_until,
+    case(
+        (
+            and_(legs.c.state == LegState.LIVE.value, pools.c.grace_s > 0),
+            legs.c.valid_until + pools.c.grace_s * literal(SECOND, BigInteger),
+        )
+    ),
+)
 
 
 async def legs_of_person(
     connection: AsyncConnection, key: bytes, customer_id: str | None, limit: int
 ) -> list[Facts]:
     """What a person can dial."""
-    query = select(legs).where(legs.c.caller_key == key, *_of(legs, customer_id))
+    columns = [column for column in legs.c if column is not legs.c.grace_until]
+    query = _with_pools(select(*columns, _GRACE.label("grace_until")))
+    query = query.where(legs.c.caller_key == key, *_of(legs, customer_id))
     return _rows(await connection.execute(query.order_by(legs.c.dialled).limit(limit)))
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, RowMapping, Select, and_, exists, insert, select, update
+from sqlalchemy import Column, ColumnElement, RowMapping, Select, and_, exists, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from xiaohao.database.binding_tables import AX_WITH_B
 from xiaohao.database.schema import bindings, customers, legs, number_history, numbers, trunks
 from xiaohao.numbers.model import NumberState
 
@@ -161,5 +162,10 @@ def _who_are_bound(keys: Sequence[Any]) -> Select[Any]:
     return select(bindings.c.a_key).distinct().where(bindings.c.a_key.in_(keys), live)
 
 
-#: The people among blind indexes. A of mode AXE dials nothing, A of a Y on demand not before somebody calls.
-PEOPLE_AMONG: Final = (_who_dial, _who_have_an_x, _who_are_bound)
+def _who_are_called_by_x(keys: Sequence[Any]) -> Select[Any]:
+    return select(bindings.c.b_key).distinct().where(bindings.c.b_key.in_(keys), text(AX_WITH_B))
+
+
+#: The people among blind indexes. A of mode AXE dials nothing, nor does a B of mode AX; A of a Y on demand
+#: does not before somebody calls.
+PEOPLE_AMONG: Final = (_who_dial, _who_have_an_x, _who_are_bound, _who_are_called_by_x)

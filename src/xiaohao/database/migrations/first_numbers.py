@@ -190,6 +190,8 @@ def _bindings() -> None:
         sa.Column("expires_at", sa.BigInteger()),
         sa.Column("ended_at", sa.BigInteger()),
         sa.Column("recycle_until", sa.BigInteger()),
+        sa.Column("x_grace_until", sa.BigInteger()),
+        sa.Column("y_grace_until", sa.BigInteger()),
         sa.Column("record", sa.Boolean(), nullable=False),
         sa.Column("max_duration_s", sa.Integer()),
         sa.Column("prompts", sa.Text()),
@@ -221,6 +223,10 @@ def _bindings() -> None:
         ["parent_id"],
         sqlite_where=sa.text("parent_id IS NOT NULL"),
         postgresql_where=sa.text("parent_id IS NOT NULL"),
+    )
+    ax_with_b = sa.text("state = 'live' AND mode = 'ax' AND b_key IS NOT NULL")
+    op.create_index(
+        "bindings_ax_b", "bindings", ["b_key"], sqlite_where=ax_with_b, postgresql_where=ax_with_b
     )
 
 
