@@ -8,7 +8,7 @@ from tests.world import NOON, Ride, World, person, x_number, y_number
 
 from xiaohao.bindings.choice import How
 from xiaohao.bindings.explain import Explanation
-from xiaohao.bindings.model import Reservation
+from xiaohao.bindings.model import Mode, Reservation
 from xiaohao.clock import SECOND, rfc3339
 from xiaohao.database.schema import bindings, customers, verifications
 from xiaohao.errors import Refusal
@@ -46,6 +46,16 @@ async def test_what_is_explained_is_what_is_bound(world: World) -> None:
     again = await explained(ride, 1, 3)
     assert again.y is not None
     assert (again.y.found.how, again.y.found.facts.number) == (How.LAST_TIME, binding.y)
+
+
+async def test_what_rests_of_the_pair_itself_counts(world: World) -> None:
+    ride = await world.ride(xs=1, ys=1)
+    met = await ride.reserve(1, 2, mode=Mode.AXB, x_pool=ride.y_pool.id, y_pool=None)
+    await ride.release(met)
+    explanation = await explained(ride, 1, 2)
+    assert explanation.y is not None
+    assert (explanation.y.found.how, explanation.y.candidates) == (How.LEAST_RECENTLY_USED, 1)
+    assert (await ride.reserve(1, 2)).y == met.x
 
 
 async def test_a_fallback_city(world: World) -> None:

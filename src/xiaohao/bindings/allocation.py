@@ -2,11 +2,19 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from xiaohao.bindings.allocation_store import NumberFacts
-from xiaohao.bindings.choice import CapitalOf, Found, How, cities_tried, has_room, may_be_given_out
+from xiaohao.bindings.choice import (
+    CapitalOf,
+    Exhausted,
+    Found,
+    How,
+    Need,
+    cities_tried,
+    has_room,
+    may_be_given_out,
+)
 from xiaohao.bindings.desk import Desk, PoolFacts
 from xiaohao.bindings.model import Mode, Role
 from xiaohao.bindings.modes import (
@@ -14,10 +22,9 @@ from xiaohao.bindings.modes import (
     EXTENSIONS,
     LONGEST_EXTENSION,
     callers_of_x,
-    claim_of,
     extension_key,
-    takes_all,
 )
+from xiaohao.bindings.wish import Wish
 from xiaohao.bindings.writing_store import BindingRow
 from xiaohao.errors import Refusal, conflict, validation_failed
 from xiaohao.numbers.model import PERSONAL_STATES, USABLE_STATES, NumberState
@@ -26,78 +33,6 @@ from xiaohao.pools.model import Policy
 #: an extension that is chosen has so many digits, unless so many draws in a row find none that is free
 _DIGITS: Final = 3
 _DRAWS: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A reservation that was found in order, with all numbers canonical."""
-
-    customer_id: str
-    mode: Mode
-    a: str | None = field(repr=False)
-    b: str | None = field(repr=False)
-    a_key: bytes | None = field(repr=False)
-    b_key: bytes | None = field(repr=False)
-    x: str | None
-    y: str | None
-    x_pool: str | None
-    y_pool: str | None
-    x_city: str | None = None
-    y_city: str | None = None
-    extension: str | None = None
-    y_on_demand: bool = False
-    reuse: bool = False
-    #: of a pair that comes about on the spot: by which binding, and when that one ends
-    parent_id: str | None = None
-    latest_end: int | None = None
-
-    @property
-    def pair(self) -> tuple[str, bytes, bytes] | None:
-        """What there is one live binding of; None where there is no B."""
-        if self.a_key is None or self.b_key is None:
-            return None
-        return self.customer_id, self.a_key, self.b_key
-
-    @property
-    def pairs(self) -> list[tuple[str, bytes, bytes]]:
-        """All pairs whose live binding stands in the way: in mode AXB also A and B the other way round."""
-        if self.pair is None:
-            return []
-        customer_id, a_key, b_key = self.pair
-        return [self.pair, *([(customer_id, b_key, a_key)] if self.mode is Mode.AXB else [])]
-
-    @property
-    def people(self) -> list[bytes]:
-        """The keys of those who are known."""
-        return [key for key in (self.a_key, self.b_key) if key is not None]
-
-    @property
-    def claim(self) -> bytes | None:
-        """What `numbers.assigned_to_key` of the X is going to be."""
-        return claim_of(self.mode, self.a_key)
-
-    @property
-    def takes_all(self) -> bool:
-        """Whether nobody else's leg may be dialled on the X."""
-        return takes_all(self.mode, self.y_on_demand)
-
-    @property
-    def has_y(self) -> bool:
-        """Whether it gets a Y now."""
-        return self.mode is Mode.AXYB and not self.y_on_demand
-
-
-class Exhausted(Exception):
-    """No number of the pool is left for this pair."""
-
-    def __init__(self, role: Role, pool: PoolFacts, cities: tuple[str | None, ...]) -> None:
-        super().__init__(f"no free number in {pool.id}")
-        self.is_shared = pool.customer_id is None
-        self.role = role
-        self.pool_id = pool.id
-        self.most_relations = pool.policy.max_relations
-        #: where it was looked for; (None,): anywhere
-        self.cities = cities
 
 
 class Allocation:
@@ -160,7 +95,16 @@ class Allocation:
         if pool is None:
             raise validation_failed("x_pool", self._why_no_own_x())
         self._check_another_x("x_pool")
-        return self._of_pool(Role.A, pool, wish.x_city, self._fits_as_x)
+        need = Need(
+            tuple(wish.people),
+            tuple(self._past),
+            pool.policy,
+            self._legs_on_x,
+            is_shown=wish.mode is not Mode.X,
+            is_alone=wish.takes_all,
+            but_for=wish.y,
+        )
+        return self._of_pool(Role.A, pool, wish.x_city, self._fits_as_x, need)
 
     def _check_another_x(self, field: str) -> None:
         """Raises Refusal: `x_limit`, where A has as many X as one person may have."""
@@ -239,14 +183,19 @@ class Allocation:
         return None
 
     def _of_pool(
-        self, role: Role, pool: PoolFacts, city: str | None, fits: Callable[[NumberFacts], bool]
+        self,
+        role: Role,
+        pool: PoolFacts,
+        city: str | None,
+        fits: Callable[[NumberFacts], bool],
+        need: Need,
     ) -> Found:
         cities = cities_tried(pool.policy, city, self._capital_of)
         for place, tried in enumerate(cities):
             facts = self._desk.first_free(pool.id, tried, fits)
             if facts is not None:
-                return Found(facts, How.LEAST_RECENTLY_USED, place > 0, pool.policy.max_relations)
-        raise Exhausted(role, pool, cities)
+                return Found(facts, How.LEAST_RECENTLY_USED, place > 0, need)
+        raise Exhausted(role, pool.id, pool.customer_id is None, cities, need)
 
     def _policy(self, facts: NumberFacts) -> Policy | None:
         pool = None if facts.pool_id is None else self._desk.pool(facts.pool_id)
@@ -339,7 +288,9 @@ class Allocation:
             raise validation_failed(
                 "y_pool", "name the number that A is to dial in y, or a pool to take it from"
             )
-        return self._of_pool(Role.B, self._pool(wish.y_pool), wish.y_city, fits)
+        pool = self._pool(wish.y_pool)
+        need = Need((self._a_key,), tuple(self._past), pool.policy, 1, but_for=x.number)
+        return self._of_pool(Role.B, pool, wish.y_city, fits, need)
 
     def _named(self, name: str, number: str, legs: int) -> NumberFacts:
         facts = self._desk.number(number)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, Final
 
-from xiaohao.bindings.allocation import Wish
 from xiaohao.bindings.model import Changes, NewNumber, PromptMoment, Reservation
 from xiaohao.bindings.modes import is_extension, misfit
+from xiaohao.bindings.wish import Wish
 from xiaohao.errors import validation_failed
 from xiaohao.numbers.model import canonical
 from xiaohao.secrecy import Vault

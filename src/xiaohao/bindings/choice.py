@@ -1,10 +1,11 @@
 """By which rules a number is chosen: how it was found, where it is looked for, what its pool allows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from xiaohao.bindings.allocation_store import NumberFacts
+from xiaohao.bindings.model import Role
 from xiaohao.numbers.model import Kind
 from xiaohao.pools.model import CityRule, Policy
 
@@ -23,16 +24,47 @@ class How(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Need:
+    """What a number of a pool must be like, for `figures_store` to count those that are.
+
+    `keys` of those who dial nothing else by it, legs of the bindings `past` that rest aside; by `policy` room
+    for `legs`; `is_shown`: can be displayed; `is_alone`: nobody dials it; any `but_for` this one.
+    """
+
+    keys: tuple[bytes, ...] = field(repr=False)
+    past: tuple[str, ...]
+    policy: Policy
+    legs: int
+    is_shown: bool = True
+    is_alone: bool = False
+    but_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """A number, and why it is this one.
 
-    `fallback`: the city wished for had none that is free. `most_relations`: what its pool lets it carry.
+    `fallback`: the city wished for had none that is free. `need`: of one that was chosen from several.
     """
 
     facts: NumberFacts
     how: How
     fallback: bool = False
-    most_relations: int | None = None
+    need: Need | None = None
+
+
+class Exhausted(Exception):
+    """No number of the pool is left for this pair. `cities`: where it was looked for; (None,): anywhere."""
+
+    def __init__(
+        self, role: Role, pool_id: str, is_shared: bool, cities: tuple[str | None, ...], need: Need
+    ) -> None:
+        super().__init__(f"no free number in {pool_id}")
+        self.role = role
+        self.pool_id = pool_id
+        self.is_shared = is_shared
+        self.cities = cities
+        self.need = need
 
 
 #: gives the area code of the capital of a city's province, None where there is none

@@ -14,10 +14,10 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any, Final
 
-from xiaohao.bindings.allocation import Allocation, Exhausted, Wish
+from xiaohao.bindings.allocation import Allocation
 from xiaohao.bindings.change_store import change_statements
 from xiaohao.bindings.changing import Change, Changing, prompts_json, prompts_of
-from xiaohao.bindings.choice import CapitalOf
+from xiaohao.bindings.choice import CapitalOf, Exhausted
 from xiaohao.bindings.desk import Desk
 from xiaohao.bindings.entitled import check_owner
 from xiaohao.bindings.jobs import Decide, Decision, Expire, GiveY, Purge, Release, Reserve, Reserved
@@ -25,6 +25,7 @@ from xiaohao.bindings.model import Binding, BindingState, Direction, Mode, Reser
 from xiaohao.bindings.modes import ANYONE, leg_rows
 from xiaohao.bindings.renumbering import NotLeft, Renumbering
 from xiaohao.bindings.reusing import check_same, live_alike, lock_of, of_same_people
+from xiaohao.bindings.wish import Wish
 from xiaohao.bindings.writing_store import BINDING_COLUMNS, BindingRow, WritingStatements
 from xiaohao.clock import SECOND
 from xiaohao.database.direct import Cursor

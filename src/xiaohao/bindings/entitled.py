@@ -1,7 +1,7 @@
 """Whether a customer may bind at all: that it is there and pays, its pools, its people's real names."""
 
-from xiaohao.bindings.allocation import Wish
 from xiaohao.bindings.desk import Desk
+from xiaohao.bindings.wish import Wish
 from xiaohao.errors import Refusal, conflict, not_found
 from xiaohao.tenants.model import CustomerState
 

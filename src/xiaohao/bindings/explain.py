@@ -7,9 +7,9 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.bindings import figures_store as store
-from xiaohao.bindings.allocation import Exhausted, Wish
-from xiaohao.bindings.choice import Found, How
+from xiaohao.bindings.choice import Exhausted, Found, Need
 from xiaohao.bindings.model import Binding, Mode, Role
+from xiaohao.bindings.wish import Wish
 from xiaohao.clock import rfc3339_or_none
 from xiaohao.errors import Refusal, conflict
 
@@ -59,11 +59,11 @@ class Explaining:
 
     async def chosen(self, wish: Wish, role: Role, found: Found | None) -> Chosen | None:
         """The number that stands for A or for B, and from how many it was taken."""
-        if found is None or found.how is not How.LEAST_RECENTLY_USED:
-            return None if found is None else Chosen(found, None)
-        if found.facts.customer_id is None:
+        if found is None:
+            return None
+        if found.need is None or found.facts.customer_id is None:
             return Chosen(found, None)
-        by_city = await self._free_by_city(wish, role, str(found.facts.pool_id), found.most_relations)
+        by_city = await self._free_by_city(str(found.facts.pool_id), found.need)
         wished = wish.x_city if role is Role.A else wish.y_city
         if wished is None:
             return Chosen(found, sum(by_city.values()))
@@ -73,7 +73,8 @@ class Explaining:
         """The refusal that says how the pool stands, and which city would have helped."""
         of_x = exhausted.role is Role.A
         pool_id, cities = exhausted.pool_id, exhausted.cities
-        most = _NO_LIMIT if exhausted.most_relations is None else exhausted.most_relations
+        limit = exhausted.need.policy.max_relations
+        most = _NO_LIMIT if limit is None else limit
         pool = await self._of_pool(store.pool_figures, pool_id, cities, most, self._now)
         if wish.mode is not Mode.X and pool["usable"] and pool["not_displayable"] == pool["usable"]:
             detail = (
@@ -111,7 +112,7 @@ class Explaining:
             return conflict("number_pool_exhausted", "No number is free", detail, **facts)
         if None not in cities and self._surveys < _SURVEYS:
             self._surveys += 1
-            by_city = await self._free_by_city(wish, exhausted.role, pool_id, exhausted.most_relations)
+            by_city = await self._free_by_city(pool_id, exhausted.need)
             helpful = [
                 {"city": city, "free": free}
                 for city, free in by_city.items()
@@ -133,13 +134,8 @@ class Explaining:
     ) -> Any:
         return await self._of_pool(store.leg_figures, pool_id, cities, wish.customer_id, key)
 
-    async def _free_by_city(
-        self, wish: Wish, role: Role, pool_id: str, most: int | None
-    ) -> dict[str | None, int]:
-        # X must be free for both of them, Y for A alone.
-        keys = wish.people if role is Role.A else wish.people[:1]
-        limit, shown = _NO_LIMIT if most is None else most, wish.mode is not Mode.X
-        return dict(await self._of_pool(store.free_by_city, pool_id, tuple(keys), limit, shown, self._now))
+    async def _free_by_city(self, pool_id: str, need: Need) -> dict[str | None, int]:
+        return dict(await self._of_pool(store.free_by_city, pool_id, need, self._now))
 
 
 def _where(cities: Sequence[str | None]) -> str:

@@ -1,6 +1,6 @@
 """All SQL that says how a pool stands, for refusals and explanations. It may read a whole pool."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -15,11 +15,11 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    true,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from xiaohao.bindings.allocation_store import IS_VERIFIED, is_verified
+from xiaohao.bindings.choice import Need
 from xiaohao.bindings.model import LegState, Role
 from xiaohao.database.schema import legs, numbers
 from xiaohao.numbers.model import USABLE_STATES, NumberState
@@ -71,16 +71,9 @@ async def leg_figures(
 
 
 async def free_by_city(
-    connection: AsyncConnection, pool_id: str, keys: Sequence[bytes], most: int, shown: bool, now: int
+    connection: AsyncConnection, pool_id: str, need: Need, now: int
 ) -> list[tuple[str | None, int]]:
-    """How many numbers each city of a pool has left for people with these keys, most first.
-
-    `shown`: of those that can be displayed.
-    """
-    resting = and_(legs.c.state == LegState.QUARANTINED, legs.c.quarantine_until > bindparam("now"))
-    held = select(legs.c.dialled).where(
-        legs.c.caller_key.in_(keys), or_(legs.c.state == LegState.LIVE, resting)
-    )
+    """How many numbers each city of a pool has left that are as needed, most first."""
     count = func.count()
     query = (
         select(numbers.c.city, count)
@@ -88,16 +81,36 @@ async def free_by_city(
             numbers.c.pool_id == pool_id,
             numbers.c.state == NumberState.AVAILABLE,
             numbers.c.assigned_to_key.is_(None),
-            numbers.c.relations < most,
             IS_VERIFIED,
-            _can_be_shown() if shown else true(),
-            numbers.c.number.not_in(held),
+            *_as_needed(need),
         )
         .group_by(numbers.c.city)
         .order_by(count.desc(), numbers.c.city)
     )
     rows: Sequence[Any] = (await connection.execute(query, {"now": now})).all()
     return [(city, free) for city, free in rows]
+
+
+def _as_needed(need: Need) -> Iterator[ColumnElement[bool]]:
+    """The rules of `Allocation`."""
+    over = and_(legs.c.state == LegState.QUARANTINED, legs.c.quarantine_until <= bindparam("now"))
+    own = and_(legs.c.state == LegState.QUARANTINED, legs.c.binding_id.in_(need.past))
+    held = select(legs.c.dialled).where(legs.c.caller_key.in_(need.keys), ~over, ~own)
+    yield numbers.c.number.not_in(held)
+    policy = need.policy
+    if policy.max_relations is not None:
+        yield numbers.c.relations + need.legs <= policy.max_relations
+    if policy.kind is not None:
+        yield numbers.c.kind == policy.kind.value
+    if policy.cities is not None:
+        yield numbers.c.city.in_(policy.cities)
+    if need.is_shown:
+        yield _can_be_shown()
+    if need.is_alone:
+        yield numbers.c.relations == 0
+        yield ~exists().where(legs.c.dialled == numbers.c.number, ~over)
+    if need.but_for is not None:
+        yield numbers.c.number != need.but_for
 
 
 def _can_be_shown() -> ColumnElement[bool]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from xiaohao.bindings.allocation import Wish
 from xiaohao.bindings.choice import Found
 from xiaohao.bindings.model import Binding, Reservation
+from xiaohao.bindings.wish import Wish
 from xiaohao.bindings.writing_store import BindingRow
 
 

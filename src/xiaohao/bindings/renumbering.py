@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from xiaohao.bindings.allocation import Allocation, Exhausted, Wish
+from xiaohao.bindings.allocation import Allocation
 from xiaohao.bindings.allocation_store import NumberFacts
 from xiaohao.bindings.change_store import ChangeStatements
-from xiaohao.bindings.choice import CapitalOf, cities_tried
+from xiaohao.bindings.choice import CapitalOf, Exhausted, cities_tried
 from xiaohao.bindings.desk import Desk
 from xiaohao.bindings.entitled import check_owner
 from xiaohao.bindings.model import Mode, NewNumber
 from xiaohao.bindings.modes import claim_of
+from xiaohao.bindings.wish import Wish
 from xiaohao.bindings.writing_store import BindingRow, WritingStatements
 from xiaohao.database.direct import Cursor
 from xiaohao.errors import conflict, validation_failed

@@ -4,11 +4,11 @@ import hashlib
 from operator import itemgetter
 from typing import Final
 
-from xiaohao.bindings.allocation import Wish
 from xiaohao.bindings.allocation_store import NumberFacts
 from xiaohao.bindings.changing import prompts_json
 from xiaohao.bindings.desk import Desk
 from xiaohao.bindings.model import BindingState, Mode, Reservation, is_overdue
+from xiaohao.bindings.wish import Wish
 from xiaohao.bindings.writing_store import BindingRow
 from xiaohao.errors import conflict
 

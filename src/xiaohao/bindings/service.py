@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection
 
 from xiaohao.bindings import lookup_store, store
-from xiaohao.bindings.allocation import Exhausted, Wish
 from xiaohao.bindings.asking import changed_values, new_numbers, number_of, wish_of
 from xiaohao.bindings.changing import Change
+from xiaohao.bindings.choice import Exhausted
 from xiaohao.bindings.clerk import Clerk
 from xiaohao.bindings.explain import Explaining, Explanation
 from xiaohao.bindings.jobs import (
@@ -31,6 +31,7 @@ from xiaohao.bindings.jobs import (
 from xiaohao.bindings.model import Binding, BindingState, Changes, Mode, Reservation, Role
 from xiaohao.bindings.recognition import LegMatch
 from xiaohao.bindings.renumbering import NotLeft
+from xiaohao.bindings.wish import Wish
 from xiaohao.bindings.writing_store import writing_statements
 from xiaohao.clock import now_us
 from xiaohao.database.driver_errors import errors_translated
