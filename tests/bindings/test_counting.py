@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from sqlalchemy import delete, update
 from tests.bindings.test_policies import set_number
-from tests.world import Ride, World, person, verified, x_number
+from tests.world import NOON, Ride, World, person, verified, x_number
 
 from xiaohao.bindings.choice import How
 from xiaohao.bindings.explain import Chosen, Explanation
@@ -33,10 +33,11 @@ people = st.sampled_from(PEOPLE)
 class CountingMachine(RuleBasedStateMachine):
     """One customer with two small pools, which may be one."""
 
-    def __init__(self, runner: asyncio.Runner, database: Database, vault: Vault) -> None:
+    def __init__(self, runner: asyncio.Runner, world: World) -> None:
         super().__init__()
         self.runner = runner
-        self.world = World(database, vault)
+        self.world = world
+        world.clock.now = NOON
         self.made: list[Binding] = []
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -177,9 +178,10 @@ class CountingMachine(RuleBasedStateMachine):
 def test_what_is_explained_is_done(database_url: str, vault: Vault) -> None:
     with asyncio.Runner() as runner:
         database = Database(database_url)
+        world = World(database, vault)
         try:
             run_state_machine_as_test(
-                lambda: CountingMachine(runner, database, vault),
+                lambda: CountingMachine(runner, world),
                 settings=settings(
                     max_examples=15,
                     stateful_step_count=20,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import delete, func, select
 from tests.bindings.obvious import Number, Obvious, Relation
-from tests.world import World, person, verified, x_number, y_number
+from tests.world import NOON, World, person, verified, x_number, y_number
 
 from xiaohao.bindings.model import Binding, BindingState, Reservation
 from xiaohao.bindings.recognition import Outcome
@@ -39,10 +39,11 @@ platform_numbers = st.sampled_from(NUMBERS)
 class BindingsMachine(RuleBasedStateMachine):
     """Two customers with pools of their own and one that they share, four people, one clock."""
 
-    def __init__(self, runner: asyncio.Runner, database: Database, vault: Vault) -> None:
+    def __init__(self, runner: asyncio.Runner, world: World) -> None:
         super().__init__()
         self.runner = runner
-        self.world = World(database, vault)
+        self.world = world
+        world.clock.now = NOON
         self.model = Obvious()
         self.customers: list[str] = []
         self.pools: dict[str, str] = {}
@@ -357,9 +358,10 @@ class BindingsMachine(RuleBasedStateMachine):
 def test_no_sequence_of_events_connects_strangers(database_url: str, vault: Vault) -> None:
     with asyncio.Runner() as runner:
         database = Database(database_url)
+        world = World(database, vault)
         try:
             run_state_machine_as_test(
-                lambda: BindingsMachine(runner, database, vault),
+                lambda: BindingsMachine(runner, world),
                 settings=settings(
                     max_examples=20,
                     stateful_step_count=30,

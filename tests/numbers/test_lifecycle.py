@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import delete, select
-from tests.world import World, person, verified, x_number, y_number
+from tests.world import NOON, World, person, verified, x_number, y_number
 
 from xiaohao.bindings.model import Reservation
 from xiaohao.clock import SECOND
@@ -41,10 +41,11 @@ people = st.integers(1, 3)
 class LifeMachine(RuleBasedStateMachine):
     """One customer with two X and two Y, three people, one clock."""
 
-    def __init__(self, runner: asyncio.Runner, database: Database, vault: Vault) -> None:
+    def __init__(self, runner: asyncio.Runner, world: World) -> None:
         super().__init__()
         self.runner = runner
-        self.world = World(database, vault)
+        self.world = world
+        world.clock.now = NOON
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T | None:
         try:
@@ -167,9 +168,10 @@ class LifeMachine(RuleBasedStateMachine):
 
 
 def test_any_life_keeps_to_the_table(database: Database, vault: Vault) -> None:
+    world = World(database, vault)
     with asyncio.Runner() as runner:
         run_state_machine_as_test(
-            lambda: LifeMachine(runner, database, vault),
+            lambda: LifeMachine(runner, world),
             settings=settings(
                 max_examples=25,
                 stateful_step_count=25,
