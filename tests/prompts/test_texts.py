@@ -9,7 +9,7 @@ from pypinyin import Style, pinyin
 from tests.prompts.sounds import stranger_loudness
 from xiaohao.calls.model import Reason
 from xiaohao.prompts import making, sound
-from xiaohao.prompts.defaults import default_texts
+from xiaohao.prompts.making import default_texts
 from xiaohao.prompts.marks import is_well_marked, plain, split
 from xiaohao.prompts.model import LANGUAGES, SITUATIONS, Language, Situation, situation_of
 from xiaohao.prompts.words import spelled

@@ -9,7 +9,7 @@ from xiaohao.bindings.model import PromptMoment
 from xiaohao.ivr import wire
 from xiaohao.ivr.model import Branch, Collect, Connect, Graph, HangUp, Look, Play
 from xiaohao.ivr.rules import FAULTS, check
-from xiaohao.prompts.defaults import default_texts
+from xiaohao.prompts.making import default_texts
 from xiaohao.prompts.marks import plain
 from xiaohao.prompts.model import LANGUAGES, SITUATIONS, Situation
 from xiaohao.prompts.service import MOMENTS

@@ -4,17 +4,11 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
-from typing import Final
-
-import msgspec
 
 from xiaohao.prompts import making
 from xiaohao.prompts.marks import plain
 from xiaohao.prompts.model import SITUATIONS, Language
-
-_TEXTS: Final = "texts.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +17,6 @@ class Announcement:
 
     situation: str
     texts: Mapping[Language, str]
-
-
-def default_texts() -> dict[str, dict[Language, str]]:
-    """The texts of the default set by situation, with the marks of how they are said."""
-    document = (resources.files("xiaohao.prompts") / _TEXTS).read_bytes()
-    return msgspec.json.decode(document, type=dict[str, dict[Language, str]])
 
 
 class Defaults:
@@ -43,7 +31,7 @@ class Defaults:
 
     @cached_property
     def _all(self) -> list[Announcement]:
-        texts = default_texts()
+        texts = making.default_texts()
         return [
             Announcement(word, {name: plain(text) for name, text in texts.get(word, {}).items()})
             for word in sorted(SITUATIONS)

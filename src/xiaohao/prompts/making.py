@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from xiaohao.prompts.model import LANGUAGES, Prompt, Situation
+from xiaohao.prompts.model import LANGUAGES, Language, Prompt, Situation
 
 #: to be raised with every change of what the makers of sound do
 _EDITION: Final = 1
@@ -32,6 +32,11 @@ def default_set(folder: Path) -> Path | None:
     """Where the set of this version of the texts is, if it has been made: in the folder, or installed."""
     places = (parent / _name() for parent in (folder, installed()))
     return next((place for place in places if (place / _INDEX).is_file()), None)
+
+
+def default_texts() -> dict[str, dict[Language, str]]:
+    """The texts of the set by situation, with the marks of how they are said."""
+    return msgspec.json.decode(_texts(), type=dict[str, dict[Language, str]])
 
 
 def read(place: Path) -> dict[str, Prompt]:
@@ -56,7 +61,6 @@ def make(folder: Path) -> Path:
         return place
     # Whoever only reads the set needs none of what makes sound.
     from xiaohao.prompts import music, sound, speech  # noqa: PLC0415
-    from xiaohao.prompts.defaults import default_texts  # noqa: PLC0415
 
     folder.mkdir(parents=True, exist_ok=True)
     coming = Path(tempfile.mkdtemp(prefix="making-", dir=folder))
@@ -81,9 +85,12 @@ def make(folder: Path) -> Path:
     return place
 
 
+def _texts() -> bytes:
+    return (resources.files("xiaohao.prompts") / "texts.json").read_bytes()
+
+
 def _name() -> str:
-    texts = (resources.files("xiaohao.prompts") / "texts.json").read_bytes()
-    return f"default-{hashlib.sha256(texts).hexdigest()[:12]}-{_EDITION}"
+    return f"default-{hashlib.sha256(_texts()).hexdigest()[:12]}-{_EDITION}"
 
 
 def main() -> int:
