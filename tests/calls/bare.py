@@ -72,7 +72,7 @@ class Socket(asyncio.DatagramProtocol):
     def send(self, message: str | bytes) -> None:
         self._transport.sendto(message.encode() if isinstance(message, str) else message, self.edge)
 
-    async def next(self, start: str, within_s: float = 3.0, holding: str = "") -> str:
+    async def next(self, start: str, within_s: float = 15.0, holding: str = "") -> str:
         """The next message that starts so and holds a text; those before it are passed over."""
         async with asyncio.timeout(within_s):
             while True:

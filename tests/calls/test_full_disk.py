@@ -27,7 +27,7 @@ async def test_calls_on_a_full_disk(tmp_path: Path) -> None:
             cut_off = await _talking(pairs[0])
             filler = fill(disk)
             await asyncio.sleep(2.5)  # the switch looks once a second
-            assert cut_off.heard(pairs[0].passenger.tone_hz, 2.0)
+            assert await cut_off.wait_heard(pairs[0].passenger.tone_hz, seconds=2.0)
             unrecorded = await _talking(pairs[1])
             await unrecorded.hang_up()
             await cut_off.hang_up()

@@ -52,7 +52,7 @@ class RawPeer(asyncio.DatagramProtocol):
     def send(self, text: str, to: tuple[str, int]) -> None:
         self._socket.sendto(text.encode(), to)
 
-    async def next(self, start: str, within_s: float = 2.0) -> str:
+    async def next(self, start: str, within_s: float = 15.0) -> str:
         """The next message that starts so; others are dropped."""
         async with asyncio.timeout(within_s):
             while True:
