@@ -219,6 +219,38 @@ async def test_a_time_of_grace_is_told_however_long_ago_it_was(
             await of_pool(world, xs.id, grace_s=0)
 
 
+async def test_a_number_s_keys_rest_as_long_as_its_own_pool_says(world: World, lookups: Lookups) -> None:
+    ride = await world.ride(xs=1, ys=1, x_recycle_s=60, y_recycle_s=600)
+    first = await ride.release(await ride.reserve(1, 2))
+    world.clock.forward(60)
+    await world.bindings.sweep()
+    second = await ride.reserve(3, 4)
+    assert second.x == first.x
+    found = (await evidence(lookups, first.x, NOON + 30 * SECOND)).relations
+    assert [(one.standing, one.recycle_until) for one in found] == [
+        (Standing.QUARANTINED, NOON + 60 * SECOND)
+    ]
+    assert behind(await evidence(lookups, first.x, world.clock.now)) == [(person(3), Standing.LIVE)]
+    found = (await evidence(lookups, str(first.y), world.clock.now)).relations
+    assert [(one.person, one.standing) for one in found] == [
+        (person(4), Standing.LIVE),
+        (person(2), Standing.QUARANTINED),
+    ]
+    assert found[1].recycle_until == NOON + 600 * SECOND
+
+
+async def test_a_key_that_was_left_rests_by_its_own_number_s_pool(world: World, lookups: Lookups) -> None:
+    ride = await world.ride(x_recycle_s=600, y_recycle_s=600)
+    short = await world.pool(ride.customer, 10, [x_number(50)])
+    binding = await ride.reserve(1, 2, y_pool=None, mode=Mode.AXB)
+    changed = await world.bindings.change(ride.customer.id, binding.id, {"x": x_number(50)})
+    assert (changed.x, short.policy.recycle_s) == (x_number(50), 10)
+    await ride.release(changed)
+    world.clock.forward(30)
+    (found,) = (await evidence(lookups, binding.x, world.clock.now)).relations
+    assert (found.standing, found.recycle_until) == (Standing.QUARANTINED, NOON + 600 * SECOND)
+
+
 async def test_a_binding_that_nobody_has_ended_yet_is_in_its_time_of_grace(
     world: World, lookups: Lookups
 ) -> None:

@@ -58,19 +58,22 @@ def rest_legs(ids: list[Any]) -> Any:
 def end(ids: list[Any]) -> Any:
     """End those that live, after their legs."""
     of_binding = legs.c.binding_id == bindings.c.id
-    until = select(func.max(legs.c.quarantine_until)).where(of_binding).scalar_subquery()
+    rest = select(func.max(legs.c.quarantine_until)).where(of_binding)
     # only two people who were bound to each other are connected in their time of grace
     grace = select(func.max(legs.c.grace_until)).where(of_binding, is_of_a_pair())
     dialled = legs.c.dialled + ""  # a number may have thousands of legs: SQLite is not to begin there
+    on_x, on_y = dialled == bindings.c.x, dialled == bindings.c.y
     return (
         update(bindings)
         .where(bindings.c.id.in_(ids), bindings.c.state == BindingState.LIVE.value)
         .values(
             state=bindparam("state"),
             ended_at=func.coalesce(bindparam("ended_at", type_=BigInteger), bindings.c.expires_at),
-            recycle_until=until,
-            x_grace_until=grace.where(dialled == bindings.c.x).scalar_subquery(),
-            y_grace_until=grace.where(dialled == bindings.c.y).scalar_subquery(),
+            recycle_until=rest.scalar_subquery(),
+            x_recycle_until=rest.where(on_x).scalar_subquery(),
+            y_recycle_until=rest.where(on_y).scalar_subquery(),
+            x_grace_until=grace.where(on_x).scalar_subquery(),
+            y_grace_until=grace.where(on_y).scalar_subquery(),
             updated_at=bindparam("now", type_=BigInteger),
         )
     )

@@ -34,6 +34,8 @@ bindings = Table(
     Column("expires_at", BigInteger),
     Column("ended_at", BigInteger),
     Column("recycle_until", BigInteger),
+    Column("x_recycle_until", BigInteger),  # of X alone
+    Column("y_recycle_until", BigInteger),
     Column("x_grace_until", BigInteger),  # so long X connected the pair after the end; null: it did not
     Column("y_grace_until", BigInteger),
     Column("record", Boolean, nullable=False),

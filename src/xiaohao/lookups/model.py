@@ -143,11 +143,22 @@ def _callers(row: Mapping[str, Any], said: Mapping[str, Any], number: str) -> se
 
 def grace_end(row: Mapping[str, Any], number: str | None) -> int | None:
     """Until when a binding that was ended connected its pair by this number (None: by whichever)."""
-    ends = [row[f"{name}_grace_until"] for name in ("x", "y") if number in (None, row[name])]
+    return _latest(row, number, "grace_until")
+
+
+def rest_end(row: Mapping[str, Any], number: str | None) -> int | None:
+    """Until when the keys of a binding that was ended rest at this number (None: at whichever)."""
+    return _latest(row, number, "recycle_until")
+
+
+def _latest(row: Mapping[str, Any], number: str | None, what: str) -> int | None:
+    ends = [row[f"{name}_{what}"] for name in ("x", "y") if number in (None, row[name])]
     return max((end for end in ends if end is not None), default=None)
 
 
-def standing_at(row: Mapping[str, Any], grace_until: int | None, at: int) -> Standing | None:
+def standing_at(
+    row: Mapping[str, Any], grace_until: int | None, recycle_until: int | None, at: int
+) -> Standing | None:
     """What a binding was at a moment; None: not yet, or no more."""
     if at < row["created_at"]:
         return None
@@ -156,8 +167,8 @@ def standing_at(row: Mapping[str, Any], grace_until: int | None, at: int) -> Sta
         return Standing.LIVE
     if grace_until is not None and at < grace_until:
         return Standing.GRACE
-    # Nobody has swept it yet where `recycle_until` is missing: its keys are kept.
-    if row["recycle_until"] is None or at < row["recycle_until"]:
+    # Nobody has swept it yet where it counts as live: its keys are kept.
+    if row["state"] == "live" or (recycle_until is not None and at < recycle_until):
         return Standing.QUARANTINED
     return None
 

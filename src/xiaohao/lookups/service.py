@@ -34,6 +34,7 @@ from xiaohao.lookups.model import (
     grace_end,
     leg_standing,
     replaced_at,
+    rest_end,
     standing_at,
 )
 from xiaohao.secrecy import Vault, masked
@@ -208,14 +209,13 @@ class Lookups:
         found = []
         for row in rows:
             grace_until = to_come.get(row["id"], grace_end(row, number))
-            standing = standing_at(row, grace_until, at)
-            if standing is None:
-                continue
+            recycle_until = rest_end(row, number)
+            standing = standing_at(row, grace_until, recycle_until, at)
             said, since, until = content_at(row, earlier[row["id"]], at)
-            if _concerns(said, number, person_key):
+            if standing is not None and _concerns(said, number, person_key):
                 relation = self._relation(row, said, number, standing, since, until)
                 shown = None if standing is Standing.LIVE else grace_until
-                found.append(replace(relation, grace_until=shown))
+                found.append(replace(relation, grace_until=shown, recycle_until=recycle_until))
             if number is None:
                 continue
             for was in replaced_at(row, earlier[row["id"]], at, number, rest):

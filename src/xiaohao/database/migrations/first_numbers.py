@@ -190,6 +190,8 @@ def _bindings() -> None:
         sa.Column("expires_at", sa.BigInteger()),
         sa.Column("ended_at", sa.BigInteger()),
         sa.Column("recycle_until", sa.BigInteger()),
+        sa.Column("x_recycle_until", sa.BigInteger()),
+        sa.Column("y_recycle_until", sa.BigInteger()),
         sa.Column("x_grace_until", sa.BigInteger()),
         sa.Column("y_grace_until", sa.BigInteger()),
         sa.Column("record", sa.Boolean(), nullable=False),
