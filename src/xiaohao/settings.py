@@ -38,8 +38,8 @@ class Edge(msgspec.Struct, forbid_unknown_fields=True):
     id: str = "edge1"
     #: `udp:address:port`, `tcp:address:port` or `tls:address:port`
     listen: list[str] = msgspec.field(default_factory=lambda: ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"])
-    #: address that carriers see, where it is not the one listened on (NAT)
-    advertise: str | None = None
+    #: address that carriers see, where it is not the one listened on (NAT); of IPv4 and of IPv6 one each
+    advertise: str | list[str] | None = None
     tls_certificate: str | None = None
     tls_private_key: str | None = None
     #: certificates of those whose signature a carrier's certificate must bear; None = any will do
@@ -59,18 +59,14 @@ class Edge(msgspec.Struct, forbid_unknown_fields=True):
     #: seconds that an address stays banned after it sent what no carrier sends
     ban_s: int = 300
 
-    @property
-    def transports(self) -> set[str]:
-        """What it listens on: `udp`, `tcp`, `tls`. A trunk is reached over one of these."""
-        return {address.partition(":")[0] for address in self.listen}
-
 
 class Media(msgspec.Struct, forbid_unknown_fields=True):
     """rtpengine: relays and records RTP in user space."""
 
-    interface: str = "127.0.0.1"
-    #: the address that carriers see, where it is not that of the interface (NAT)
-    advertise: str | None = None
+    #: one address of this machine, or one of IPv4 and one of IPv6
+    interface: str | list[str] = "127.0.0.1"
+    #: address that carriers see, where it is not that of the interface (NAT); of IPv4 and of IPv6 one each
+    advertise: str | list[str] | None = None
     port_min: int = 30000
     port_max: int = 40000
     #: its control socket (ng protocol)
@@ -373,8 +369,12 @@ def _key_from(text: str, source: str) -> bytes:
 
 
 def host_port(address: str) -> tuple[str, int]:
-    """Split `host:port`. Raises SettingsError."""
+    """Split `host:port`. An IPv6 address stands in brackets there, and is given without.
+
+    Raises SettingsError.
+    """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    in_brackets = host.startswith("[") and host.endswith("]")
+    if not host or not port.isdigit() or (":" in host and not in_brackets):
         raise SettingsError(f"{address!r} is not of the form host:port")
-    return host, int(port)
+    return host[1:-1] if in_brackets else host, int(port)

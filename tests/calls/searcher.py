@@ -6,10 +6,11 @@ import re
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from xiaohao.simulator.incoming import IncomingCall
 from xiaohao.simulator.outgoing import OutgoingCall
-from xiaohao.simulator.wire import Logged
+from xiaohao.simulator.wire import Logged, place
 
 Call = OutgoingCall | IncomingCall
 
@@ -129,18 +130,22 @@ def search(data: bytes, secrets: Secrets, where: str, *, short: bool = True) -> 
     return found
 
 
-def secrets_of(calls: Iterable[Call]) -> Secrets:
-    """What these calls' phones said of themselves, read from what they sent."""
+def secrets_of(calls: Iterable[Call], platform: str = "") -> Secrets:
+    """What these calls' phones said of themselves, read from what they sent.
+
+    An address that is also the platform's own, `platform`, is no secret; its ports are.
+    """
     secrets = Secrets()
     for call in calls:
         secrets.numbers.append(call.phone.number)
         secrets.add("name", call.identity.name.encode())
         secrets.add("name", call.identity.name.replace(" ", "").encode())
         host, port = call.carrier.address
-        secrets.add("host and port", f"{host}:{port}".encode())
-        secrets.add("host", host.encode())
+        secrets.add("host and port", place((host, port)).encode())
         secrets.add("product", call.carrier.product.encode())
-        secrets.short[f"host in binary {host}"] = bytes(map(int, host.split(".")))
+        if host != platform:
+            secrets.add("host", host.encode())
+            secrets.short[f"host in binary {host}"] = ip_address(host).packed
         written = [logged.raw for logged in call.messages if logged.direction == "out"]
         for label, pattern in _MARKS.items():
             for text in {text for raw in written for text in pattern.findall(raw)}:

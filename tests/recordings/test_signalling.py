@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.recordings.synthetic import PORT_A, PORT_B, section, simple
-from xiaohao.recordings.model import CaptureError, Payload, Side
+from xiaohao.recordings.model import OF_IPV6, CaptureError, Payload, Side
 from xiaohao.recordings.signalling import parse
 
 
@@ -67,6 +67,17 @@ def test_rejected_and_other_media_give_no_side() -> None:
 def test_a_port_of_both_sides_is_refused() -> None:
     with pytest.raises(CaptureError, match="both sides"):
         parse(text(section("offer", 7000, ["PCMA"], label="a"), section("answer", 7000, ["PCMA"], label="b")))
+
+
+def test_one_number_is_a_port_with_ipv4_and_another_with_ipv6() -> None:
+    offer, answer = simple(["PCMA"])
+    answer = answer.replace(f"m=audio {PORT_A} ", f"m=audio {PORT_B} ")
+    for line in ("IN IP4 127.0.0.1", "c=IN IP4 127.0.0.1"):
+        answer = answer.replace(line, line.replace("4 127.0.0.1", "6 ::1"))
+    assert parse(text(offer, answer)).sides == {PORT_B: Side.B, PORT_B + OF_IPV6: Side.A}
+    # the address of the audio itself counts
+    own = offer.replace("\r\na=rtpmap", "\r\nc=IN IP6 ::1\r\na=rtpmap", 1)
+    assert parse(text(own)).sides == {PORT_B + OF_IPV6: Side.B}
 
 
 @given(st.integers(0, 2000))

@@ -13,6 +13,7 @@ import pytest
 from xiaohao import __version__
 from xiaohao.cli import main
 from xiaohao.edge import rtpengine
+from xiaohao.edge.addresses import listeners
 from xiaohao.runtime.check import RANGES, problems
 from xiaohao.settings import KEY_VARIABLE, Settings
 
@@ -199,6 +200,45 @@ def test_the_address_that_carriers_see(settings: Settings) -> None:
     settings.media.advertise = "203.0.113.7"
     assert problems(settings) == []
     assert "--interface=127.0.0.1!203.0.113.7" in rtpengine.command(settings)
+
+
+def test_addresses_of_both_kinds(settings: Settings) -> None:
+    settings.edge.listen += ["udp:[::1]:5060", "tls:[::]:5061"]
+    settings.edge.tls_certificate = settings.edge.tls_private_key = __file__
+    settings.media.interface = ["127.0.0.1", "::1"]
+    settings.edge.advertise = settings.media.advertise = ["2001:db8::7", "203.0.113.7"]
+    assert problems(settings) == []
+    interfaces = [each for each in rtpengine.command(settings) if each.startswith("--interface")]
+    assert interfaces == ["--interface=127.0.0.1!203.0.113.7", "--interface=::1!2001:db8::7"]
+    assert {way: (each.bound, each.seen) for way, each in listeners(settings.edge).items()} == {
+        "udp": ("udp:127.0.0.1:5060", "203.0.113.7:5060"),
+        "tcp": ("tcp:127.0.0.1:5060", "203.0.113.7:5060"),
+        "udp6": ("udp:[::1]:5060", "[2001:db8::7]:5060"),
+        "tls6": ("tls:[::]:5061", "[2001:db8::7]:5061"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[edge]\nlisten = ["udp:::1:5060"]', "edge.listen: '::1:5060' is not of the form host:port"),
+        ('[edge]\nlisten = ["udp:[::]:5060"]\n[media]\ninterface = "::1"', "edge.advertise: needed, because"),
+        ('[edge]\nlisten = ["udp:[::1]:5060"]', "media.interface: needs an address of IPv6, because"),
+        ('[media]\ninterface = "::1"', "media.interface: needs an address of IPv4, because"),
+        ('[media]\ninterface = ["127.0.0.1", "127.0.0.2"]', "media.interface: more than one address of IPv4"),
+        (
+            '[edge]\nadvertise = "203.0.113.7"\nlisten = ["udp:[::]:5060"]\n[media]\ninterface = "::1"',
+            "edge.advertise: needed, because",
+        ),
+        ('[media]\nadvertise = "2001:db8::7"', "media.advertise: '2001:db8::7' is of a kind that"),
+        ('[media]\nng = "[::1]:2223"', "media.ng: '::1' must be an IPv4 address"),
+        ('[announcements]\nlisten = "[::1]:5092"', "announcements.listen: '::1' must be an IPv4 address"),
+    ],
+)
+def test_mistakes_with_ipv6(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "xiaohao.toml").write_text(text)
+    (found,) = problems(Settings.load(tmp_path / "xiaohao.toml"))
+    assert found.startswith(said)
 
 
 def test_nobody_else_reads_what_is_recorded(settings: Settings, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_weights_share_the_calls_of_one_priority() -> None:
 
 def test_spelling_of_a_leg() -> None:
     spec = {"prefix_out": "77", "callee_form": NumberForm.DIGITS, "cli_form": NumberForm.ZERO}
-    carriers = Carriers([trunk("a", cli_header_out=CliHeader.PAI, **spec)], edge_address="192.0.2.1")
+    carriers = Carriers([trunk("a", cli_header_out=CliHeader.PAI, **spec)], ways={"udp": "192.0.2.1"})
     [(_, leg)] = carriers.ways_to(CALLEE, SHOWN, "trk_a")
     assert leg.request_uri == "sip:778613800000001@a.invalid:5060;transport=udp"
     assert leg.cli == "01062000001@192.0.2.1"
@@ -84,6 +84,18 @@ def test_addresses_of_ipv6_stand_in_brackets() -> None:
         [(_, leg)] = carriers.ways_to(CALLEE, SHOWN, "trk_a")
         assert leg.request_uri == "sip:+8613800000001@[2001:db8::1]:5060;transport=udp"
         assert leg.destination_uri == target_uri(Target(host)) == "sip:[2001:db8::1]:5060;transport=udp"
+
+
+def test_a_target_is_reached_over_its_kind_of_address() -> None:
+    both = {"udp": "192.0.2.1", "udp6": "[2001:db8::1]", "tcp": "192.0.2.1"}
+    for host, ways, way, shown in (
+        ("2001:db8::9", both, "udp6", "[2001:db8::1]"),
+        ("192.0.2.9", both, "udp", "192.0.2.1"),
+        ("sip.example.com", both, "udp", "192.0.2.1"),
+        ("sip.example.com", {"udp6": "[2001:db8::1]"}, "udp6", "[2001:db8::1]"),
+    ):
+        [(_, leg)] = Carriers([trunk("a", targets=[Target(host)])], ways).ways_to(CALLEE, SHOWN, "trk_a")
+        assert (leg.transport, leg.cli.partition("@")[2]) == (way, shown)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2), st.booleans())))

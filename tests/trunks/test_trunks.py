@@ -151,6 +151,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"targets": [{"host": "192.0.2.1:5060"}]}, "spec.targets"),
     ({"targets": [{"host": "[192.0.2.1]"}]}, "spec.targets"),
     ({"targets": [{"host": "[2001:db8::1"}]}, "spec.targets"),
+    # an address of a kind that the edge does not listen on
+    ({"targets": [{"host": "2001:db8::1"}]}, "spec.targets"),
     ({"targets": [{"host": "a", "port": 0}]}, "spec.targets.0.port"),
     ({"targets": [{"host": "a", "transport": "sctp"}]}, "spec.targets.0.transport"),
     ({"sources": ["10.0.0.256"]}, "spec.sources"),

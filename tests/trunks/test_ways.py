@@ -85,7 +85,7 @@ def test_no_way() -> None:
 )
 def test_spelling(form: NumberForm, callee: str, shown: str) -> None:
     owner = trunk("owner", callee_form=form, cli_form=form, prefix_out="99", cli_header_out=CliHeader.RPID)
-    ways = Carriers([owner], "edge.example").ways_to(CALLEE, SHOWN, "owner")
+    ways = Carriers([owner], {"udp": "edge.example"}).ways_to(CALLEE, SHOWN, "owner")
     assert not isinstance(ways, Reason)
     leg = ways[0][1]
     assert leg.trunk_group == group_of("owner")

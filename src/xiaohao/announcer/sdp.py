@@ -2,7 +2,7 @@
 
 All codecs of the offer are taken, since it is rtpengine that speaks them; a caller who is answered is held
 to one, which the callee is offered later. What the caller sends goes to a port that nobody listens at
-(RFC 863's, on loopback).
+(RFC 863's, on loopback, with IPv6 where the offer has it).
 """
 
 import base64
@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from xiaohao.edge.wire import BOTH_WAYS
 
 _PORT: Final = 9
+_OVER_IPV6: Final = re.compile(r"^c=IN IP6 ", re.MULTILINE)
 _KEPT: Final = re.compile(r"a=(?:(rtpmap|fmtp):(\d+) |(?:ptime|maxptime):)", re.ASCII)
 _CRYPTO: Final = re.compile(r"a=crypto:(\d+) (AES_CM_128_HMAC_SHA1_(?:80|32)) ", re.ASCII)
 _DIRECTION: Final = re.compile(r"a=(sendrecv|sendonly|recvonly|inactive)$", re.ASCII)
@@ -86,7 +87,8 @@ def _only(codec: str, formats: str, attributes: list[str]) -> str:
 
 def answer_to(offer: str, codec: str | None = None) -> str | None:
     """The answer, with only this codec if one is named; None where the offer has no audio for us."""
-    answer = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0"]
+    address = "IN IP6 ::1" if _OVER_IPV6.search(offer) else "IN IP4 127.0.0.1"
+    answer = ["v=0", f"o=- 1 1 {address}", "s=-", f"c={address}", "t=0 0"]
     taken = False
     for media in _media(offer):
         audio = None

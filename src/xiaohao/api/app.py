@@ -46,6 +46,7 @@ from xiaohao.complaints.service import Complaints
 from xiaohao.database.engine import Database, DatabaseUnavailable
 from xiaohao.digests import http as digest_routes
 from xiaohao.digests.service import Digests
+from xiaohao.edge.addresses import listeners
 from xiaohao.inventory import http as inventory_routes
 from xiaohao.ivr import http as graph_routes
 from xiaohao.ivr.desk import GraphDesk
@@ -182,7 +183,7 @@ def _wire_rooms(app: FastAPI, settings: Settings, database: Database, vault: Vau
         trace_routes.router(CallTraces(database, vault, settings, audit)),
         tenant_routes.operator_router(tenants, keys, vault),
         tenant_routes.webhook_router(tenants),
-        trunk_routes.router(Trunks(database, vault, settings.edge.transports), vault),
+        trunk_routes.router(Trunks(database, vault, frozenset(listeners(settings.edge))), vault),
     ):
         # included, each router would be asked about each request, and each route be built a second time
         app.router.routes.extend(router.routes)

@@ -6,11 +6,13 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
+from xiaohao.edge.addresses import every_listener, listeners
 from xiaohao.edge.q850 import USUAL_CAUSES
 from xiaohao.edge.wire import BOTH_WAYS, LAST_CSEQ
 from xiaohao.routing.model import LONGEST_WAIT_S
 from xiaohao.secrecy import Vault, vault_of
 from xiaohao.settings import Settings, host_port
+from xiaohao.trunks.model import SIX
 
 #: the parts of kamailio.cfg, in the order of a call's life
 _PARTS = (
@@ -79,6 +81,10 @@ _SWITCH_SILENT_S = 3
 _LOG_LEVELS = {"debug": 1, "info": 0, "warning": 0, "error": -1}
 
 
+#: which address of a host that has several (core parameter dns_cache_flags)
+_IPV4_FIRST, _IPV6_FIRST = 0, 4
+
+
 class EngineMissing(Exception):
     """An engine is not installed; the text says which Debian package brings it."""
 
@@ -96,15 +102,6 @@ def modules_folder() -> str:
     raise EngineMissing("Kamailio's modules are missing: apt-get install kamailio kamailio-extra-modules")
 
 
-def listeners(settings: Settings) -> dict[str, tuple[str, int]]:
-    """Transport → the first address listened on with it."""
-    found: dict[str, tuple[str, int]] = {}
-    for entry in settings.edge.listen:
-        transport, _, address = entry.partition(":")
-        found.setdefault(transport, host_port(address))
-    return found
-
-
 def secret(settings: Settings) -> str:
     """What makes the tags that one side sees unpredictable for the other; the same after a restart."""
     return hashlib.sha256(b"xiaohao tags" + settings.master_key()).hexdigest()[:32]
@@ -116,29 +113,28 @@ def probe_user(settings: Settings) -> str:
 
 
 def _values(settings: Settings) -> dict[str, str]:
-    edge, first = settings.edge, listeners(settings)
-    shown = {t: (edge.advertise or host, port) for t, (host, port) in first.items()}
+    edge, first = settings.edge, listeners(settings.edge)
     sockets = "\n".join(
-        f'        case "{t}": $fs = "{t}:{host}:{port}"; $var(our) = "{shown[t][0]}:{shown[t][1]}"; break;'
-        for t, (host, port) in first.items()
+        f'        case "{way}": $fs = "{each.bound}"; $var(our) = "{each.seen}"; '
+        f'$var(transport) = "{each.transport}"; break;'
+        for way, each in first.items()
     )
     inside = settings.announcements.edge
     sockets += f'\n        case "inside": $fs = "udp:{inside}"; $var(our) = "{inside}";'
     sockets += ' $var(transport) = "udp"; break;'
     announcer, door = host_port(settings.announcements.listen), host_port(inside)
-    advertise = f" advertise {edge.advertise}:%d" if edge.advertise else ""
-    listen = []
-    for entry in edge.listen:
-        port = host_port(entry.partition(":")[2])[1]
-        listen.append(f"listen={entry}" + (advertise % port if advertise else ""))
-    anywhere = next(iter(shown.values()))
+    listen = [
+        f"listen={each.bound}" + (f" advertise {each.seen}" if each.shown != each.host else "")
+        for each in every_listener(edge)
+    ]
     values = {
         "DEBUG": str(_LOG_LEVELS[settings.log_level]),
         "WORKERS": str(edge.workers),
         "LISTEN": "\n".join(listen),
         "MODULES": modules_folder(),
         "FOLDER": str(folder(settings)),
-        "ADVERTISE": f"{anywhere[0]}:{anywhere[1]}",
+        "ADVERTISE": next(iter(first.values())).seen,
+        "NAMES": str(_IPV6_FIRST if all(way.endswith(SIX) for way in first) else _IPV4_FIRST),
         "NG": settings.media.ng,
         "EVAPI": edge.evapi,
         "RPC": edge.rpc,

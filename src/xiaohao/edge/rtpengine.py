@@ -5,6 +5,7 @@ import shutil
 import socket
 from pathlib import Path
 
+from xiaohao.edge.addresses import listed, media_interfaces
 from xiaohao.edge.kamailio import EngineMissing
 from xiaohao.settings import Settings, SettingsError
 
@@ -52,11 +53,12 @@ def command(settings: Settings) -> list[str]:
     if not binary:
         raise EngineMissing("rtpengine is missing: apt-get install rtpengine-daemon")
     media, captures = settings.media, settings.captures_folder
-    _check_interface(media.interface)
+    for interface in listed(media.interface):
+        _check_interface(interface)
     _make_private(captures)
     return [
         *(binary, "--foreground", "--log-stderr", "--no-fallback", "--table=-1", "--config-file=none"),
-        f"--interface={media.interface}" + (f"!{media.advertise}" if media.advertise else ""),
+        *(f"--interface={interface}" for interface in media_interfaces(media)),
         f"--listen-ng={media.ng}",
         *(f"--port-min={media.port_min}", f"--port-max={media.port_max}"),
         f"--num-threads={media.threads}",

@@ -270,6 +270,7 @@ class Leg(msgspec.Struct, frozen=True):
     trunk_group: int
     request_uri: str
     destination_uri: str
+    #: `udp`, `tcp` or `tls`; with a 6 behind it over IPv6
     transport: str
     #: user@host of our From
     cli: str

@@ -14,7 +14,7 @@ from xiaohao.recordings.announced import mix
 from xiaohao.recordings.capture import Capture, is_finished
 from xiaohao.recordings.decode import SPEECHLESS, Codec, Coded, Resampler, codec
 from xiaohao.recordings.encode import Canvas, finish
-from xiaohao.recordings.model import AudioFile, CaptureError, Format, Payload, Side
+from xiaohao.recordings.model import OF_IPV6, AudioFile, CaptureError, Format, Payload, Side
 from xiaohao.recordings.pcap import Packets
 from xiaohao.recordings.signalling import Signalling
 from xiaohao.recordings.timeline import Placement, on_one_clock, place
@@ -148,7 +148,7 @@ def _streams(one: Capture, packets: Packets | None, zero_us: int, end_us: int) -
         arrived = (packets.port == port) & (packets.length > 0)
         if np.count_nonzero(arrived) > _STRAY_PACKETS and not (meaning[arrived] >= 0).any():
             raise CaptureError("the audio's payload types are not in the capture's metadata")
-    sides = np.full(65_536, -1)
+    sides = np.full(2 * OF_IPV6, -1)
     sides[list(told.sides)] = list(told.sides.values())
     sides = sides[packets.port]
     said = np.array([payload.name not in SPEECHLESS for payload in payloads] + [False])[meaning]

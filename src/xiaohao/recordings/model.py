@@ -6,6 +6,9 @@ from typing import Final, Literal
 
 Format = Literal["wav", "mp3", "opus"]
 
+#: added to the number of an IPv6 port: the IPv4 port of that number is another one, perhaps of the other side
+OF_IPV6: Final = 65_536
+
 #: a moment that does not come (the year 9999)
 FOR_EVER: Final = 253_402_300_799_000_000
 

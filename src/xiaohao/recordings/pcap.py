@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from xiaohao.recordings.model import CaptureError
+from xiaohao.recordings.model import OF_IPV6, CaptureError
 
 _FILE_HEADER_BYTES: Final = 24
 _RECORD_HEADER_BYTES: Final = 16
@@ -34,7 +34,7 @@ class Packets:
     number: npt.NDArray[np.int64]
     #: microseconds since the epoch
     arrival: npt.NDArray[np.int64]
-    #: rtpengine's port, at which the packet arrived
+    #: rtpengine's port, at which the packet arrived; IPv6 ports count from OF_IPV6 on
     port: npt.NDArray[np.int64]
     payload_type: npt.NDArray[np.uint8]
     sequence: npt.NDArray[np.int64]
@@ -118,7 +118,7 @@ def _packets(data: npt.NDArray[np.uint8], records: npt.NDArray[np.int64], link_b
         data=data,
         number=number,
         arrival=arrival,
-        port=_big_endian(data, udp + 2, 2),
+        port=_big_endian(data, udp + 2, 2) + np.where(version == 6, OF_IPV6, 0),
         payload_type=data[rtp + 1] & 0x7F,
         sequence=_big_endian(data, rtp + 2, 2),
         timestamp=_big_endian(data, rtp + 4, 4),

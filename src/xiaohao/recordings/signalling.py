@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from xiaohao.recordings.model import CaptureError, Payload, Side
+from xiaohao.recordings.model import OF_IPV6, CaptureError, Payload, Side
 
 _SECTION: Final = re.compile(
     r"(?:\nLabel: (?P<label>[^\n]*))?\nTimestamp started ms: [^\n]*\nSDP mode: (?P<mode>\w+)\n"
@@ -26,6 +26,7 @@ _SECTION: Final = re.compile(
     re.DOTALL,
 )
 _AUDIO: Final = re.compile(r"m=audio (\d{1,5}) \S+ ([^\n]*)\n")
+_ADDRESS: Final = re.compile(r"^c=IN IP([46]) ", re.MULTILINE)
 _RTPMAP: Final = re.compile(r"rtpmap:(\d+) ([^/\s]+)/(\d+)")
 _FMTP: Final = re.compile(r"fmtp:(\d+) (.*)")
 
@@ -45,7 +46,10 @@ STATIC_PAYLOADS: Final = {
 
 @dataclass(frozen=True)
 class Section:
-    """One SDP that was given out: since which packet it holds, to which port its receiver sends what."""
+    """One SDP that was given out: since which packet it holds, to which port its receiver sends what.
+
+    IPv6 ports count from OF_IPV6 on.
+    """
 
     label: str | None
     is_answer: bool
@@ -95,7 +99,8 @@ def _sections(text: str) -> Iterator[Section]:
 
 def _audio(sdp: str) -> Iterator[tuple[int, dict[int, Payload]]]:
     """Port and payload types of each audio stream (RFC 4566) that is not rejected."""
-    for media in re.split(r"(?m)^(?=m=)", sdp)[1:]:
+    session, *described = re.split(r"(?m)^(?=m=)", sdp)
+    for media in described:
         found = _AUDIO.match(media)
         if not found or int(found[1]) == 0:
             continue
@@ -113,7 +118,9 @@ def _audio(sdp: str) -> Iterator[tuple[int, dict[int, Payload]]]:
             if found := _RTPMAP.match(line):
                 number = int(found[1])
                 payloads[number] = Payload(found[2].upper(), int(found[3]), parameters.get(number, ()))
-        yield int(port), payloads
+        # a media description's own address comes before that of the session (RFC 4566 section 5.7)
+        address = _ADDRESS.search(media) or _ADDRESS.search(session)
+        yield int(port) + (OF_IPV6 if address and address[1] == "6" else 0), payloads
 
 
 def _parameters(text: str) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,5 @@
 """Looks for mistakes in a configuration that the single values do not show."""
 
-import ipaddress
 import os
 import re
 from collections import Counter
@@ -9,11 +8,17 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from xiaohao.settings import KEY_VARIABLE, Calls, Settings, SettingsError, host_port
+from xiaohao.edge.addresses import every_listener, family_of, listed, shown_for
+from xiaohao.settings import KEY_VARIABLE, Calls, Edge, Settings, SettingsError, host_port
 
 _TRANSPORTS = ("udp", "tcp", "tls")
 _EVERYWHERE = ("0.0.0.0", "::", "[::]")
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
+#: for nobody outside; engines compare some of these as they are written
+_OF_IPV4: Final = (
+    *("edge.evapi", "edge.rpc", "media.ng", "worker.wake"),
+    *("announcements.listen", "announcements.edge", "announcements.keys"),
+)
 _HUNDRED_YEARS: Final = 36_500
 _A_DAY_S: Final = 86_400
 
@@ -61,6 +66,7 @@ def problems(settings: Settings) -> list[str]:
         *_database(settings.database.url),
         *_quantities(settings),
         *_region(settings.calls.region),
+        *_edge(settings.edge),
         *_addresses(settings),
         *_tls(settings),
         *_media(settings),
@@ -118,14 +124,18 @@ def _listeners(settings: Settings) -> Iterator[tuple[str, str, str]]:
     yield "switch.listen", "tcp", settings.switch.listen
 
 
-def _addresses(settings: Settings) -> Iterator[str]:
-    if not settings.edge.listen:
+def _edge(edge: Edge) -> Iterator[str]:
+    if not edge.listen:
         yield "edge.listen: must name at least one address"
-    if settings.edge.advertise is not None and not _HOST.fullmatch(settings.edge.advertise):
-        yield f"edge.advertise: {settings.edge.advertise!r} is neither an IP address nor the name of a host"
-    for entry in settings.edge.listen:
+    for shown in listed(edge.advertise):
+        if not (_HOST.fullmatch(shown) or _is_address(shown)):
+            yield f"edge.advertise: {shown!r} is neither an IP address nor the name of a host"
+    for entry in edge.listen:
         if entry.partition(":")[0] not in _TRANSPORTS:
             yield f"edge.listen: {entry!r} must begin with udp:, tcp: or tls:"
+
+
+def _addresses(settings: Settings) -> Iterator[str]:
     taken: Counter[tuple[str, str]] = Counter()
     for key, transport, address in _listeners(settings):
         try:
@@ -137,7 +147,9 @@ def _addresses(settings: Settings) -> Iterator[str]:
             yield f"{key}: {port} is not a port"
         if key.startswith("edge.") and not _is_address(host):
             yield f"{key}: {host!r} must be an IP address"
-        if key == "edge.listen" and host in _EVERYWHERE and not settings.edge.advertise:
+        if key in _OF_IPV4 and family_of(host) == 6:
+            yield f"{key}: {host!r} must be an IPv4 address"
+        if key == "edge.listen" and host in _EVERYWHERE and not shown_for(host, settings.edge.advertise):
             yield f"edge.advertise: needed, because {host} is no address that carriers could answer to"
         if transport == "udp" and _is_for_audio(settings, host, port):
             yield f"{key}: {port} is one of the ports for audio, media.port_min to media.port_max"
@@ -150,16 +162,12 @@ def _addresses(settings: Settings) -> Iterator[str]:
 def _is_for_audio(settings: Settings, host: str, port: int) -> bool:
     # Both would bind it (SO_REUSEADDR), and one of them would hear nothing while a call has it.
     media = settings.media
-    same_place = media.interface == host or media.interface in _EVERYWHERE or host in _EVERYWHERE
-    return same_place and media.port_min <= port <= media.port_max
+    same_place = any(place == host or place in _EVERYWHERE for place in listed(media.interface))
+    return (same_place or host in _EVERYWHERE) and media.port_min <= port <= media.port_max
 
 
 def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
+    return family_of(host) is not None
 
 
 def _tls(settings: Settings) -> Iterator[str]:
@@ -181,12 +189,30 @@ def _media(settings: Settings) -> Iterator[str]:
     # Four ports a call: RTP and RTCP on either side.
     if media.port_min + 4 > media.port_max:
         yield "media.port_min, media.port_max: must leave at least four ports"
-    if not _is_address(media.interface.rpartition("/")[2].rpartition("!")[2]):
-        yield f"media.interface: {media.interface!r} must be an IP address"
-    elif media.interface in _EVERYWHERE:
-        yield f"media.interface: {media.interface} is no address that carriers could send to"
-    if media.advertise is not None and not _is_address(media.advertise):
-        yield f"media.advertise: {media.advertise!r} must be an IP address"
+    families: list[int | None] = []
+    for interface in listed(media.interface):
+        families.append(family_of(interface.rpartition("/")[2].partition("!")[0]))
+        if not _is_address(interface.rpartition("/")[2].rpartition("!")[2]):
+            yield f"media.interface: {interface!r} must be an IP address"
+        elif interface in _EVERYWHERE:
+            yield f"media.interface: {interface} is no address that carriers could send to"
+    for advertised in listed(media.advertise):
+        if not _is_address(advertised):
+            yield f"media.advertise: {advertised!r} must be an IP address"
+        elif families and family_of(advertised) not in families and None not in families:
+            yield f"media.advertise: {advertised!r} is of a kind that media.interface has not"
+    for family in (4, 6):
+        if families.count(family) > 1:
+            yield f"media.interface: more than one address of IPv{family}"
+        if family not in families and None not in families and family in _families_of_sip(settings):
+            yield f"media.interface: needs an address of IPv{family}, because edge.listen has one"
+
+
+def _families_of_sip(settings: Settings) -> set[int | None]:
+    try:
+        return {family_of(listener.host) for listener in every_listener(settings.edge)}
+    except SettingsError:
+        return set()  # said where the addresses are looked at
 
 
 def _notifications(settings: Settings) -> Iterator[str]:

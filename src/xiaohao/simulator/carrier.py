@@ -22,10 +22,12 @@ from xiaohao.simulator.wire import (
     Direction,
     Hop,
     Logged,
+    bracketed,
     first,
     new_branch,
     new_tag,
     now_us,
+    place,
     response_to,
     tag_in,
     to_wire,
@@ -70,6 +72,7 @@ class Carrier:
         keep_audio_s: float = 120.0,
     ) -> None:
         self.media_host, self._port, self.edge = bind_host, port, edge
+        #: in what it sends; an IPv6 address without brackets
         self.host = advertise or bind_host
         self.number_form, self.cli_header, self.pilot = number_form, cli_header, pilot
         self.options_reply = options_reply
@@ -169,25 +172,23 @@ class Carrier:
 
     def via(self) -> str:
         """A new Via value with its own branch, asking for the port back (RFC 3581)."""
-        return (
-            f"SIP/2.0/{self.transport_name} {self.address[0]}:{self.address[1]};branch={new_branch()};rport"
-        )
+        return f"SIP/2.0/{self.transport_name} {place(self.address)};branch={new_branch()};rport"
 
     def contact(self, phone: Phone) -> str:
         """The Contact value of a phone."""
         name = self.transport_name.lower()
         parameter = f";transport={name}" if name != "udp" else ""
-        return f"<sip:{phone.number}@{self.address[0]}:{self.address[1]}{parameter}>"
+        return f"<sip:{phone.number}@{place(self.address)}{parameter}>"
 
     def caller_headers(self, phone: Phone, *, withhold: bool) -> dict[str, str]:
         """The headers that say who calls: From (without tag) and, where the carrier uses it, PAI or RPID."""
         if withhold:
             return {"From": _WITHHELD, "Privacy": "id"}
         name = f'"{phone.name}" ' if phone.behaviour.leaky_headers else ""
-        uri = f"{name}<sip:{self.spelled(phone.number)}@{self.host}>"
+        uri = f"{name}<sip:{self.spelled(phone.number)}@{bracketed(self.host)}>"
         if self.cli_header == "from":
             return {"From": uri}
-        pilot = {"From": f"<sip:{self.spelled(self.pilot)}@{self.host}>"}
+        pilot = {"From": f"<sip:{self.spelled(self.pilot)}@{bracketed(self.host)}>"}
         if self.cli_header == "pai":
             return pilot | {"P-Asserted-Identity": uri}
         return pilot | {"Remote-Party-ID": f"{uri};party=calling;screen=yes;privacy=off"}
@@ -228,12 +229,12 @@ class Carrier:
     async def ping(self, target: Hop | None = None) -> int:
         """Send OPTIONS to the edge; gives the final code, 408 where none came."""
         hop = target or self.edge
-        uri = f"sip:{hop[0]}:{hop[1]}"
+        uri = f"sip:{place(hop)}"
         request = SipRequest(method="OPTIONS", uri=uri)
         request.headers.append("Via", self.via())
         headers = {
             "Max-Forwards": "70",
-            "From": f"<sip:{self.address[0]}:{self.address[1]}>;tag={new_tag()}",
+            "From": f"<sip:{place(self.address)}>;tag={new_tag()}",
             "To": f"<{uri}>",
             "Call-ID": f"{new_tag()}@{self.host}",
             "CSeq": "1 OPTIONS",
@@ -259,7 +260,7 @@ class Carrier:
             self._log("lost", raw, call_id)
             return
         self._log("in", raw, call_id)
-        self._judge.look(message, raw, f"{self.address[0]}:{self.address[1]}")
+        self._judge.look(message, raw, place(self.address))
         try:
             if isinstance(message, SipResponse):
                 if not self.transactions.receive_response(message):

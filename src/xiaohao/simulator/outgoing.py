@@ -13,7 +13,7 @@ from xiaohao.simulator.sdp import SdpError
 from xiaohao.simulator.session import SipSession
 from xiaohao.simulator.signalling import ALLOW
 from xiaohao.simulator.transaction import ClientTransaction
-from xiaohao.simulator.wire import Hop, cseq_of, first, new_tag, option_tags, tag_in
+from xiaohao.simulator.wire import Hop, cseq_of, first, new_tag, option_tags, place, tag_in
 
 if TYPE_CHECKING:
     from xiaohao.simulator.carrier import Carrier
@@ -62,7 +62,7 @@ class OutgoingCall(SipSession):
 
     def _make_invite(self, dialled: str, withhold: bool, reliable: str) -> SipRequest:
         carrier = self.carrier
-        edge = f"{carrier.edge[0]}:{carrier.edge[1]}"
+        edge = place(carrier.edge)
         invite = SipRequest(method="INVITE", uri=f"sip:{carrier.spelled(dialled)}@{edge}")
         invite.headers.append("Via", carrier.via())
         invite.headers.set_single("Max-Forwards", "70")

@@ -69,9 +69,10 @@ class MediaClock:
 
 def _bind_pair(host: str) -> tuple[socket.socket, socket.socket]:
     """An even port and the odd one above it. Raises OSError where none is free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for _ in range(len(_PORTS)):
         port = next(_next_port)
-        pair = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+        pair = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(2)]
         try:
             for index, each in enumerate(pair):
                 each.setblocking(False)
@@ -242,7 +243,7 @@ class RtpSession:
             data, source = self._rtp.recvfrom(2048)
         except OSError:
             return
-        self.ear.take_rtp(data, self._loop.time(), source)
+        self.ear.take_rtp(data, self._loop.time(), source[:2])
 
     def _on_rtcp(self) -> None:
         try:
@@ -253,7 +254,7 @@ class RtpSession:
         if len(data) >= 28 and data[1] == 200:
             # the middle of its NTP timestamp: with it our next report lets them know the round-trip time
             self._last_report = int.from_bytes(data[10:14]), self._loop.time()
-        self.ear.stats.sources.add(source)
+        self.ear.stats.sources.add(source[:2])
 
     def close(self) -> None:
         """Say good-bye and free the ports. What was heard stays in the ear."""

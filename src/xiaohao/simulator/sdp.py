@@ -87,7 +87,8 @@ class Negotiation:
         self.wish: MediaDirection = "sendrecv"
         self.agreed: MediaDirection | None = None
         self.remote: AudioStream | None = None
-        self._media, self._host, self._leak_lines = media, host, leak_lines
+        self._media, self._leak_lines = media, leak_lines
+        self._address = f"IP{6 if ':' in host else 4} {host}"
         self._codecs = [CODECS[name] for name in codecs]
         self._session = random.getrandbits(31)
         self._version = 0
@@ -127,7 +128,7 @@ class Negotiation:
             raise SdpError("no shared codec")
         payload_type, codec = chosen
         events = next((pt for pt, name in remote.formats.items() if name == _EVENTS), None)
-        on = direction in _SENDS and remote.rtp[1] != 0 and remote.rtp[0] != "0.0.0.0"
+        on = direction in _SENDS and remote.rtp[1] != 0 and remote.rtp[0] not in ("0.0.0.0", "::")
         self._media.aim(
             remote.rtp, remote.rtcp, codec=codec, payload_type=payload_type, event_type=events, sending=on
         )
@@ -153,10 +154,10 @@ class Negotiation:
     ) -> str:
         leaks = self._leak_lines
         names = [value for kind, value in leaks if kind == "s"] or ["-"]
-        lines = ["v=0", f"o=- {self._session} VERSION IN IP4 {self._host}", f"s={names[0]}"]
+        lines = ["v=0", f"o=- {self._session} VERSION IN {self._address}", f"s={names[0]}"]
         # RFC 4566 §5 fixes the order: i, u, e, p before c
         lines += [f"{kind}={value}" for wanted in "iuep" for kind, value in leaks if kind == wanted]
-        lines += [f"c=IN IP4 {self._host}", "t=0 0"]
+        lines += [f"c=IN {self._address}", "t=0 0"]
         lines += [f"a={value}" for kind, value in leaks if kind == "a"]
         audio = [f"m=audio {self._media.port} RTP/AVP {' '.join(map(str, formats))}"]
         audio += [f"i={value}" for kind, value in leaks if kind == "i"]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from xiaohao.edge.addresses import every_listener, listeners
 from xiaohao.numbers.model import Kind, kind_of
 from xiaohao.settings import Settings
 
@@ -28,13 +29,14 @@ class StageError(Exception):
 
 def free_ports(host: str, count: int) -> list[int]:
     """Ports that are free for TCP and UDP at this moment."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     kept: list[socket.socket] = []
     ports: list[int] = []
     while len(ports) < count:
-        stream = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        stream = socket.socket(family, socket.SOCK_STREAM)
         stream.bind((host, 0))
         port = stream.getsockname()[1]
-        datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        datagram = socket.socket(family, socket.SOCK_DGRAM)
         kept += [stream, datagram]
         try:
             datagram.bind((host, port))
@@ -140,8 +142,12 @@ class Stage:
     @property
     def sip(self) -> tuple[str, int]:
         """Where carriers send calls."""
-        host, port = self.settings.edge.listen[0].split(":", 1)[1].rsplit(":", 1)
-        return host, int(port)
+        return every_listener(self.settings.edge)[0].here
+
+    @property
+    def sip_over_ipv6(self) -> tuple[str, int]:
+        """Where carriers with IPv6 send calls. Raises KeyError where the edge does not listen there."""
+        return listeners(self.settings.edge)["udp6"].here
 
     @property
     def url(self) -> str:

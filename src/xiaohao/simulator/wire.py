@@ -96,6 +96,16 @@ def hop_of(uri: str) -> Hop:
     return host.strip("[]"), parsed.port or 5060
 
 
+def bracketed(host: str) -> str:
+    """A host as a URI or Via has it: an IPv6 address stands in brackets (RFC 3261 §25.1)."""
+    return f"[{host}]" if ":" in host else host
+
+
+def place(hop: Hop) -> str:
+    """Host and port as a URI or Via has them."""
+    return f"{bracketed(hop[0])}:{hop[1]}"
+
+
 def option_tags(message: SipRequest | SipResponse, name: str) -> set[str]:
     """The tokens of a comma-separated header such as Supported, Require or Allow, in lower case."""
     return {

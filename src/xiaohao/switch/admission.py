@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from xiaohao.edge.addresses import in_uri
+
 #: a request that waits longer than this so many times in a row shows that too many come
 _TOO_LONG_S: Final = 0.1
 _TIMES: Final = 3
@@ -197,7 +199,7 @@ class Watch(asyncio.DatagramProtocol):
         if self._transport is None or self._transport.is_closing():
             self._transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=self._address)
         key = f"probe{next(self._numbers)}"
-        host, port = self._address
+        host, port = in_uri(self._address[0]), self._address[1]
         request = (
             f"OPTIONS sip:{self._user}@{host}:{port} SIP/2.0\r\n"
             f"Via: SIP/2.0/UDP {host};rport;branch=z9hG4bK{key}\r\n"

@@ -3,14 +3,17 @@
 import random
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final
 from urllib.parse import unquote
 
 from xiaohao.bindings.modes import LONGEST_EXTENSION, is_extension
 from xiaohao.calls.model import Reason
 from xiaohao.edge.wire import Leg, RawCaller
 from xiaohao.numbers.model import canonical, spell
-from xiaohao.trunks.model import Answers, CliHeader, Target, Trunk
+from xiaohao.trunks.model import WAYS, Answers, CliHeader, Target, Trunk
+
+_NOWHERE: Final[Mapping[str, str]] = dict.fromkeys(WAYS, "edge.invalid")
 
 
 def group_of(trunk_id: str) -> int:
@@ -26,8 +29,9 @@ def target_uri(target: Target) -> str:
 class Carriers:
     """All active trunks, the health of their targets and the calls on them."""
 
-    def __init__(self, trunks: Iterable[Trunk] = (), edge_address: str = "edge.invalid") -> None:
-        self._edge_address = edge_address
+    def __init__(self, trunks: Iterable[Trunk] = (), ways: Mapping[str, str] = _NOWHERE) -> None:
+        """`ways`: of each way that the edge has to carriers (`udp`, `udp6`, …) the host that they see."""
+        self._ways = ways
         self._down: set[str] = set()
         self._calls: Counter[str] = Counter()
         self._trunks_of_calls: dict[str, tuple[str | None, ...]] = {}
@@ -124,14 +128,15 @@ class Carriers:
         spec = trunk.spec
         dialled = spec.prefix_out + spell(callee, spec.callee_form)
         cli = spell(displayed, spec.cli_form)
-        address = f"{cli}@{self._edge_address}"
+        way = target.way(self._ways)
+        address = f"{cli}@{self._ways[way]}"
         header = {
             CliHeader.FROM: "",
             CliHeader.PAI: f"P-Asserted-Identity: <sip:{address}>",
             CliHeader.RPID: f"Remote-Party-ID: <sip:{address}>;party=calling;privacy=off;screen=yes",
         }[spec.cli_header_out]
         uri = f"sip:{dialled}@{target.place};transport={target.transport.value}"
-        return Leg(group_of(trunk.id), uri, target_uri(target), target.transport.value, address, header)
+        return Leg(group_of(trunk.id), uri, target_uri(target), way, address, header)
 
 
 def _draw(trunk: Trunk) -> float:

@@ -23,6 +23,7 @@ from xiaohao.calls.model import HANG_UP, HANG_UP_BINDING, Reason
 from xiaohao.clock import SECOND, now_us
 from xiaohao.database.engine import Database
 from xiaohao.edge import kamailio, rtpengine, wire
+from xiaohao.edge.addresses import listeners
 from xiaohao.edge.evapi import EdgeConnection
 from xiaohao.edge.ng import Ng, NgError
 from xiaohao.edge.rpc import Rpc, RpcError
@@ -88,9 +89,8 @@ class Switch:
         self._waker.setblocking(False)
         self._writer = JournalWriter(self._journal, after_commit=self._wake_worker)
         self._lookup = lookup_for(self._database.url)
-        listeners = kamailio.listeners(settings)
-        address = settings.edge.advertise or next(iter(listeners.values()))[0]
-        carriers = Carriers(edge_address=address)
+        reached = listeners(settings.edge)
+        carriers = Carriers(ways={way: each.shown for way, each in reached.items()})
         self._rpc, self._ng = Rpc(settings.edge.rpc), Ng(settings.media.ng)
         self._edge = EdgeConnection(self._on_signal, self._on_up, self._on_down)
         self._space = Space(settings)
@@ -137,10 +137,9 @@ class Switch:
         )
         self._governor = Governor()
         self._watch: Watch | None = None
-        if udp := listeners.get("udp"):
-            here = "127.0.0.1" if udp[0] == "0.0.0.0" else udp[0]
+        if udp := reached.get("udp") or reached.get("udp6"):
             self._watch = Watch(
-                (here, udp[1]),
+                udp.here,
                 kamailio.probe_user(settings),
                 self._governor,
                 lambda: self._ready,

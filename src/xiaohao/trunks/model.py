@@ -1,7 +1,9 @@
 """A carrier trunk as data: who may send us calls, where calls leave, and how the carrier spells numbers."""
 
+from collections.abc import Collection
 from enum import StrEnum
-from ipaddress import IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
 
 import msgspec
 
@@ -24,6 +26,12 @@ class Transport(StrEnum):
     UDP = "udp"
     TCP = "tcp"
     TLS = "tls"
+
+
+#: behind a transport: with IPv6
+SIX: Final = "6"
+#: every way that an edge may have to its carriers: `udp`, or `udp6` with IPv6
+WAYS: Final = frozenset(f"{transport}{family}" for transport in Transport for family in ("", SIX))
 
 
 class Answers(StrEnum):
@@ -53,6 +61,21 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Host and port as a SIP URI has them (RFC 3261 section 25.1): IPv6 stands in brackets."""
         host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
         return f"{host}:{self.port}"
+
+    def way(self, ways: Collection[str]) -> str:
+        """Which of WAYS leads there, for an edge that has these.
+
+        A name stands for an IPv4 address, unless the edge has IPv6 only.
+        """
+        over_ipv6 = ":" in self.host or (not _is_ipv4(self.host) and all(way.endswith(SIX) for way in ways))
+        return self.transport.value + (SIX if over_ipv6 else "")
+
+
+def _is_ipv4(host: str) -> bool:
+    try:
+        return isinstance(ip_address(host), IPv4Address)
+    except ValueError:
+        return False
 
 
 class Digest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ from xiaohao.errors import Refusal, conflict, not_found
 from xiaohao.ids import new_id
 from xiaohao.secrecy import Vault
 from xiaohao.trunks import store
-from xiaohao.trunks.model import Digest, Transport, Trunk, TrunkSpec, faults, shared_entrance
+from xiaohao.trunks.model import SIX, WAYS, Digest, Trunk, TrunkSpec, faults, shared_entrance
 
 
 class TrunkState(StrEnum):
@@ -27,13 +27,11 @@ class TrunkState(StrEnum):
 class Trunks:
     """The trunks of the platform; only the operator has to do with them."""
 
-    def __init__(
-        self, database: Database, vault: Vault, transports: Collection[str] = frozenset(Transport)
-    ) -> None:
-        """`transports`: those that the edge listens on, without which it reaches nobody."""
+    def __init__(self, database: Database, vault: Vault, ways: Collection[str] = WAYS) -> None:
+        """`ways`: those of the edge, which reaches nobody without one."""
         self._database = database
         self._vault = vault
-        self._transports = transports
+        self._ways = ways
 
     async def create(self, name: str, spec: TrunkSpec, state: TrunkState = TrunkState.ACTIVE) -> Trunk:
         """Add a trunk. Raises Refusal: `validation_failed`, `trunk_name_taken`, `trunk_entrance_taken`."""
@@ -130,10 +128,10 @@ class Trunks:
     def _check(self, spec: TrunkSpec, state: TrunkState) -> None:
         found = faults(spec)
         if state == TrunkState.ACTIVE:  # else it could not be disabled any more
-            wanted = {target.transport.value for target in spec.targets}
+            wanted = {target.way(self._ways) for target in spec.targets}
             found += [
-                f"targets: the edge does not listen on {transport}, see edge.listen in the configuration"
-                for transport in sorted(wanted.difference(self._transports))
+                f"targets: the edge does not listen on {_in_words(way)}, see edge.listen in the configuration"
+                for way in sorted(wanted.difference(self._ways))
             ]
         for name in ("digest_in", "digest_out"):
             digest: Digest | None = getattr(spec, name)
@@ -158,6 +156,10 @@ class Trunks:
     def _trunk(self, row: RowMapping) -> Trunk:
         spec = msgspec.json.decode(self._vault.open(row["spec_sealed"]), type=TrunkSpec)
         return Trunk(id=row["id"], name=row["name"], state=row["state"], spec=spec)
+
+
+def _in_words(way: str) -> str:
+    return f"{way[:-1]} over IPv6" if way.endswith(SIX) else way
 
 
 def _with_passwords_of(old: TrunkSpec, new: TrunkSpec) -> TrunkSpec:
