@@ -214,6 +214,29 @@ async def test_callers_come_in_by_one_trunk_only(trunks: Trunks, operator: httpx
     problem(await operator.post("/v1/trunks", json=body), 409, "trunk_entrance_taken")
 
 
+@pytest.mark.parametrize(
+    "source", ["0.0.0.0/0", "::/0", "128.0.0.0/1", "64.0.0.0/7", "2000::/3", "1.2.3.4/0"]
+)
+@pytest.mark.parametrize("password", [None, Digest("u", "p")])
+async def test_nobody_is_a_carrier_because_they_are_on_the_internet(
+    trunks: Trunks, source: str, password: Digest | None
+) -> None:
+    """Nor where there is a password: who comes from a source is not asked for it."""
+    wide = spec(sources=["192.0.2.1", source], digest_in=password)
+    with pytest.raises(Refusal) as refusal:
+        await trunks.create("open", wide)
+    assert (refusal.value.code, refusal.value.status) == ("validation_failed", 422)
+    [error] = refusal.value.extra["errors"]
+    assert error["field"] == "spec.sources"
+    assert source in error["detail"]
+    # one of an older version can be disabled
+    asleep = await trunks.create("asleep", wide, TrunkState.DISABLED)
+    with pytest.raises(Refusal):
+        await trunks.replace(asleep.id, "asleep", wide, TrunkState.ACTIVE)
+    private = ["10.0.0.0/8", "fd00::/8", "2001:db8::/16"]
+    await trunks.replace(asleep.id, "asleep", spec(sources=private), TrunkState.ACTIVE)
+
+
 async def test_two_at_once_do_not_share_an_entrance(trunks: Trunks) -> None:
     tries = [trunks.create(f"t{place}", spec(sources=["192.0.2.9"])) for place in range(6)]
     made = await asyncio.gather(*tries, return_exceptions=True)

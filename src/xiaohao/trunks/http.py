@@ -44,7 +44,10 @@ class TrunkSpecBody(Request):
     carrier: Name = Field(description="The company: trunks of one carrier stand in for each other")
     targets: list[TargetBody] = Field([], max_length=20, description="Where calls leave, in this order")
     sources: list[Network] = Field(
-        default_factory=list, max_length=200, description="Addresses or networks whose calls are this trunk's"
+        default_factory=list,
+        max_length=200,
+        description="Addresses or networks whose calls are this trunk's, without a password. The widest "
+        "network is /8, IPv6 /16, or a private one",
     )
     digest_in: DigestBody | None = Field(None, description="Lets callers in from any address")
     digest_out: DigestBody | None = Field(None, description="Answers the carrier's 401 or 407")

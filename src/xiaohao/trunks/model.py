@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 import msgspec
@@ -30,6 +30,11 @@ class Transport(StrEnum):
 
 #: behind a transport: with IPv6
 SIX: Final = "6"
+#: the shortest prefix by IP version: no carrier was given more, and 10.0.0.0/8 is the widest private network
+_WIDEST: Final = {4: 8, 6: 16}
+#: private, too (RFC 4193)
+_UNIQUE_LOCAL: Final = IPv6Network("fc00::/7")
+
 #: every way that an edge may have to its carriers: `udp`, or `udp6` with IPv6
 WAYS: Final = frozenset(f"{transport}{family}" for transport in Transport for family in ("", SIX))
 
@@ -124,12 +129,10 @@ def faults(spec: TrunkSpec) -> list[str]:
     """What is wrong with a specification, in words; empty where nothing is."""
     found: list[str] = []
     for source in spec.sources:
-        try:
-            network = ip_network(source, strict=False)
-        except ValueError:
+        network = _network(source)
+        if network is None:
             found.append(f"sources: {source!r} is neither an address nor a network")
-            continue
-        if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
+        elif isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
             # the edge sees an IPv4 sender as such, and would never find it here
             found.append(f"sources: {source!r} must be written as the IPv4 address that it is")
     if not spec.sources and not spec.targets and not spec.digest_in:
@@ -145,6 +148,28 @@ def faults(spec: TrunkSpec) -> list[str]:
     if spec.weight < 1:
         found.append("weight: at least 1")
     return found
+
+
+def open_doors(spec: TrunkSpec) -> list[str]:
+    """Which sources would let in whoever likes, in words.
+
+    A password does not help: nobody who comes from a source is asked for it.
+    """
+    return [
+        f"sources: {source!r} is too much of the Internet: whoever sends from there is this carrier. "
+        f"The widest network is /{_WIDEST[network.version]}; callers from anywhere need digest_in"
+        for source in spec.sources
+        if (network := _network(source))
+        and network.prefixlen < _WIDEST[network.version]
+        and not (isinstance(network, IPv6Network) and network.subnet_of(_UNIQUE_LOCAL))
+    ]
+
+
+def _network(source: str) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(source, strict=False)
+    except ValueError:
+        return None
 
 
 def _faults_of_target(target: Target) -> list[str]:

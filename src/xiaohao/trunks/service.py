@@ -14,7 +14,7 @@ from xiaohao.errors import Refusal, conflict, not_found
 from xiaohao.ids import new_id
 from xiaohao.secrecy import Vault
 from xiaohao.trunks import store
-from xiaohao.trunks.model import SIX, WAYS, Digest, Trunk, TrunkSpec, faults, shared_entrance
+from xiaohao.trunks.model import SIX, WAYS, Digest, Trunk, TrunkSpec, faults, open_doors, shared_entrance
 
 
 class TrunkState(StrEnum):
@@ -128,6 +128,7 @@ class Trunks:
     def _check(self, spec: TrunkSpec, state: TrunkState) -> None:
         found = faults(spec)
         if state == TrunkState.ACTIVE:  # else it could not be disabled any more
+            found += open_doors(spec)
             wanted = {target.way(self._ways) for target in spec.targets}
             found += [
                 f"targets: the edge does not listen on {_in_words(way)}, see edge.listen in the configuration"
