@@ -16,7 +16,7 @@ from xiaohao.simulator.phone import Phone
 
 from .conftest import Theatre
 from .relays import relays
-from .searcher import Call, leaks, received, secrets_of
+from .searcher import Call, Secrets, leaks, received, secrets_of
 
 LEAKY = Behaviour(leaky_headers=True)
 #: digits that are not found by accident
@@ -216,3 +216,5 @@ async def test_neither_learns_of_the_other(
     assert received(others)
     assert leaks(calls, secrets_of(others)) == []
     assert leaks(others, secrets_of(calls)) == []
+    # nor does the callee need to know over which number they were called
+    assert leaks(others, Secrets(numbers=[people.dialled])) == []
