@@ -112,6 +112,23 @@ async def test_the_next_target_is_of_another_kind(hall: Hall, caller: str, fails
     await recorded(hall, cdr["call_id"])
 
 
+@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize("callee", ["six", "six over TCP"])
+async def test_a_late_first_word(hall: Hall, callee: str, answers: bool) -> None:
+    """The callee's phone rings, or answers, when the caller has been told that nobody is reached."""
+    late = Behaviour(no_100=True, ring_after_s=5, never_answer=True)
+    if answers:
+        late = Behaviour(no_100=True, ring_after_s=None, answer_after_s=5)
+    scene = await hall.scene("four", callee)
+    scene.callee.behaviour = late
+    call = await scene.caller.call(scene.dialled)
+    other = await scene.callee.next_call()
+    await call.wait_ended(15)
+    assert call.final_code == 408
+    await other.wait_ended(15)
+    assert (other.final_code, other.ended_by_us) == (200 if answers else 487, False)
+
+
 async def test_given_up_while_it_rings(hall: Hall) -> None:
     scene = await hall.scene("six", "four", Behaviour(never_answer=True))
     call = await scene.caller.call(scene.dialled)
