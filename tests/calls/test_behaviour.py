@@ -61,7 +61,7 @@ async def test_refused_by_the_callee(
     assert (call.final_code, call.reason_header) == (code, f"Q.850;cause={cause}")
     cdr = await pair.cdr()
     assert (cdr["reason"], cdr["sip_code"], cdr["q850_cause"]) == (reason, code, cause)
-    assert cdr["ended_by"] == "callee"
+    assert cdr["ended_by"] == ("platform" if reason == "trunk_failure" else "callee")
     assert cdr["answered_at"] is None
 
 

@@ -92,7 +92,7 @@ async def test_a_late_refusal_is_acknowledged_and_changes_nothing(bare: Exchange
     assert header(ack, "Via") == header(invite, "Via")
     assert header(ack, "To") == line.far.ours
     cdr = await line.cdr()
-    assert (cdr["reason"], cdr["sip_code"]) == ("trunk_failure", 408)
+    assert (cdr["reason"], cdr["ended_by"], cdr["sip_code"]) == ("trunk_failure", "platform", 408)
 
 
 @pytest.mark.parametrize("word", ["180 Ringing", "200 OK"])

@@ -140,7 +140,7 @@ async def test_nobody_vouches_for_the_carrier(hall: Hall) -> None:
     await call.wait_ended(timeout=20)
     assert callee.calls == []
     (cdr,) = await cdrs(hall, binding["id"])
-    assert (cdr["reason"], cdr["ended_by"]) == ("trunk_failure", "callee")
+    assert (cdr["reason"], cdr["ended_by"]) == ("trunk_failure", "platform")
 
 
 async def cdrs(hall: Hall, binding_id: str) -> list[dict[str, object]]:

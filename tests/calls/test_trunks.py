@@ -102,7 +102,7 @@ async def test_all_trunks_fail(two: Relays) -> None:
             trunk.refuse_all = None
     assert call.final_code == 502
     cdr = await two.cdr()
-    assert (cdr["reason"], cdr["q850_cause"]) == ("trunk_failure", 38)
+    assert (cdr["reason"], cdr["ended_by"], cdr["q850_cause"]) == ("trunk_failure", "platform", 38)
     assert await two.tries() == [(0, 500), (1, 502)]
 
 

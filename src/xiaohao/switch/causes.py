@@ -6,7 +6,7 @@ Sources: RFC 3261 section 21, RFC 3398 section 7 (ISUP mapping), RFC 5079 (433),
 from dataclasses import dataclass
 from typing import Final
 
-from xiaohao.calls.model import Reason
+from xiaohao.calls.model import Party, Reason
 from xiaohao.edge.q850 import USUAL_CAUSES
 from xiaohao.routing.model import RefusalReason
 
@@ -114,6 +114,11 @@ _BY_CODE: Final[dict[int, Reason]] = {
     603: Reason.CALLEE_REJECTED,
     604: Reason.CALLEE_NUMBER_INVALID,
 }
+
+
+def ended_by(reason: Reason, told: Party) -> Party:
+    """Who ended a call, where the edge tells this: the platform gives up where no trunk has carried it."""
+    return Party.PLATFORM if reason is Reason.TRUNK_FAILURE and told is Party.CALLEE else told
 
 
 def not_answered(sip_code: int, q850_cause: int | None) -> tuple[Reason, int]:

@@ -16,7 +16,7 @@ from xiaohao.clock import SECOND, now_us
 from xiaohao.edge import wire
 from xiaohao.secrecy import masked
 from xiaohao.switch import metrics
-from xiaohao.switch.causes import PLATFORM_ENDS, REFUSALS, not_answered
+from xiaohao.switch.causes import PLATFORM_ENDS, REFUSALS, ended_by, not_answered
 from xiaohao.switch.owners import Owners
 from xiaohao.switch.sealing import seal, unseal
 from xiaohao.switch.steady import Steady
@@ -274,7 +274,7 @@ class Switchboard:
         if reason is None:
             reason, cause = not_answered(signal.sip_code or 0, cause)
         sip_code = signal.sip_code if call.answered_at is None else 200
-        self._close(call, signal.at, signal.by, reason, sip_code, cause)
+        self._close(call, signal.at, ended_by(reason, signal.by), reason, sip_code, cause)
         if signal.media:
             self.release_media(call.id, lambda media: self._trace(call, media))
         else:
