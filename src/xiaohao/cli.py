@@ -96,7 +96,7 @@ def edge(
     def say_ready() -> None:
         typer.echo(f"edge is ready: SIP {', '.join(settings.edge.listen)}")
 
-    _supervise(settings, programs.engines(settings), verbose, prepare=lambda: None, when_ready=say_ready)
+    _supervise(settings, programs.edge(settings), verbose, prepare=lambda: None, when_ready=say_ready)
 
 
 def _supervise(settings: Settings, what: list[Program], verbose: bool, **hooks: Any) -> None:

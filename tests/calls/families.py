@@ -119,10 +119,10 @@ def addresses(*hosts: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def opened(folder: Path, **changes: Any) -> AsyncIterator[Hall]:
+async def opened(folder: Path, stage_type: type[Stage] = Stage, **changes: Any) -> AsyncIterator[Hall]:
     """A platform and its carriers, as far as it has their kind of addresses."""
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(Stage(folder, **changes))
+        stage = await stack.enter_async_context(stage_type(folder, **changes))
         reached = {family_of(each.host): each.here for each in every_listener(stage.settings.edge)}
         carriers = {}
         for name, (host, transport) in CARRIERS.items():

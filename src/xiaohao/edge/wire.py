@@ -22,6 +22,9 @@ _PARTS_FOR_FEW: Final = 5
 #: few for answers to challenges (RFC 3261 sections 8.1.1.5 and 12.2.1.1, which allows gaps).
 LAST_CSEQ: Final = 2**31 - 8
 
+#: A BYE that was lost is said again after 0.5 and 1.5 s (RFC 3261 section 17.1.2.2), while Kamailio lives.
+BYE_HEARD_AFTER_S: Final = 1.7
+
 #: Whoever listens need send nothing before they are connected, and many networks let nothing of it through.
 #: To rtpengine that would be a dead call after `media.dead_after_s`, unless nothing is wanted from them: so
 #: the announcer says `sendonly`, and by this name of its session that the edge makes `sendrecv` of it for the
@@ -140,6 +143,10 @@ class StoodStill(msgspec.Struct, frozen=True):
     """The edge heard nothing from the switch for a while and told it nothing meanwhile."""
 
 
+class Stopping(msgspec.Struct, frozen=True):
+    """The edge is about to stop: its calls end with it, and their phones must be told."""
+
+
 class TargetHealth(msgspec.Struct, frozen=True):
     """A trunk's target stopped or began to answer OPTIONS."""
 
@@ -159,6 +166,7 @@ Signal = (
     | Banned
     | TurnedAway
     | StoodStill
+    | Stopping
     | TargetHealth
 )
 
@@ -251,6 +259,7 @@ _READERS: dict[str, Callable[[list[str]], Signal]] = {
     "B": lambda f: Banned(f[1]),
     "O": lambda f: TurnedAway(int(f[1])),
     "U": lambda f: StoodStill(),
+    "Z": lambda f: Stopping(),
     "Y": lambda f: TargetHealth(f[2], f[1] == "1"),
 }
 

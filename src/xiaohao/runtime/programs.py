@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from xiaohao.edge import kamailio, rtpengine
+from xiaohao.edge.farewell import Farewell
+from xiaohao.edge.rpc import Rpc
 from xiaohao.runtime.errors import SupervisorError
 from xiaohao.runtime.probes import (
     KAMAILIO_QUESTION,
@@ -33,12 +35,19 @@ def probes(settings: Settings) -> dict[str, Probe]:
     }
 
 
-def engines(settings: Settings) -> list[Program]:
-    """Kamailio and rtpengine, with their configuration written. Raises kamailio.EngineMissing."""
+def edge(settings: Settings) -> list[Program]:
+    """The engines by themselves: before they stop the switch, wherever it is, ends what calls there are.
+
+    Raises kamailio.EngineMissing.
+    """
+    return _engines(settings, Farewell(Rpc(settings.edge.rpc)))
+
+
+def _engines(settings: Settings, parts: Probe | None = None) -> list[Program]:
     ask = probes(settings)
     kamailio.write_configuration(settings)
     return [
-        Program("kamailio", kamailio.command(settings), ask["kamailio"], quotes_phones=True),
+        Program("kamailio", kamailio.command(settings), ask["kamailio"], quotes_phones=True, parts=parts),
         Program("rtpengine", rtpengine.command(settings), ask["rtpengine"], quotes_phones=True),
     ]
 
@@ -52,7 +61,7 @@ def platform(settings: Settings, config: Path) -> list[Program]:
     Raises kamailio.EngineMissing.
     """
     ask = probes(settings)
-    sip, media = engines(settings)
+    sip, media = _engines(settings)
     listen = {
         "switch": settings.switch.listen,
         "worker": settings.worker.listen,

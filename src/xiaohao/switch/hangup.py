@@ -7,20 +7,17 @@ sent by Kamailio's transaction layer, which repeats them until they are answered
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
 from xiaohao.calls.model import Reason
 from xiaohao.edge.rpc import Rpc, RpcError
-from xiaohao.edge.wire import LAST_CSEQ, Dialogs
+from xiaohao.edge.wire import BYE_HEARD_AFTER_S, LAST_CSEQ, Dialogs
 from xiaohao.switch.causes import PLATFORM_ENDS
 from xiaohao.switch.switchboard import Switchboard
 
 _log = structlog.get_logger()
-
-#: a BYE that was lost is said again after 0.5 and 1.5 s (RFC 3261 section 17.1.2.2), while Kamailio lives
-_HEARD_AFTER_S: Final = 1.7
 
 
 def _said(hexadecimal: str) -> str:
@@ -114,5 +111,5 @@ class HangingUp:
 
     def is_done(self) -> bool:
         """Whether no call is left, and everybody has been told, twice where it was necessary."""
-        is_heard = time.monotonic() - self._told_at > _HEARD_AFTER_S
+        is_heard = time.monotonic() - self._told_at > BYE_HEARD_AFTER_S
         return is_heard and not self._board.calls and not self._telling

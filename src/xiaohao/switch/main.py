@@ -170,6 +170,8 @@ class Switch:
         elif isinstance(said, wire.StoodStill):
             _log.warning("switch_stood_still")
             self._start(self._catch_up())
+        elif isinstance(said, wire.Stopping):
+            self.hanging_up.everything()
         elif isinstance(said, wire.TurnedAway):
             metrics.CALLS_TURNED_AWAY.inc(said.calls)
             _log.warning("calls_turned_away", calls=said.calls)
