@@ -247,7 +247,7 @@ _ALL_HOSTS = (CALLER_HOST, CALLEE_HOST, TALKER_HOST, LISTENER_HOST)
 def _floor_settings(folder: Path, workers: int) -> Settings:
     """The platform's own settings, so that both get the same command lines."""
     audio = FLOOR_MEDIA["port_min"], FLOOR_MEDIA["port_max"]
-    values = configuration("127.0.0.1", audio, {"media": {"dead_after_s": 600}})
+    values = configuration("127.0.0.1", free_ports("127.0.0.1", 12), audio, {"media": {"dead_after_s": 600}})
     settings = Settings()
     settings.runtime_folder = str(folder / "run")
     settings.edge.listen, settings.edge.workers = [values["edge"]["listen"][0]], workers

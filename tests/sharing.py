@@ -34,7 +34,17 @@ _LONG: Final = (
 #: modules of these that have platforms of their own
 _APART: Final = {
     f"tests/calls/test_{name}.py"
-    for name in ("full_disk", "kills", "outages", "overload", "restarts", "searcher", "tls")
+    for name in (
+        "edge_alone",
+        "full_disk",
+        "ipv6",
+        "kills",
+        "outages",
+        "overload",
+        "restarts",
+        "searcher",
+        "tls",
+    )
 }
 
 

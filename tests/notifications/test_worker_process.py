@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from xiaohao.database.schema import cdrs
 from xiaohao.notifications.wake import Waker
 from xiaohao.runtime.programs import command
 from xiaohao.simulator.customer import slow
-from xiaohao.simulator.stage import free_ports
+from xiaohao.simulator.stage import OwnPorts
 
 Process = asyncio.subprocess.Process
 
@@ -26,7 +26,8 @@ class House:
     """The configuration of a worker, and the processes started from it."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        http, wake = free_ports("127.0.0.1", 2)
+        self.own = OwnPorts("127.0.0.1")
+        http, wake = self.own.ports[:2]
         self.http, self.wake = f"127.0.0.1:{http}", f"127.0.0.1:{wake}"
         self.config, self.log = folder / "xiaohao.toml", folder / "worker.log"
         self.config.write_text(
@@ -76,8 +77,10 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, database_url: str) -> House:
-    return House(tmp_path, database_url)
+def house(tmp_path: Path, database_url: str) -> Iterator[House]:
+    house = House(tmp_path, database_url)
+    yield house
+    house.own.release()
 
 
 def first_of_each(customer: Subscriber, call_id: str) -> list[str]:

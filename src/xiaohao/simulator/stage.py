@@ -7,6 +7,7 @@ import asyncio
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,11 +17,10 @@ from xiaohao.edge.addresses import every_listener, listeners
 from xiaohao.numbers.model import Kind, kind_of
 from xiaohao.settings import Settings
 
-#: for audio, four a call
-_AUDIO_PORTS: Final = 2_000
-#: where those of a stage may begin: below what Linux gives out (net.ipv4.ip_local_port_range), and apart from
-#: where a platform listens by itself
-_AUDIO_STARTS: Final = range(10_000, 30_000, _AUDIO_PORTS)
+#: where the ports of a stage may begin, for audio (four a call) and to listen at: below and above what Linux
+#: gives out (net.ipv4.ip_local_port_range), and apart from where a platform listens by itself
+_AUDIO: Final = range(10_000, 30_000, 2_000)
+_LISTENERS: Final = range(61_000, 65_500, 20)
 
 
 class StageError(Exception):
@@ -48,27 +48,29 @@ def free_ports(host: str, count: int) -> list[int]:
     return ports
 
 
-class _AudioPorts:
-    """Ports for the audio of one platform, and nobody else's until `release`.
+class OwnPorts:
+    """A range of ports that nobody else has until `release`, also while who listens there is started again.
 
-    rtpengine takes a port that another rtpengine has, or Kamailio (all bind with SO_REUSEADDR), and one of
-    them hears nothing then. The last port, which no rtpengine is given, is held as the sign that the range is
-    taken.
+    A port that Linux gives out may be another's by then. rtpengine takes even a port that another rtpengine
+    has, or Kamailio (all bind with SO_REUSEADDR), and one of them hears nothing then. The range's last port,
+    which is given to nobody, is held as the sign that it is taken.
     """
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, starts: range = _LISTENERS) -> None:
+        """Raises StageError where all of the ranges that begin at `starts` are taken."""
         self._sign = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        for start in _AUDIO_STARTS:
+        for start in starts:
             try:
-                self._sign.bind((host, start + _AUDIO_PORTS - 1))
+                self._sign.bind((host, start + starts.step - 1))
             except OSError:
                 continue
-            self.first, self.last = start, start + _AUDIO_PORTS - 3
+            self.ports = range(start, start + starts.step - 2)
             return
         self._sign.close()
-        raise StageError(f"too many platforms on {host}: no ports for audio are left")
+        raise StageError(f"too many platforms on {host}: no ports are left")
 
     def release(self) -> None:
+        """Let others have them."""
         self._sign.close()
 
 
@@ -89,11 +91,14 @@ def _toml(values: dict[str, Any]) -> str:
     return "\n".join([*plain, *tables]) + "\n"
 
 
-def configuration(host: str, audio: tuple[int, int], changes: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with free ports on `host`, and `audio` (first, last); `changes` are laid over it,
-    table by table.
+def configuration(
+    host: str, ports: Sequence[int], audio: tuple[int, int], changes: dict[str, Any]
+) -> dict[str, Any]:
+    """A configuration with twelve `ports` on `host`, and those for `audio` (first, last).
+
+    `changes` are laid over it, table by table.
     """
-    sip, evapi, rpc, ng, web, worker, wake, switch, announcer, inside, keys, hep = free_ports(host, 12)
+    sip, evapi, rpc, ng, web, worker, wake, switch, announcer, inside, keys, hep = ports[:12]
     values: dict[str, Any] = {
         "runtime_folder": "run",
         "log_level": "info",
@@ -135,7 +140,7 @@ class Stage:
         self._changes = changes
         self._process: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._audio: _AudioPorts | None = None
+        self._ports: list[OwnPorts] = []
         self._operator_key = ""
         self.settings = Settings()
 
@@ -157,9 +162,10 @@ class Stage:
     async def start(self) -> None:
         """Write the configuration and start everything. Raises StageError with its last words."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._audio = _AudioPorts(self.host)
-        audio = self._audio.first, self._audio.last
-        self.config.write_text(_toml(configuration(self.host, audio, self._changes)))
+        self._ports = [OwnPorts(self.host, starts) for starts in (_LISTENERS, _AUDIO)]
+        ports, audio = (own.ports for own in self._ports)
+        values = configuration(self.host, ports, (audio[0], audio[-1]), self._changes)
+        self.config.write_text(_toml(values))
         self.settings = Settings.load(self.config)
         await self.up()
         # a kept connection may be closed by the other side at the moment of the next request
@@ -208,8 +214,8 @@ class Stage:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
-        if self._audio is not None:
-            self._audio.release()
+        for own in self._ports:
+            own.release()
 
     async def command(self, *arguments: str) -> str:
         """What `xiaohao ARGUMENTS --config …` prints. Raises StageError."""
