@@ -17,7 +17,10 @@ import sys, uvloop
 from pathlib import Path
 from xiaohao.api.main import run
 from xiaohao.log import configure
+from xiaohao.planning import service as planning
 from xiaohao.settings import Settings
+# plans are made at a low priority, and the machine may have much else to do
+planning._TIMEOUT_S = 120.0
 configure("debug")
 uvloop.run(run(Settings.load(Path(sys.argv[1]))))
 """
