@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from sqlalchemy import delete, update
+from tests.bindings.machines import drive, one_world
 from tests.bindings.test_policies import set_number
 from tests.world import NOON, Ride, World, person, verified, x_number
 
@@ -15,7 +15,6 @@ from xiaohao.bindings.choice import How
 from xiaohao.bindings.explain import Chosen, Explanation
 from xiaohao.bindings.model import Binding, Mode, Reservation
 from xiaohao.bindings.store import is_anything_over
-from xiaohao.database.engine import Database
 from xiaohao.database.schema import bindings, customers, legs, numbers, pools, verifications
 from xiaohao.errors import Refusal
 from xiaohao.pools.model import Choice, CityRule
@@ -176,18 +175,5 @@ class CountingMachine(RuleBasedStateMachine):
 
 
 def test_what_is_explained_is_done(database_url: str, vault: Vault) -> None:
-    with asyncio.Runner() as runner:
-        database = Database(database_url)
-        world = World(database, vault)
-        try:
-            run_state_machine_as_test(
-                lambda: CountingMachine(runner, world),
-                settings=settings(
-                    max_examples=15,
-                    stateful_step_count=20,
-                    deadline=None,
-                    suppress_health_check=list(HealthCheck),
-                ),
-            )
-        finally:
-            runner.run(database.close())
+    with one_world(database_url, vault) as (runner, world):
+        drive(lambda: CountingMachine(runner, world), examples=15, steps=20)

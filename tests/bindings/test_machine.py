@@ -4,16 +4,15 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import delete, func, select
+from tests.bindings.machines import drive, one_world
 from tests.bindings.obvious import Number, Obvious, Relation
 from tests.world import NOON, World, person, verified, x_number, y_number
 
 from xiaohao.bindings.model import Binding, BindingState, Reservation
 from xiaohao.bindings.recognition import Outcome
-from xiaohao.database.engine import Database
 from xiaohao.database.schema import bindings, customers, legs, numbers, pools, verifications
 from xiaohao.errors import Refusal
 from xiaohao.secrecy import Vault
@@ -356,18 +355,5 @@ class BindingsMachine(RuleBasedStateMachine):
 
 
 def test_no_sequence_of_events_connects_strangers(database_url: str, vault: Vault) -> None:
-    with asyncio.Runner() as runner:
-        database = Database(database_url)
-        world = World(database, vault)
-        try:
-            run_state_machine_as_test(
-                lambda: BindingsMachine(runner, world),
-                settings=settings(
-                    max_examples=20,
-                    stateful_step_count=30,
-                    deadline=None,
-                    suppress_health_check=list(HealthCheck),
-                ),
-            )
-        finally:
-            runner.run(database.close())
+    with one_world(database_url, vault) as (runner, world):
+        drive(lambda: BindingsMachine(runner, world), examples=20, steps=30)

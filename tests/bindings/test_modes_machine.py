@@ -5,10 +5,10 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from sqlalchemy import delete, func, select
+from tests.bindings.machines import drive, one_world
 from tests.ids import new_call_id
 from tests.world import World, person, x_number, y_number
 
@@ -19,7 +19,6 @@ from xiaohao.bindings.recognition import LegRow, judge
 from xiaohao.calls.journal import CallBegan, CallJournal
 from xiaohao.calls.model import Call
 from xiaohao.clock import SECOND
-from xiaohao.database.engine import Database
 from xiaohao.database.schema import bindings, customers, legs, numbers, pools, verifications
 from xiaohao.errors import Refusal
 from xiaohao.secrecy import Vault
@@ -464,19 +463,9 @@ UNSWEPT = {
 
 
 def test_no_sequence_of_events_connects_strangers(database_url: str, vault: Vault) -> None:
-    with asyncio.Runner() as runner:
-        database = Database(database_url)
-        world, journal = World(database, vault), CallJournal(database, vault)
+    with one_world(database_url, vault) as (runner, world):
+        journal = CallJournal(world.database, vault)
         try:
-            run_state_machine_as_test(
-                lambda: ModesMachine(runner, world, journal),
-                settings=settings(
-                    max_examples=10,
-                    stateful_step_count=30,
-                    deadline=None,
-                    suppress_health_check=list(HealthCheck),
-                ),
-            )
+            drive(lambda: ModesMachine(runner, world, journal), examples=10, steps=30)
         finally:
             journal.close()
-            runner.run(database.close())

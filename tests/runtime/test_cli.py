@@ -218,29 +218,6 @@ def test_addresses_of_both_kinds(settings: Settings) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ('[edge]\nlisten = ["udp:::1:5060"]', "edge.listen: '::1:5060' is not of the form host:port"),
-        ('[edge]\nlisten = ["udp:[::]:5060"]\n[media]\ninterface = "::1"', "edge.advertise: needed, because"),
-        ('[edge]\nlisten = ["udp:[::1]:5060"]', "media.interface: needs an address of IPv6, because"),
-        ('[media]\ninterface = "::1"', "media.interface: needs an address of IPv4, because"),
-        ('[media]\ninterface = ["127.0.0.1", "127.0.0.2"]', "media.interface: more than one address of IPv4"),
-        (
-            '[edge]\nadvertise = "203.0.113.7"\nlisten = ["udp:[::]:5060"]\n[media]\ninterface = "::1"',
-            "edge.advertise: needed, because",
-        ),
-        ('[media]\nadvertise = "2001:db8::7"', "media.advertise: '2001:db8::7' is of a kind that"),
-        ('[media]\nng = "[::1]:2223"', "media.ng: '::1' must be an IPv4 address"),
-        ('[announcements]\nlisten = "[::1]:5092"', "announcements.listen: '::1' must be an IPv4 address"),
-    ],
-)
-def test_mistakes_with_ipv6(text: str, said: str, tmp_path: Path) -> None:
-    (tmp_path / "xiaohao.toml").write_text(text)
-    (found,) = problems(Settings.load(tmp_path / "xiaohao.toml"))
-    assert found.startswith(said)
-
-
 def test_nobody_else_reads_what_is_recorded(settings: Settings, tmp_path: Path) -> None:
     """Also where the folder was there before: a disk of its own, say, that everybody can look into."""
     settings.runtime_folder = str(tmp_path)
@@ -295,6 +272,18 @@ def test_every_number_has_limits(settings: Settings) -> None:
         ('[edge]\nadvertise = "a host"', "edge.advertise: 'a host' is neither an IP address"),
         ('[edge]\nadvertise = "203.0.113.7:5060"', "edge.advertise: '203.0.113.7:5060' is neither"),
         ("[media]\nport_min = 40000\nport_max = 40003", "media.port_min, media.port_max: must leave"),
+        ('[edge]\nlisten = ["udp:::1:5060"]', "edge.listen: '::1:5060' is not of the form host:port"),
+        ('[edge]\nlisten = ["udp:[::]:5060"]\n[media]\ninterface = "::1"', "edge.advertise: needed, because"),
+        ('[edge]\nlisten = ["udp:[::1]:5060"]', "media.interface: needs an address of IPv6, because"),
+        ('[media]\ninterface = "::1"', "media.interface: needs an address of IPv4, because"),
+        ('[media]\ninterface = ["127.0.0.1", "127.0.0.2"]', "media.interface: more than one address of IPv4"),
+        (
+            '[edge]\nadvertise = "203.0.113.7"\nlisten = ["udp:[::]:5060"]\n[media]\ninterface = "::1"',
+            "edge.advertise: needed, because",
+        ),
+        ('[media]\nadvertise = "2001:db8::7"', "media.advertise: '2001:db8::7' is of a kind that"),
+        ('[media]\nng = "[::1]:2223"', "media.ng: '::1' must be an IPv4 address"),
+        ('[announcements]\nlisten = "[::1]:5092"', "announcements.listen: '::1' must be an IPv4 address"),
     ],
 )
 def test_what_is_no_place_is_a_mistake(text: str, said: str, tmp_path: Path) -> None:

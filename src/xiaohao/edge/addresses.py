@@ -1,11 +1,10 @@
 """Where carriers reach the edge, and what they see of it, for IPv4 and for IPv6."""
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from xiaohao.settings import Edge, Media, host_port
-from xiaohao.trunks.model import SIX
+from xiaohao.trunks.model import SIX, family_of
 
 #: where on this machine whoever listens everywhere is reached
 _ONESELF: Final = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}
@@ -41,16 +40,8 @@ class Listener(NamedTuple):
 
 
 def in_uri(host: str) -> str:
-    """A host as a URI has it: an IPv6 address stands in brackets."""
+    """A host as a URI or Via has it: an IPv6 address stands in brackets (RFC 3261 section 25.1)."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-def family_of(host: str) -> int | None:
-    """4 or 6; None for what is no address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).version
-    except ValueError:
-        return None
 
 
 def listed(value: str | Sequence[str] | None) -> list[str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from xiaohao.edge.addresses import every_listener, family_of, listed, shown_for
+from xiaohao.edge.addresses import every_listener, listed, shown_for
 from xiaohao.settings import KEY_VARIABLE, Calls, Edge, Settings, SettingsError, host_port
+from xiaohao.trunks.model import family_of
 
 _TRANSPORTS = ("udp", "tcp", "tls")
 _EVERYWHERE = ("0.0.0.0", "::", "[::]")

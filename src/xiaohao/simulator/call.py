@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xiaohao.edge.addresses import in_uri
 from xiaohao.simulator.codecs import Samples
 from xiaohao.simulator.ear import Ear, RtpStats
 from xiaohao.simulator.leaks import Identity, sdp_lines
 from xiaohao.simulator.rtp import RtpSession
 from xiaohao.simulator.sdp import Negotiation
-from xiaohao.simulator.wire import Logged, bracketed
+from xiaohao.simulator.wire import Logged
 
 if TYPE_CHECKING:
     from xiaohao.simulator.carrier import Carrier
@@ -65,7 +66,7 @@ class PhoneCall:
         self.answered_at: float | None = None
         self.ended_at: float | None = None
         self._ringing, self._answered, self._ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self.identity = Identity(phone.number, phone.name, bracketed(carrier.host))
+        self.identity = Identity(phone.number, phone.name, in_uri(carrier.host))
         self._ear = Ear(keep_s=carrier.keep_audio_s)
         self._media = RtpSession(
             carrier.media_host,

@@ -7,6 +7,7 @@ from typing import Final, Literal
 from aiosipua.auth import SipDigestAuth, answer_challenge
 from aiosipua.message import SipMessage, SipRequest, SipResponse
 
+from xiaohao.edge.addresses import in_uri
 from xiaohao.simulator.behaviour import Behaviour
 from xiaohao.simulator.call import CallState
 from xiaohao.simulator.incoming import IncomingCall
@@ -22,7 +23,6 @@ from xiaohao.simulator.wire import (
     Direction,
     Hop,
     Logged,
-    bracketed,
     first,
     new_branch,
     new_tag,
@@ -185,10 +185,10 @@ class Carrier:
         if withhold:
             return {"From": _WITHHELD, "Privacy": "id"}
         name = f'"{phone.name}" ' if phone.behaviour.leaky_headers else ""
-        uri = f"{name}<sip:{self.spelled(phone.number)}@{bracketed(self.host)}>"
+        uri = f"{name}<sip:{self.spelled(phone.number)}@{in_uri(self.host)}>"
         if self.cli_header == "from":
             return {"From": uri}
-        pilot = {"From": f"<sip:{self.spelled(self.pilot)}@{bracketed(self.host)}>"}
+        pilot = {"From": f"<sip:{self.spelled(self.pilot)}@{in_uri(self.host)}>"}
         if self.cli_header == "pai":
             return pilot | {"P-Asserted-Identity": uri}
         return pilot | {"Remote-Party-ID": f"{uri};party=calling;screen=yes;privacy=off"}

@@ -12,6 +12,8 @@ from urllib.parse import unquote
 from aiosipua.headers import parse_uri, parse_via, stringify_via
 from aiosipua.message import SipRequest, SipResponse
 
+from xiaohao.edge.addresses import in_uri
+
 Hop = tuple[str, int]
 Direction = Literal["in", "out", "lost"]
 
@@ -96,14 +98,9 @@ def hop_of(uri: str) -> Hop:
     return host.strip("[]"), parsed.port or 5060
 
 
-def bracketed(host: str) -> str:
-    """A host as a URI or Via has it: an IPv6 address stands in brackets (RFC 3261 §25.1)."""
-    return f"[{host}]" if ":" in host else host
-
-
 def place(hop: Hop) -> str:
     """Host and port as a URI or Via has them."""
-    return f"{bracketed(hop[0])}:{hop[1]}"
+    return f"{in_uri(hop[0])}:{hop[1]}"
 
 
 def option_tags(message: SipRequest | SipResponse, name: str) -> set[str]:

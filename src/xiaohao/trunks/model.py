@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 import msgspec
@@ -72,15 +72,16 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         A name stands for an IPv4 address, unless the edge has IPv6 only.
         """
-        over_ipv6 = ":" in self.host or (not _is_ipv4(self.host) and all(way.endswith(SIX) for way in ways))
+        over_ipv6 = ":" in self.host or (family_of(self.host) != 4 and all(way.endswith(SIX) for way in ways))
         return self.transport.value + (SIX if over_ipv6 else "")
 
 
-def _is_ipv4(host: str) -> bool:
+def family_of(host: str) -> int | None:
+    """4 or 6; None for what is no address."""
     try:
-        return isinstance(ip_address(host), IPv4Address)
+        return ip_address(host.strip("[]")).version
     except ValueError:
-        return False
+        return None
 
 
 class Digest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
